@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tests of src/base.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/ipc.h"
+#include "base/map.h"
+#include "base/text.h"
+
+static void an_error_says_what_and_why(void **state)
+{
+	struct niwa_error err;
+
+	assert_int_equal(niwa_fail(&err, NIWA_PERMANENT, ENOENT, "open '%s'", "/x"), -ENOENT);
+	assert_string_equal(err.msg, "open '/x': No such file or directory");
+	assert_int_equal(niwa_fail_in(&err, -ENOENT, "app %s", "blog"), -ENOENT);
+	assert_string_equal(err.msg, "app blog: open '/x': No such file or directory");
+}
+
+static void durations_and_sizes_are_read_and_written(void **state)
+{
+	static const struct {
+		const char *text;
+		int r;
+		uint64_t us;
+		const char *back;
+	} cases[] = {
+		{"2s", 0, 2000000, "2s"},
+		{"1h30m", 0, 5400000000, "1h30m"},
+		{"90m", 0, 5400000000, "1h30m"},
+		{"0", 0, 0, "0"},
+		{"1.5s", 0, 1500000, "1s500ms"},
+		{"300ms", 0, 300000, "300ms"},
+		{"", -EINVAL, 0, NULL},
+		{"5", -EINVAL, 0, NULL},
+		{"-1s", -EINVAL, 0, NULL},
+		{"1y", -EINVAL, 0, NULL},
+		{"99999999999999999999s", -ERANGE, 0, NULL},
+	};
+	char buf[64];
+	uint64_t v;
+	uint32_t c;
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(cases); i++) {
+		assert_int_equal(niwa_parse_duration(cases[i].text, &v), cases[i].r);
+		if (cases[i].r < 0)
+			continue;
+		assert_int_equal(v, cases[i].us);
+		assert_string_equal(niwa_format_duration(v, buf, sizeof(buf)), cases[i].back);
+	}
+	assert_int_equal(niwa_parse_size("256M", &v), 0);
+	assert_int_equal(v, 268435456);
+	assert_int_equal(niwa_parse_size("1.5K", &v), 0);
+	assert_int_equal(v, 1536);
+	assert_int_equal(niwa_parse_size("12x", &v), -EINVAL);
+	assert_int_equal(niwa_parse_percent("12.5%", &c), 0);
+	assert_int_equal(c, 1250);
+	assert_int_equal(niwa_parse_percent("12", &c), -EINVAL);
+}
+
+static void foreign_text_is_quoted_and_cut(void **state)
+{
+	char buf[16];
+
+	assert_string_equal(niwa_quote("a\nb", 3, buf, sizeof(buf)), "a\\x0ab");
+	assert_string_equal(niwa_quote("aaaaaaaaaaaaaaaaaaaaaa", 22, buf, sizeof(buf)), "aaaaaaaaaaaa...");
+}
+
+static void a_map_keeps_what_was_put(void **state)
+{
+	struct niwa_map *m = niwa_map_new(NIWA_MAP_U64);
+	static char values[5000];
+	size_t pos = 0, seen = 0;
+
+	for (uint64_t i = 0; i < 5000; i++)
+		assert_int_equal(niwa_map_put(m, i * 7, &values[i]), 0);
+	assert_int_equal(niwa_map_put(m, 7, values), -EEXIST);
+	for (uint64_t i = 0; i < 5000; i += 2)
+		assert_ptr_equal(niwa_map_del(m, i * 7), &values[i]);
+	for (uint64_t i = 0; i < 5000; i++)
+		assert_ptr_equal(niwa_map_get(m, i * 7), i % 2 ? &values[i] : NULL);
+	while (niwa_map_next(m, &pos))
+		seen++;
+	assert_int_equal(seen, 2500);
+	for (int round = 0; round < 20000; round++) { /* tombstones do not fill it */
+		assert_int_equal(niwa_map_put(m, UINT64_C(1) << 40, values), 0);
+		assert_ptr_equal(niwa_map_del(m, UINT64_C(1) << 40), values);
+	}
+	niwa_map_free(&m);
+	m = niwa_map_new(NIWA_MAP_STRING);
+	assert_int_equal(niwa_map_put_str(m, "blog", &values[1]), 0);
+	assert_ptr_equal(niwa_map_get_str(m, "blog"), &values[1]);
+	assert_null(niwa_map_get_str(m, "blo"));
+	niwa_map_free(&m);
+}
+
+static void a_message_carries_descriptors(void **state)
+{
+	int pair[2], fds[NIWA_IPC_FDS_MAX], p[2];
+	size_t n;
+	char buf[8];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(pipe(p), 0);
+	assert_int_equal(niwa_ipc_send(pair[0], "hello", 5, &p[1], 1), 0);
+	assert_int_equal(niwa_ipc_recv(pair[1], buf, sizeof(buf), fds, &n), 5);
+	assert_int_equal(n, 1);
+	assert_int_equal(write(fds[0], "x", 1), 1);
+	assert_int_equal(read(p[0], buf, 1), 1);
+	niwa_fd_close(&fds[0]);
+	assert_int_equal(niwa_ipc_send(pair[0], "longer than the buffer", 22, &p[1], 1), 0);
+	assert_int_equal(niwa_ipc_recv(pair[1], buf, sizeof(buf), fds, &n), -EMSGSIZE);
+	assert_int_equal(niwa_ipc_recv(pair[1], buf, sizeof(buf), fds, &n), -EAGAIN);
+	close(pair[0]);
+	assert_int_equal(niwa_ipc_recv(pair[1], buf, sizeof(buf), fds, &n), 0);
+	close(pair[1]);
+	close(p[0]);
+	close(p[1]);
+}
+
+static void a_tree_is_removed_whole_and_links_are_not_followed(void **state)
+{
+	char dir[] = "/tmp/niwa-test-XXXXXX", path[256];
+	struct niwa_error err;
+
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(path, sizeof(path), "%s/tree/a/b", dir);
+	assert_int_equal(niwa_mkdir_p(path, 0700, &err), 0);
+	(void)snprintf(path, sizeof(path), "%s/kept", dir);
+	assert_int_equal(niwa_file_replace(path, "x", 1, 0600, &err), 0);
+	(void)snprintf(path, sizeof(path), "%s/tree/a/link", dir);
+	assert_int_equal(symlink("../../kept", path), 0);
+	(void)snprintf(path, sizeof(path), "%s/tree", dir);
+	assert_int_equal(niwa_remove_tree(path, &err), 0);
+	assert_int_not_equal(access(path, F_OK), 0);
+	(void)snprintf(path, sizeof(path), "%s/kept", dir);
+	assert_int_equal(access(path, F_OK), 0);
+	assert_int_equal(niwa_remove_tree(dir, &err), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_error_says_what_and_why),
+		cmocka_unit_test(durations_and_sizes_are_read_and_written),
+		cmocka_unit_test(foreign_text_is_quoted_and_cut),
+		cmocka_unit_test(a_map_keeps_what_was_put),
+		cmocka_unit_test(a_message_carries_descriptors),
+		cmocka_unit_test(a_tree_is_removed_whole_and_links_are_not_followed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
