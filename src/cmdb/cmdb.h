@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The store of declared apps, their service addresses and tenants. Two implementations: SQLite (what was
+ * acknowledged survives kill -9 and power loss) and memory (tests). All calls are made from the loop's
+ * thread. Writes are queued and committed elsewhere; their callback runs in the loop, after the commit is
+ * durable. Reads answer at once from what is committed (tens of microseconds).
+ */
+#ifndef NIWA_CMDB_CMDB_H
+#define NIWA_CMDB_CMDB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <systemd/sd-event.h>
+
+#include "base/error.h"
+
+struct niwa_cmdb; /* opaque */
+
+/* What the engine keeps of each app comes from here at start. Strings are borrowed for the call. */
+struct niwa_cmdb_app {
+	uint64_t id;          /* for ever this app's; never reused */
+	const char *name, *tenant;
+	uint32_t tenant_id;   /* 1..; fixed, the base of the tenant's ids on disk */
+	uint32_t service_addr; /* IPv4, network order */
+	uint64_t generation;  /* grows with every change of the record */
+	const char *json;     /* canonical record; NULL in niwa_cmdb_each when not asked for */
+	size_t json_len;
+};
+
+/* Opens (creates, migrates) the store at path, ":memory:" for the memory store. service_net/bits is the
+ * range that addresses are allocated from (IPv4, network order / prefix length); the first and last 16 addresses
+ * of it stay free. A newer schema than ours is refused. event: where callbacks run. */
+int niwa_cmdb_open(const char *path, uint32_t service_net, unsigned bits, sd_event *event, struct niwa_cmdb **ret,
+		   struct niwa_error *err);
+/* Commits what is queued (callbacks run), closes. */
+void niwa_cmdb_close(struct niwa_cmdb **db);
+
+/* Every app, ordered by name. Stops and returns what the callback returns when that is negative. */
+int niwa_cmdb_each(struct niwa_cmdb *db, bool with_json, int (*fn)(const struct niwa_cmdb_app *app, void *arg),
+		   void *arg, struct niwa_error *err);
+/* One app's canonical record as text; to be freed. -ENOENT. */
+int niwa_cmdb_get(struct niwa_cmdb *db, uint64_t id, char **ret_json, struct niwa_error *err);
+
+/* A transaction: a list of puts and removals, committed together or not at all. Built in memory at once
+ * (bounded by NIWA_CMDB_TXN_MAX changes); commit queues it. */
+struct niwa_cmdb_txn;
+#define NIWA_CMDB_TXN_MAX 200000
+struct niwa_cmdb_txn *niwa_cmdb_txn_new(struct niwa_cmdb *db); /* NULL: out of memory */
+void niwa_cmdb_txn_free(struct niwa_cmdb_txn **txn);           /* one that was not committed */
+int niwa_cmdb_txn_put(struct niwa_cmdb_txn *txn, const char *name, const char *tenant, const char *json,
+		      size_t json_len);
+int niwa_cmdb_txn_remove(struct niwa_cmdb_txn *txn, const char *name);
+
+enum niwa_cmdb_change_kind { NIWA_CMDB_ADDED, NIWA_CMDB_CHANGED, NIWA_CMDB_UNCHANGED, NIWA_CMDB_REMOVED };
+
+struct niwa_cmdb_change {
+	enum niwa_cmdb_change_kind kind;
+	struct niwa_cmdb_app app; /* as it is now (REMOVED: as it was); json always set except for REMOVED */
+};
+
+/* Runs in the loop once the transaction is durable (err NULL) or refused (err set; nothing changed).
+ * `changes` live until the callback returns. For large transactions `fn` is called several times, with at most
+ * 256 changes a turn of the loop; `last` tells the final call. */
+typedef void niwa_cmdb_done_fn(const struct niwa_cmdb_change *changes, size_t count, bool last,
+			       const struct niwa_error *err, void *arg);
+/* Takes the transaction in every case. A put whose JSON equals the stored one is UNCHANGED and writes nothing.
+ * Addresses are allocated here: once, kept for ever; an address of a removed app is given to another app only
+ * when nothing else is free and at least a day has passed; the same name gets its old address back. */
+void niwa_cmdb_txn_commit(struct niwa_cmdb_txn *txn, niwa_cmdb_done_fn *fn, void *arg);
+
+#endif

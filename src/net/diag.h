@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Questions to an instance's network namespace through a NETLINK_SOCK_DIAG socket that was opened inside it.
+ */
+#ifndef NIWA_NET_DIAG_H
+#define NIWA_NET_DIAG_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* 1: something listens on the TCP port, at the address, at any address or (IPv6 any, dual) ; 0: nothing; else -errno.
+ * Exact look-ups, no dump, about 10 us. addr: the instance's private address, network order. */
+int niwa_diag_listens(int diag_fd, uint32_t addr, uint16_t port);
+
+/* One dump of the established connections: how many there are that moved data within `within_us`
+ * (tcp_info last_data_sent/recv), loopback-only ones not counted. ret_total: all of them. */
+int niwa_diag_active(int diag_fd, uint64_t within_us, unsigned *ret_active, unsigned *ret_total);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The kernel's side of sleeping and waking: niwa's nftables table, the local routes, conntrack, NFLOG.
+ * State lives in the kernel, this module changes it: one netlink transaction a call, no child processes.
+ * Addresses are IPv4 in network order, ports in host order. The table is called "niwa", family inet.
+ *
+ *   declared  map  service address . port → class (u32, the tenant's, or a class of the port's own `allow`)
+ *   awake     map  service address . port → private address . port
+ *   mark      map  private address → instance mark (u32, never 0)
+ *   may       set  private address . class         what an instance may connect to
+ *   frozen    set  private address
+ *   knocked   set  private address, filled by the packet path
+ *   egress    set  private address; egress_list set private address . prefix (interval)
+ */
+#ifndef NIWA_NET_WAKE_H
+#define NIWA_NET_WAKE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <systemd/sd-event.h>
+
+#include "base/error.h"
+
+struct niwa_net; /* opaque */
+
+struct niwa_net_config {
+	uint32_t service_net, private_net; /* network order; instances live in private_net */
+	unsigned service_bits, private_bits;
+	uint32_t gateway_addr;  /* first address of private_net, on lo */
+	uint16_t relay_port;    /* the transparent listener: 127.0.0.1:relay_port */
+	uint32_t veth_group;
+	uint16_t nflog_group;
+};
+
+/* What the packet path tells. Hints only: `knocked` in the kernel is the state. */
+struct niwa_net_events {
+	void (*knocked)(uint32_t private_addr, void *arg);           /* traffic for a frozen instance */
+	void (*refused)(uint32_t private_addr, uint16_t port, void *arg); /* a RST that answered a SYN was dropped */
+	void (*overflow)(void *arg);                                  /* messages were lost: read `knocked` */
+	void (*ruleset_lost)(void *arg);                              /* our table was removed or changed by somebody else */
+	void *arg;
+};
+
+/* Checks the ranges against the host's addresses and routes (-EEXIST with the clashing route in err), installs
+ * the unreachable and local routes, gateway address, the table (an existing one of ours is kept with its elements
+ * when its layout version matches, else replaced), opens NFLOG and the nftables monitor. */
+int niwa_net_open(const struct niwa_net_config *config, const struct niwa_net_events *events, sd_event *event,
+		  struct niwa_net **ret, struct niwa_error *err);
+/* Closes sockets; leaves the kernel state as it is. */
+void niwa_net_close(struct niwa_net **net);
+/* Removes table, local route and gateway address; the unreachable route stays. For `niwad --remove`. */
+int niwa_net_remove(const struct niwa_net_config *config, struct niwa_error *err);
+/* Puts the table back, empty; the caller then adds all elements again (niwa_net_txn). */
+int niwa_net_repair(struct niwa_net *net, struct niwa_error *err);
+
+/* A batch of element changes, applied by the kernel all or none. Deleting what is not there and adding what is
+ * there are not errors (adding replaces the value of a map). Large batches are split at 16,384 elements. */
+struct niwa_net_txn;
+struct niwa_net_txn *niwa_net_txn_new(struct niwa_net *net); /* NULL: out of memory */
+void niwa_net_txn_free(struct niwa_net_txn **txn);
+enum niwa_change { NIWA_ADD, NIWA_DEL };
+void niwa_net_declared(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port, uint32_t class_id);
+void niwa_net_awake(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port, uint32_t priv,
+		    uint16_t priv_port);
+void niwa_net_mark(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t mark);
+void niwa_net_may(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t class_id);
+void niwa_net_frozen(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv); /* DEL also deletes it from knocked */
+void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv);
+void niwa_net_egress_list(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t net, unsigned bits);
+/* host address (INADDR_ANY: any address of this host) and port → service address and port, not on loopback */
+void niwa_net_published(struct niwa_net_txn *t, enum niwa_change c, uint32_t host, uint16_t port, uint32_t service,
+			uint16_t service_port);
+int niwa_net_commit(struct niwa_net_txn **txn, struct niwa_error *err); /* takes the transaction */
+
+/* Reads a set as it is in the kernel; fn is called for each element. */
+enum niwa_net_set { NIWA_NET_KNOCKED, NIWA_NET_FROZEN, NIWA_NET_AWAKE, NIWA_NET_DECLARED, NIWA_NET_MARK };
+struct niwa_net_element { uint32_t addr; uint16_t port; uint32_t to_addr; uint16_t to_port; uint32_t value; };
+int niwa_net_each(struct niwa_net *net, enum niwa_net_set set, int (*fn)(const struct niwa_net_element *e, void *arg),
+		  void *arg, struct niwa_error *err);
+
+/* Deletes the conntrack entries of the mark that never saw a reply, so that a SYN under way is sent again to
+ * whoever is there now. */
+int niwa_net_flush_unreplied(struct niwa_net *net, uint32_t mark, struct niwa_error *err);
+/* Deletes all conntrack entries of the mark (the instance is gone). */
+int niwa_net_flush_all(struct niwa_net *net, uint32_t mark, struct niwa_error *err);
+
+/* Bytes that went through the host end of an instance's veth, both directions, since its creation. -ENODEV. */
+int niwa_net_veth_bytes(struct niwa_net *net, const char *veth, uint64_t *ret_rx, uint64_t *ret_tx);
+int niwa_net_veth_delete(struct niwa_net *net, const char *veth); /* slow (RTNL): only for leftovers */
+/* Every interface of the veth group. */
+int niwa_net_each_veth(struct niwa_net *net, int (*fn)(const char *name, void *arg), void *arg, struct niwa_error *err);
+
+/* conntrack sizing as in niwad.conf: time_wait, established, max; what this namespace may not write is skipped. */
+void niwa_net_tune_conntrack(unsigned time_wait_s, unsigned established_s, unsigned max);
+
+#endif

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A checked app record: what an app file declares, with defaults filled in, in plain C. Made from
+ * YAML (spec/file.h) by the command line or from JSON (the store, the engine's socket). Whoever
+ * holds one may rely on every rule of niwa.yaml(5). Owns all it points to.
+ */
+#ifndef NIWA_SPEC_APP_H
+#define NIWA_SPEC_APP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "base/error.h"
+
+#define NIWA_NAME_MAX 253   /* an app's name is a DNS name, RFC 1035 */
+#define NIWA_PORTS_MAX 16
+#define NIWA_VOLUMES_MAX 16
+#define NIWA_ALLOW_MAX 32
+#define NIWA_APP_JSON_MAX (64 * 1024) /* bytes of one app record as JSON */
+
+enum niwa_protocol {
+	NIWA_PROTO_TCP,
+	NIWA_PROTO_HTTP,
+	NIWA_PROTO_SMTP,
+	NIWA_PROTO_IMAP,
+	NIWA_PROTO_LMTP,
+	NIWA_PROTO_POP3,
+	NIWA_PROTO_POSTGRES,
+	NIWA_PROTO_MYSQL,
+	NIWA_PROTO_REDIS,
+	NIWA_PROTO_COUNT,
+};
+enum niwa_speaks { NIWA_SPEAKS_CLIENT, NIWA_SPEAKS_SERVER };
+enum niwa_egress { NIWA_EGRESS_INTERNET, NIWA_EGRESS_NONE, NIWA_EGRESS_LIST };
+enum niwa_rotate { NIWA_ROTATE_OVERLAP, NIWA_ROTATE_HANDOVER };
+enum niwa_ready { NIWA_READY_LISTEN, NIWA_READY_HTTP, NIWA_READY_NOTIFY };
+enum niwa_restart { NIWA_RESTART_ON_WAKE, NIWA_RESTART_ALWAYS, NIWA_RESTART_ON_FAILURE };
+enum niwa_owner { NIWA_OWNER_TENANT, NIWA_OWNER_USER };
+
+struct niwa_publish {
+	uint32_t addr; /* IPv4, network order; INADDR_ANY allowed */
+	uint16_t port; /* host order; 0: not published */
+};
+
+struct niwa_port {
+	uint16_t number; /* host order, what the app listens on and the service address offers */
+	enum niwa_protocol protocol;
+	enum niwa_speaks speaks;
+	struct niwa_publish publish;
+	bool allow_any;                /* allow: any */
+	size_t allow_count;
+	char *allow[NIWA_ALLOW_MAX];   /* tenant names */
+};
+
+struct niwa_volume {
+	char *from; /* absolute path on the host */
+	char *to;   /* absolute path in the container */
+	enum niwa_owner owner;
+	char *owner_user; /* host user name or number, for NIWA_OWNER_USER */
+	bool read_only, shared;
+};
+
+struct niwa_limits { /* 0: no limit */
+	uint64_t memory_bytes;
+	uint32_t cpu_centi; /* hundredths of a percent of one CPU */
+	uint32_t processes;
+	uint32_t io_weight; /* 1 to 10000, 0: default */
+	uint32_t open_files;
+	uint64_t disk_bytes; /* writable layer */
+};
+
+struct niwa_app_spec {
+	char *name;   /* unique in the cell */
+	char *tenant; /* defaults to the name */
+	char *image;  /* "host", an absolute path of a directory, or the name of an imported image */
+	char **command; /* NULL-terminated; empty: the image's own */
+	char *user;     /* of the container, name or number[:number]; default "root" */
+	char *workdir;  /* default "/", or the image's */
+	char **env;     /* NULL-terminated "KEY=value"; env files are read by the command line at apply */
+	bool init;      /* niwa-init as pid 1: reaps zombies, forwards signals */
+	size_t port_count, volume_count;
+	struct niwa_port ports[NIWA_PORTS_MAX];
+	struct niwa_volume volumes[NIWA_VOLUMES_MAX];
+	enum niwa_egress egress;
+	char **egress_list; /* NULL-terminated "ADDRESS[/BITS]" for NIWA_EGRESS_LIST */
+	struct niwa_limits limits;
+	uint64_t lifetime_us; /* 0: no end */
+	enum niwa_rotate rotate; /* default: handover with a writable volume that is not shared, else overlap */
+	struct {
+		uint64_t freeze_us, page_us, save_us; /* of quiet; 0: never */
+		uint64_t connection_us; /* idle.connection: a connection silent for longer does not count, default 1 h */
+		uint32_t cpu_centi;     /* idle.cpu: below this the CPU counts as quiet, default 100 = 1 % of one CPU */
+	} sleep;
+	struct {
+		enum niwa_ready kind;
+		uint16_t port;   /* listen, http; default: the first port */
+		char *path;      /* http */
+		uint64_t deadline_us; /* default 30 s */
+	} ready;
+	struct {
+		int signal;        /* default SIGTERM */
+		uint64_t grace_us; /* default 10 s, then SIGKILL */
+	} stop;
+	struct {
+		enum niwa_restart policy; /* default on-wake: a crashed app waits for the next connection */
+		uint64_t backoff_us, backoff_max_us; /* first pause 100 ms, doubled up to 30 s; reset after a minute of health */
+	} restart;
+	uint64_t wake_deadline_us; /* how long a connection is held, default 25 s */
+	uint32_t max_waiting;      /* held connections of this app, default 1024 */
+};
+
+void niwa_app_spec_free(struct niwa_app_spec **spec);
+
+/* Checks json (an object as niwa_app_to_json writes it, or as the file reader builds it) against the
+ * schema table and makes a record. err->msg begins with the key, e.g.
+ * "ports[0].protocol: 'htp' is not a protocol (allowed: http, smtp, ...)". If ret_key is not NULL it gets
+ * the path of the offending key ("ports[0].protocol", 128 bytes). */
+int niwa_app_from_json(const json_t *json, struct niwa_app_spec **ret, char *ret_key, struct niwa_error *err);
+/* The canonical form: every key that differs from its default, keys sorted; niwa_app_from_json reads it
+ * back to an equal record. New reference, NULL when out of memory. */
+json_t *niwa_app_to_json(const struct niwa_app_spec *spec);
+
+const char *niwa_protocol_name(enum niwa_protocol p);
+/* True when the app has a writable volume that is not `shared`. */
+bool niwa_app_has_own_data(const struct niwa_app_spec *spec);
+
+#endif
