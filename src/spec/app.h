@@ -50,9 +50,9 @@ struct niwa_port {
 	enum niwa_protocol protocol;
 	enum niwa_speaks speaks;
 	struct niwa_publish publish;
-	bool allow_any;                /* allow: any */
-	size_t allow_count;
-	char *allow[NIWA_ALLOW_MAX];   /* tenant names */
+	bool allow_any;     /* allow: any */
+	size_t allow_count; /* up to NIWA_ALLOW_MAX */
+	char **allow;       /* tenant names; NULL when there are none */
 };
 
 struct niwa_volume {
@@ -77,13 +77,13 @@ struct niwa_app_spec {
 	char *tenant; /* defaults to the name */
 	char *image;  /* "host", an absolute path of a directory, or the name of an imported image */
 	char **command; /* NULL-terminated; empty: the image's own */
-	char *user;     /* of the container, name or number[:number]; default "root" */
-	char *workdir;  /* default "/", or the image's */
+	char *user;     /* of the container, name or number[:number]; NULL: the image's own, else root */
+	char *workdir;  /* NULL: the image's own, else "/" */
 	char **env;     /* NULL-terminated "KEY=value"; env files are read by the command line at apply */
 	bool init;      /* niwa-init as pid 1: reaps zombies, forwards signals */
 	size_t port_count, volume_count;
-	struct niwa_port ports[NIWA_PORTS_MAX];
-	struct niwa_volume volumes[NIWA_VOLUMES_MAX];
+	struct niwa_port *ports;     /* port_count of them, 1 to NIWA_PORTS_MAX, no number twice */
+	struct niwa_volume *volumes; /* volume_count of them, outer ones before inner ones; NULL when there are none */
 	enum niwa_egress egress;
 	char **egress_list; /* NULL-terminated "ADDRESS[/BITS]" for NIWA_EGRESS_LIST */
 	struct niwa_limits limits;
