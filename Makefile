@@ -69,11 +69,15 @@ demo: root
 demo-stop: root
 	scripts/demo-stop
 
-install: all
+# Paths are compiled in, so the build has to know the prefix.
+install: $(BUILD)/build.ninja
+	@meson introspect $(BUILD) --buildoptions | tr '{' '\n' | grep -q '"prefix", "value": "$(PREFIX)"' || \
+		meson configure $(BUILD) --prefix=$(PREFIX)
+	ninja -C $(BUILD)
 	BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install
 
 uninstall:
-	BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/uninstall
+	BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install --remove
 
 clean:
 	rm -rf $(BUILD) build-asan build-clang
