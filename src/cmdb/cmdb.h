@@ -20,21 +20,23 @@ struct niwa_cmdb; /* opaque */
 
 /* What the engine keeps of each app comes from here at start. Strings are borrowed for the call. */
 struct niwa_cmdb_app {
-	uint64_t id;          /* for ever this app's; never reused */
+	uint64_t id; /* for ever this app's; never reused */
 	const char *name, *tenant;
-	uint32_t tenant_id;   /* 1..; fixed, the base of the tenant's ids on disk */
+	uint32_t tenant_id;    /* 1..; fixed, the base of the tenant's ids on disk */
 	uint32_t service_addr; /* IPv4, network order */
-	uint64_t generation;  /* grows with every change of the record */
-	const char *json;     /* canonical record; NULL in niwa_cmdb_each when not asked for */
+	uint64_t generation;   /* grows with every change of the record */
+	const char *json;      /* canonical record; NULL in niwa_cmdb_each when not asked for */
 	size_t json_len;
 };
 
 /* Opens (creates, migrates) the store at path, ":memory:" for the memory store. service_net/bits is the
- * range that addresses are allocated from (IPv4, network order / prefix length); the first and last 16 addresses
- * of it stay free. A newer schema than ours is refused. event: where callbacks run. */
+ * range that addresses are allocated from (IPv4, network order / prefix length, 8 to 26 bits); the first and last
+ * 16 addresses of it stay free. Refused, with a message that says what to do: a newer schema than ours, a damaged
+ * file, a file of another program, a store that another process has open, a range that does not hold the
+ * address of every app. event: where callbacks run (a reference is taken). */
 int niwa_cmdb_open(const char *path, uint32_t service_net, unsigned bits, sd_event *event, struct niwa_cmdb **ret,
 		   struct niwa_error *err);
-/* Commits what is queued (callbacks run), closes. */
+/* Commits what is queued (callbacks run), closes. Not from inside a callback. NULL is fine. */
 void niwa_cmdb_close(struct niwa_cmdb **db);
 
 /* Every app, ordered by name. Stops and returns what the callback returns when that is negative. */
@@ -46,11 +48,17 @@ int niwa_cmdb_get(struct niwa_cmdb *db, uint64_t id, char **ret_json, struct niw
 /* A transaction: a list of puts and removals, committed together or not at all. Built in memory at once
  * (bounded by NIWA_CMDB_TXN_MAX changes); commit queues it. */
 struct niwa_cmdb_txn;
-#define NIWA_CMDB_TXN_MAX 200000
+#define NIWA_CMDB_TXN_MAX       200000
+#define NIWA_CMDB_TXN_BYTES_MAX (256 * 1024 * 1024) /* memory of one transaction */
+#define NIWA_CMDB_QUEUE_MAX     256                 /* transactions that wait for the disk; more are refused */
 struct niwa_cmdb_txn *niwa_cmdb_txn_new(struct niwa_cmdb *db); /* NULL: out of memory */
 void niwa_cmdb_txn_free(struct niwa_cmdb_txn **txn);           /* one that was not committed */
+/* Strings are copied. 0; -EINVAL: an empty or too long name or tenant, JSON empty or over NIWA_APP_JSON_MAX;
+ * -E2BIG: the transaction is full; -ENOMEM. After an error the transaction is as it was before the call.
+ * Changes take effect in their order, so a name may come twice. */
 int niwa_cmdb_txn_put(struct niwa_cmdb_txn *txn, const char *name, const char *tenant, const char *json,
 		      size_t json_len);
+/* A name that is not there when the transaction is committed refuses the whole transaction (NIWA_CALLER). */
 int niwa_cmdb_txn_remove(struct niwa_cmdb_txn *txn, const char *name);
 
 enum niwa_cmdb_change_kind { NIWA_CMDB_ADDED, NIWA_CMDB_CHANGED, NIWA_CMDB_UNCHANGED, NIWA_CMDB_REMOVED };
@@ -62,10 +70,12 @@ struct niwa_cmdb_change {
 
 /* Runs in the loop once the transaction is durable (err NULL) or refused (err set; nothing changed).
  * `changes` live until the callback returns. For large transactions `fn` is called several times, with at most
- * 256 changes a turn of the loop; `last` tells the final call. */
+ * 256 changes a turn of the loop; `last` tells the final call. May call everything here but niwa_cmdb_close.
+ * Reads may already see later transactions. */
 typedef void niwa_cmdb_done_fn(const struct niwa_cmdb_change *changes, size_t count, bool last,
 			       const struct niwa_error *err, void *arg);
-/* Takes the transaction in every case. A put whose JSON equals the stored one is UNCHANGED and writes nothing.
+/* Takes the transaction in every case; fn (may be NULL) never runs inside this call. A put whose JSON and tenant
+ * equal the stored ones is UNCHANGED and writes nothing. An app that was removed and comes back gets a new id.
  * Addresses are allocated here: once, kept for ever; an address of a removed app is given to another app only
  * when nothing else is free and at least a day has passed; the same name gets its old address back. */
 void niwa_cmdb_txn_commit(struct niwa_cmdb_txn *txn, niwa_cmdb_done_fn *fn, void *arg);

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Transactions in memory: a list of changes whose records and strings live in chunks that are freed whole.
+ * Large chunks come straight from the kernel and go straight back, so that one big apply does not leave the
+ * engine's heap grown for ever.
+ */
+#include "cmdb_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/memory.h"
+#include "spec/app.h"
+
+#define CHUNK_FIRST (4 * 1024)
+#define CHUNK_LARGE (512 * 1024) /* this size and above: mmap */
+
+struct niwa_cmdb_chunk {
+	struct niwa_cmdb_chunk *next;
+	size_t size, used;
+	_Alignas(16) char data[];
+};
+
+static struct niwa_cmdb_chunk *chunk_new(size_t size)
+{
+	struct niwa_cmdb_chunk *c;
+
+	if (size < CHUNK_LARGE) {
+		c = niwa_zalloc(size);
+	} else {
+		c = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (c == MAP_FAILED)
+			c = NULL;
+	}
+	if (c) {
+		c->size = size;
+		c->used = sizeof(*c);
+	}
+	return c;
+}
+
+static void chunk_free(struct niwa_cmdb_chunk *c)
+{
+	if (c->size < CHUNK_LARGE)
+		free(c);
+	else
+		(void)munmap(c, c->size); /* a whole mapping of ours: cannot fail */
+}
+
+/* Room for len bytes in the newest chunk; -E2BIG, -ENOMEM. A later take() of as much in all cannot fail. */
+static int reserve(struct niwa_cmdb_txn *txn, size_t len)
+{
+	struct niwa_cmdb_chunk *c = txn->chunks;
+	size_t size;
+
+	if (c && c->size - c->used >= len)
+		return 0;
+	size = !c ? CHUNK_FIRST : c->size * 4;
+	if (size > CHUNK_LARGE)
+		size = CHUNK_LARGE;
+	while (size - sizeof(*c) < len)
+		size *= 2;
+	if (txn->bytes + size > NIWA_CMDB_TXN_BYTES_MAX)
+		return -E2BIG;
+	c = chunk_new(size);
+	if (!c)
+		return -ENOMEM;
+	c->next = txn->chunks;
+	txn->chunks = c;
+	txn->bytes += size;
+	return 0;
+}
+
+static size_t aligned(size_t len)
+{
+	return (len + 15) & ~(size_t)15;
+}
+
+static void *take(struct niwa_cmdb_txn *txn, size_t len)
+{
+	struct niwa_cmdb_chunk *c = txn->chunks;
+	void *p = (char *)c + c->used;
+
+	c->used += aligned(len);
+	return p;
+}
+
+static const char *copy(struct niwa_cmdb_txn *txn, const char *data, size_t len)
+{
+	char *p = take(txn, len + 1);
+
+	memcpy(p, data, len);
+	p[len] = '\0';
+	return p;
+}
+
+const char *niwa_cmdb_txn_copy(struct niwa_cmdb_txn *txn, const char *data, size_t len)
+{
+	return reserve(txn, aligned(len + 1)) < 0 ? NULL : copy(txn, data, len);
+}
+
+struct niwa_cmdb_txn *niwa_cmdb_txn_new(struct niwa_cmdb *db)
+{
+	struct niwa_cmdb_txn *txn = niwa_zalloc(sizeof(*txn));
+
+	if (!txn)
+		return NULL;
+	txn->db = db;
+	STAILQ_INIT(&txn->ops);
+	return txn;
+}
+
+void niwa_cmdb_txn_free(struct niwa_cmdb_txn **txn)
+{
+	struct niwa_cmdb_chunk *next;
+
+	if (!*txn)
+		return;
+	for (struct niwa_cmdb_chunk *c = (*txn)->chunks; c; c = next) {
+		next = c->next;
+		chunk_free(c);
+	}
+	free(*txn);
+	*txn = NULL;
+}
+
+static int add(struct niwa_cmdb_txn *txn, const char *name, const char *tenant, const char *json, size_t json_len)
+{
+	size_t name_len = strlen(name), tenant_len = tenant ? strlen(tenant) : 0;
+	struct niwa_cmdb_op *op;
+	int r;
+
+	if (name_len == 0 || name_len > NIWA_NAME_MAX || tenant_len > NIWA_NAME_MAX)
+		return -EINVAL;
+	if (txn->count >= NIWA_CMDB_TXN_MAX)
+		return -E2BIG;
+	r = reserve(txn,
+		    aligned(sizeof(*op)) + aligned(name_len + 1) + aligned(tenant_len + 1) + aligned(json_len + 1));
+	if (r < 0)
+		return r;
+	op = take(txn, sizeof(*op));
+	*op = (struct niwa_cmdb_op){.name = copy(txn, name, name_len)};
+	if (json) {
+		op->tenant = copy(txn, tenant, tenant_len);
+		op->json = copy(txn, json, json_len);
+		op->json_len = json_len;
+	}
+	STAILQ_INSERT_TAIL(&txn->ops, op, link);
+	txn->count++;
+	return 0;
+}
+
+int niwa_cmdb_txn_put(struct niwa_cmdb_txn *txn, const char *name, const char *tenant, const char *json,
+		      size_t json_len)
+{
+	if (!tenant[0] || json_len == 0 || json_len > NIWA_APP_JSON_MAX || memchr(json, '\0', json_len))
+		return -EINVAL;
+	return add(txn, name, tenant, json, json_len);
+}
+
+int niwa_cmdb_txn_remove(struct niwa_cmdb_txn *txn, const char *name)
+{
+	return add(txn, name, NULL, NULL, 0);
+}
