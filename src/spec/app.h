@@ -15,10 +15,11 @@
 
 #include "base/error.h"
 
-#define NIWA_NAME_MAX 253   /* an app's name is a DNS name, RFC 1035 */
-#define NIWA_PORTS_MAX 16
-#define NIWA_VOLUMES_MAX 16
-#define NIWA_ALLOW_MAX 32
+#define NIWA_NAME_MAX     253 /* an app's name is a DNS name, RFC 1035 */
+#define NIWA_PORTS_MAX    16
+#define NIWA_VOLUMES_MAX  16
+#define NIWA_ALLOW_MAX    32
+#define NIWA_EGRESS_MAX   64
 #define NIWA_APP_JSON_MAX (64 * 1024) /* bytes of one app record as JSON */
 
 enum niwa_protocol {
@@ -73,9 +74,9 @@ struct niwa_limits { /* 0: no limit */
 };
 
 struct niwa_app_spec {
-	char *name;   /* unique in the cell */
-	char *tenant; /* defaults to the name */
-	char *image;  /* "host", an absolute path of a directory, or the name of an imported image */
+	char *name;     /* unique in the cell */
+	char *tenant;   /* defaults to the name */
+	char *image;    /* "host", an absolute path of a directory, or the name of an imported image */
 	char **command; /* NULL-terminated; empty: the image's own */
 	char *user;     /* of the container, name or number[:number]; NULL: the image's own, else root */
 	char *workdir;  /* NULL: the image's own, else "/" */
@@ -87,17 +88,18 @@ struct niwa_app_spec {
 	enum niwa_egress egress;
 	char **egress_list; /* NULL-terminated "ADDRESS[/BITS]" for NIWA_EGRESS_LIST */
 	struct niwa_limits limits;
-	uint64_t lifetime_us; /* 0: no end */
+	uint64_t lifetime_us;    /* 0: no end */
 	enum niwa_rotate rotate; /* default: handover with a writable volume that is not shared, else overlap */
 	struct {
 		uint64_t freeze_us, page_us, save_us; /* of quiet; 0: never */
-		uint64_t connection_us; /* idle.connection: a connection silent for longer does not count, default 1 h */
-		uint32_t cpu_centi;     /* idle.cpu: below this the CPU counts as quiet, default 100 = 1 % of one CPU */
+		uint64_t
+			connection_us; /* idle.connection: a connection silent for longer does not count, default 1 h */
+		uint32_t cpu_centi;    /* idle.cpu: below this the CPU counts as quiet, default 100 = 1 % of one CPU */
 	} sleep;
 	struct {
 		enum niwa_ready kind;
-		uint16_t port;   /* listen, http; default: the first port */
-		char *path;      /* http */
+		uint16_t port;        /* listen, http; default: the first port */
+		char *path;           /* http */
 		uint64_t deadline_us; /* default 30 s */
 	} ready;
 	struct {
@@ -106,7 +108,8 @@ struct niwa_app_spec {
 	} stop;
 	struct {
 		enum niwa_restart policy; /* default on-wake: a crashed app waits for the next connection */
-		uint64_t backoff_us, backoff_max_us; /* first pause 100 ms, doubled up to 30 s; reset after a minute of health */
+		uint64_t backoff_us,
+			backoff_max_us; /* first pause 100 ms, doubled up to 30 s; reset after a minute of health */
 	} restart;
 	uint64_t wake_deadline_us; /* how long a connection is held, default 25 s */
 	uint32_t max_waiting;      /* held connections of this app, default 1024 */
