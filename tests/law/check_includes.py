@@ -6,7 +6,7 @@ build files do not agree with."""
 import os
 import re
 
-from folders import MAY_INCLUDE, PUBLIC
+from folders import MAY_INCLUDE, ONLY, PUBLIC
 import law
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
@@ -27,11 +27,16 @@ for path in law.sources(".c", ".h"):
             continue
         if ".." in name.split("/") or name.startswith("/"):
             problems.append(f'{path}: "{name}": no relative and no absolute path')
+        elif not rest and (name.endswith("_private.h") or name.startswith("test_")):
+            if not os.path.exists(os.path.join(law.ROOT, os.path.dirname(path), name)):
+                problems.append(f'{path}: "{name}" is not beside it')
         elif first not in MAY_INCLUDE or not rest:
             problems.append(f'{path}: "{name}": write "FOLDER/{os.path.basename(name)}"')
         elif first != folder and first not in MAY_INCLUDE.get(folder, []) and folder not in PUBLIC.get(name, []):
             allowed = ", ".join(MAY_INCLUDE.get(folder, [])) or "nothing"
             problems.append(f'{path}: "{name}": {folder} may include {allowed}')
+        elif name not in ONLY.get((folder, first), [name]):
+            problems.append(f'{path}: "{name}": of {first}, {folder} may include {", ".join(ONLY[folder, first])}')
         elif first != folder and name.endswith("_private.h"):
             problems.append(f'{path}: "{name}" is private to src/{first}')
 

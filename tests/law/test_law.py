@@ -25,6 +25,8 @@ class Law(unittest.TestCase):
         ("includes", "src/cli/a.c", TAG + '#include <base/good.h>\n', "our own headers"),
         ("includes", "src/cli/a.c", TAG + '#include "base/good_private.h"\n', "private to src/base"),
         ("includes", "src/cli/a.c", TAG + '#include "good.h"\n', "FOLDER/good.h"),
+        ("includes", "src/cli/a.c", TAG + '#include "base_private.h"\n', "is not beside it"),
+        ("includes", "src/keep/a.c", TAG + '#include "container/image.h"\n', "keep may include container/plan.h"),
         ("includes", "src/attic/a.c", TAG, "has no row"),
         ("includes", "src/relay/meson.build", "dependencies: [dep_engine]\n", "uses engine"),
         ("sizes", "src/base/a.c", TAG + LONG, "f() has 94 lines"),
