@@ -41,7 +41,6 @@ static void second_commit_fails(struct fixture *f, unsigned round)
 	CHECK_CHILD(f->out.err.kind == NIWA_TEMPORARY && f->out.err.code == ENOSPC && f->out.count == 0);
 	CHECK_CHILD(fixture_put(f, "a", "t", "{\"v\":1}")->kind == NIWA_CMDB_UNCHANGED);
 	CHECK_CHILD(fixture_put(f, "b", "t", "{}")->addr == FIRST + 1);
-	fixture_close(f);
 }
 
 static void put_three(struct fixture *f, unsigned round)
@@ -50,6 +49,33 @@ static void put_three(struct fixture *f, unsigned round)
 	(void)fixture_put(f, "a", "t", "{}");
 	(void)fixture_put(f, "b", "t", "{}");
 	(void)fixture_put(f, "c", "t", "{}");
+}
+
+/* Works as far as it can while allocations fail from the n-th on; round 1: the memory store. */
+static void short_of_memory(struct fixture *f, unsigned round)
+{
+	struct niwa_cmdb_txn *txn;
+	struct niwa_error err = {0};
+
+	if (round == 1)
+		(void)snprintf(f->path, sizeof(f->path), ":memory:");
+	if (fixture_try_open(f, NET, 24, &err) < 0) {
+		CHECK_CHILD(err.code == ENOMEM);
+		return;
+	}
+	for (int i = 0; i < 2; i++) {
+		txn = niwa_cmdb_txn_new(f->db);
+		if (!txn)
+			continue;
+		if (niwa_cmdb_txn_put(txn, "a", "t", i ? "{}" : "{\"v\":1}", i ? 2 : 7) < 0 ||
+		    niwa_cmdb_txn_put(txn, "b", "t", "{}", 2) < 0 || niwa_cmdb_txn_remove(txn, "b") < 0) {
+			niwa_cmdb_txn_free(&txn);
+			continue;
+		}
+		(void)fixture_commit(f, txn);
+		CHECK_CHILD(f->out.refused ? f->out.err.code == ENOMEM : f->out.count == 3);
+	}
+	fixture_close(f);
 }
 
 struct acknowledged {
@@ -103,7 +129,10 @@ static void storm(struct fixture *f, unsigned round)
 static const struct {
 	const char *name;
 	void (*run)(struct fixture *f, unsigned round);
-} jobs[] = {{"second_commit_fails", second_commit_fails}, {"put_three", put_three}, {"storm", storm}};
+} jobs[] = {{"second_commit_fails", second_commit_fails},
+	    {"put_three", put_three},
+	    {"storm", storm},
+	    {"short_of_memory", short_of_memory}};
 
 static int child(const char *job, const char *dir, const char *round)
 {
@@ -113,7 +142,9 @@ static int child(const char *job, const char *dir, const char *round)
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(jobs); i++)
 		if (strcmp(jobs[i].name, job) == 0)
 			jobs[i].run(&f, (unsigned)atoi(round));
-	return 0;
+	fixture_close(&f);
+	(void)sd_event_unref(f.event);
+	return 0; /* the folder is the parent's */
 }
 
 /* ---- what the parent sees ---- */
@@ -192,6 +223,26 @@ static void a_kill_before_the_commit_loses_only_that_one_and_after_it_none(void 
 	}
 }
 
+static void an_allocation_that_fails_is_an_answer_and_never_a_crash(void **state)
+{
+	struct fixture *f = *state;
+	char n[16];
+
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 1; i <= 40; i++) {
+			int status;
+
+			(void)snprintf(n, sizeof(n), "%u", i);
+			assert_int_equal(setenv("NIWA_FAIL_ALLOC", n, 1), 0);
+			assert_int_equal(waitpid(start(f, "short_of_memory", NULL, round, -1), &status, 0) > 0, 1);
+			assert_int_equal(unsetenv("NIWA_FAIL_ALLOC"), 0);
+			if (status != 0)
+				fail_msg("allocation %u, round %u: status %x", i, round, (unsigned)status);
+			(void)unlink(f->path);
+		}
+	}
+}
+
 struct tally {
 	size_t count, found;
 	unsigned char groups[ROUNDS][ACKS]; /* apps found of each transaction */
@@ -265,6 +316,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(a_commit_that_fails_changes_nothing_and_the_store_goes_on),
 		TEST(a_kill_before_the_commit_loses_only_that_one_and_after_it_none),
+		TEST(an_allocation_that_fails_is_an_answer_and_never_a_crash),
 		TEST(kill_9_at_any_moment_loses_nothing_acknowledged_and_halves_nothing),
 	};
 

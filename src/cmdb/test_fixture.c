@@ -60,11 +60,12 @@ void fixture_outcome(const struct niwa_cmdb_change *changes, size_t count, bool 
 	assert_false(o->last);
 	for (size_t i = 0; i < count; i++) {
 		const struct niwa_cmdb_app *app = &changes[i].app;
-		struct kept *k = &o->kept[o->count];
+		struct kept *k;
 
 		o->kinds[changes[i].kind]++;
 		if (o->count++ >= KEPT_MAX)
 			continue;
+		k = &o->kept[o->count - 1];
 		*k = (struct kept){
 			.kind = changes[i].kind,
 			.id = app->id,
