@@ -22,6 +22,16 @@
 int niwa_file_load(const char *path, void (*also)(const char *msg, void *arg), void *arg, json_t **ret,
 		   struct niwa_error *err);
 
+/* The same for text in memory. */
+struct niwa_file_text {
+	const char *name; /* for messages */
+	const char *path; /* env files are looked up beside it */
+	const char *text;
+	size_t len;
+};
+int niwa_file_load_text(const struct niwa_file_text *file, void (*also)(const char *msg, void *arg), void *arg,
+			json_t **ret, struct niwa_error *err);
+
 /* Compose file → app file text (YAML, to be freed) and a list of what could not be carried over,
  * one line each (to be freed). */
 int niwa_compose_import(const char *path, const char *tenant, char **ret_yaml, char **ret_left_out,

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Claims in hash tables; ports in a table by number, because an address may be all addresses.
+ */
+#include "spec/claims_private.h"
+
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/map.h"
+#include "base/memory.h"
+
+struct claim {
+	struct claim *next; /* all of them, to free them */
+	size_t app;
+	uint32_t line;
+	bool shared;
+	char name[]; /* the map borrows it */
+};
+
+struct niwa_claims {
+	struct claim *all;
+	struct niwa_map *names, *volumes;
+	struct niwa_map *published;     /* address and port → line */
+	uint32_t first[UINT16_MAX + 1]; /* line of who publishes the port first, on whatever address */
+	uint32_t any[UINT16_MAX + 1];   /* line of who publishes it on all addresses */
+};
+
+struct niwa_claims *niwa_claims_new(void)
+{
+	NIWA_AUTO(niwa_claims_free) struct niwa_claims *claims = niwa_zalloc(sizeof(*claims));
+
+	if (!claims)
+		return NULL;
+	claims->names = niwa_map_new(NIWA_MAP_STRING);
+	claims->volumes = niwa_map_new(NIWA_MAP_STRING);
+	claims->published = niwa_map_new(NIWA_MAP_U64);
+	if (!claims->names || !claims->volumes || !claims->published)
+		return NULL;
+	return NIWA_TAKE(claims);
+}
+
+void niwa_claims_free(struct niwa_claims **claims)
+{
+	struct niwa_claims *c = *claims;
+
+	if (!c)
+		return;
+	while (c->all) {
+		struct claim *next = c->all->next;
+
+		free(c->all);
+		c->all = next;
+	}
+	niwa_map_free(&c->names);
+	niwa_map_free(&c->volumes);
+	niwa_map_free(&c->published);
+	free(c);
+	*claims = NULL;
+}
+
+static int claim_new(struct niwa_claims *claims, struct niwa_map *map, const char *name, struct claim **ret)
+{
+	size_t size = strlen(name) + 1;
+	struct claim *c = niwa_zalloc(sizeof(*c) + size);
+
+	if (!c)
+		return -ENOMEM;
+	memcpy(c->name, name, size);
+	c->next = claims->all;
+	claims->all = c;
+	*ret = c;
+	return niwa_map_put_str(map, c->name, c);
+}
+
+int niwa_claims_name(struct niwa_claims *claims, const char *name, uint32_t line, uint32_t *ret_line)
+{
+	struct claim *c = niwa_map_get_str(claims->names, name);
+	int r;
+
+	if (c) {
+		*ret_line = c->line;
+		return -EEXIST;
+	}
+	r = claim_new(claims, claims->names, name, &c);
+	if (r == 0)
+		c->line = line;
+	return r;
+}
+
+int niwa_claims_port(struct niwa_claims *claims, const struct niwa_publish *publish, uint32_t line, uint32_t *ret_line)
+{
+	uint64_t key = (uint64_t)publish->addr << 16 | publish->port;
+	uint32_t before = (uint32_t)(uintptr_t)niwa_map_get(claims->published, key);
+	int r;
+
+	if (!before)
+		before = claims->any[publish->port];
+	if (!before && publish->addr == htonl(INADDR_ANY))
+		before = claims->first[publish->port];
+	if (before) {
+		*ret_line = before;
+		return -EEXIST;
+	}
+	r = niwa_map_put(claims->published, key, (void *)(uintptr_t)line);
+	if (!claims->first[publish->port])
+		claims->first[publish->port] = line;
+	if (publish->addr == htonl(INADDR_ANY))
+		claims->any[publish->port] = line;
+	return r;
+}
+
+int niwa_claims_volume(struct niwa_claims *claims, const struct niwa_volume *volume, size_t app, uint32_t line,
+		       uint32_t *ret_line)
+{
+	struct claim *c = niwa_map_get_str(claims->volumes, volume->from);
+	int r;
+
+	if (volume->read_only || (c && c->shared && volume->shared) || (c && c->app == app))
+		return 0;
+	if (c) {
+		*ret_line = c->line;
+		return -EEXIST;
+	}
+	r = claim_new(claims, claims->volumes, volume->from, &c);
+	if (r == 0) {
+		c->line = line;
+		c->app = app;
+		c->shared = volume->shared;
+	}
+	return r;
+}
