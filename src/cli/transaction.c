@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * apply.begin, apply.put in bounded pieces, apply.remove, apply.commit.
+ */
+#include "cli/transaction.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cli/answer.h"
+
+#define PUT_BYTES_MAX      (240 * 1024) /* of apps in one call; the engine takes 256 KiB a call */
+#define COMMIT_DEADLINE_MS (10u * 60 * 1000)
+
+struct run {
+	const struct niwa_cli *cli;
+	struct niwa_client *client;
+	struct niwa_error *err;
+	json_int_t txn;
+	size_t done, total;
+	uint64_t since_us;
+	bool shown;
+};
+
+static void progress(struct run *run)
+{
+	if (run->cli->quiet || !isatty(STDERR_FILENO) || niwa_now_us() - run->since_us < NIWA_SEC)
+		return;
+	(void)fprintf(stderr, "\rniwa: %zu of %zu apps sent", run->done, run->total);
+	run->shown = true;
+}
+
+static int begin(struct run *run)
+{
+	json_t *result = NULL;
+	int r = niwa_client_call(run->client, "apply.begin", NULL, NIWA_RPC_DEADLINE_MS, &result, run->err);
+
+	if (r == 0)
+		run->txn = json_integer_value(json_object_get(result, "txn"));
+	json_decref(result);
+	return r;
+}
+
+/* Takes chunk. */
+static int put(struct run *run, json_t *chunk)
+{
+	size_t count = json_array_size(chunk);
+	int r;
+
+	if (!count) {
+		json_decref(chunk);
+		return 0;
+	}
+	r = niwa_client_call(run->client, "apply.put", json_pack("{s:I, s:o}", "txn", run->txn, "apps", chunk),
+			     NIWA_RPC_DEADLINE_MS, NULL, run->err);
+	run->done += count;
+	progress(run);
+	return r;
+}
+
+static int put_all(struct run *run, const json_t *apps)
+{
+	json_t *chunk = json_array(), *app;
+	size_t i, bytes = 0;
+	int r = 0;
+
+	json_array_foreach(apps, i, app)
+	{
+		size_t size = json_dumpb(app, NULL, 0, JSON_COMPACT) + 1;
+
+		if (bytes && bytes + size > PUT_BYTES_MAX) {
+			r = put(run, chunk);
+			if (r < 0)
+				return r;
+			chunk = json_array();
+			bytes = 0;
+		}
+		if (!chunk || json_array_append(chunk, app) < 0) {
+			json_decref(chunk);
+			return niwa_fail(run->err, NIWA_TEMPORARY, ENOMEM, "send the apps");
+		}
+		bytes += size;
+	}
+	return put(run, chunk);
+}
+
+static int remove_all(struct run *run, char *const *names)
+{
+	int r = 0;
+
+	for (; names && *names && r == 0; names++)
+		r = niwa_client_call(run->client, "apply.remove",
+				     json_pack("{s:I, s:s}", "txn", run->txn, "name", *names), NIWA_RPC_DEADLINE_MS,
+				     NULL, run->err);
+	return r;
+}
+
+int niwa_transaction_run(const struct niwa_cli *cli, struct niwa_client *client, const json_t *apps,
+			 char *const *remove, json_t **ret, struct niwa_error *err)
+{
+	struct run run = {
+		.cli = cli, .client = client, .err = err, .total = json_array_size(apps), .since_us = niwa_now_us()};
+	int r = begin(&run);
+
+	if (r == 0)
+		r = put_all(&run, apps);
+	if (r == 0)
+		r = remove_all(&run, remove);
+	if (r == 0)
+		r = niwa_client_call(client, "apply.commit", json_pack("{s:I}", "txn", run.txn), COMMIT_DEADLINE_MS,
+				     ret, err);
+	if (run.shown)
+		(void)fputc('\n', stderr);
+	return r;
+}

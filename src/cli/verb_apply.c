@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * niwa apply: files → checked records → one transaction. Every mistake of every file is shown before
+ * the engine is asked for anything.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/map.h"
+#include "base/memory.h"
+#include "cli/answer.h"
+#include "cli/transaction.h"
+#include "cli/verb_list.h"
+#include "spec/file.h"
+
+enum { OPT_DRY_RUN };
+const struct niwa_option niwa_options_apply[] = {
+	{'n', "dry-run", NULL, "check, and say what would change; change nothing"},
+	{0},
+};
+
+#define MISTAKES_SHOWN 20
+
+struct mistakes {
+	unsigned count;
+};
+
+static void show_mistake(const char *msg, void *arg)
+{
+	struct mistakes *m = arg;
+
+	if (m->count++ < MISTAKES_SHOWN)
+		(void)fprintf(stderr, "niwa: %s\n", msg);
+}
+
+/* Adds the apps of a file to all; a name that an earlier file has is a mistake. */
+static int merge(json_t *all, json_t *apps, const char *path, struct niwa_map *files, struct mistakes *mistakes)
+{
+	json_t *app;
+	size_t i;
+	int r;
+
+	json_array_foreach(apps, i, app)
+	{
+		const char *name = niwa_answer_text(app, "name"), *other = niwa_map_get_str(files, name);
+		char text[1024];
+
+		if (other) {
+			(void)snprintf(text, sizeof(text), "%s: app '%s' is declared in %s already", path, name, other);
+			show_mistake(text, mistakes);
+			continue;
+		}
+		r = json_array_append(all, app) < 0 ? -ENOMEM : 0;
+		if (r == 0) /* the name is borrowed from the app, which all holds now */
+			r = niwa_map_put_str(files, niwa_answer_text(app, "name"), (void *)(uintptr_t)path);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Reads all files. NULL when there were mistakes, which were said. */
+static json_t *load_files(const struct niwa_cli *cli)
+{
+	NIWA_AUTO(niwa_map_free) struct niwa_map *files = niwa_map_new(NIWA_MAP_STRING);
+	struct mistakes mistakes = {0};
+	json_t *all = json_array();
+	int r = files && all ? 0 : -ENOMEM;
+
+	for (int i = 0; i < cli->word_count && r == 0; i++) {
+		struct niwa_error err = {0};
+		json_t *apps = NULL;
+
+		if (niwa_file_load(cli->words[i], show_mistake, &mistakes, &apps, &err) < 0)
+			show_mistake(err.msg, &mistakes);
+		else
+			r = merge(all, apps, cli->words[i], files, &mistakes);
+		json_decref(apps);
+	}
+	if (mistakes.count > MISTAKES_SHOWN)
+		(void)fprintf(stderr, "niwa: and %u more mistakes\n", mistakes.count - MISTAKES_SHOWN);
+	if (mistakes.count)
+		(void)fputs("niwa: nothing was changed\n", stderr);
+	if (r < 0)
+		(void)fputs("niwa: out of memory\n", stderr);
+	if (mistakes.count || r < 0) {
+		json_decref(all);
+		return NULL;
+	}
+	return all;
+}
+
+static void print_names(const json_t *names, const char *kind, char sign, uint64_t count)
+{
+	const json_t *name;
+	size_t i;
+
+	json_array_foreach(json_object_get(names, kind), i, name)(void)
+		printf("%c %s\n", sign, json_string_value(name) ? json_string_value(name) : "");
+	if (count > i && i)
+		(void)printf("%c and %" PRIu64 " more\n", sign, count - i);
+}
+
+static void print_result(const struct niwa_cli *cli, const json_t *result, const char *would)
+{
+	const json_t *names = json_object_get(result, "names");
+	uint64_t added = niwa_answer_number(result, "added"), changed = niwa_answer_number(result, "changed");
+
+	if (cli->json) {
+		(void)niwa_answer_print(result);
+		return;
+	}
+	if (!cli->quiet) {
+		print_names(names, "added", '+', added);
+		print_names(names, "changed", '~', changed);
+	}
+	(void)printf("%sadded %" PRIu64 ", changed %" PRIu64 ", unchanged %" PRIu64 "\n", would, added, changed,
+		     niwa_answer_number(result, "unchanged"));
+}
+
+/* --dry-run: compares each record with the engine's. */
+static int compare(struct niwa_client *client, const json_t *apps, json_t **ret, struct niwa_error *err)
+{
+	json_t *added = json_array(), *changed = json_array(), *app;
+	json_int_t unchanged = 0;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach(apps, i, app)
+	{
+		json_t *now = NULL;
+
+		r = niwa_client_call(client, "app.show", json_pack("{s:O}", "name", json_object_get(app, "name")),
+				     NIWA_RPC_DEADLINE_MS, &now, err);
+		if (r == -EREMOTEIO && niwa_client_error_code(client) == NIWA_RPC_NO_APP)
+			r = json_array_append(added, json_object_get(app, "name"));
+		else if (r == 0 && json_equal(json_object_get(now, "record"), app))
+			unchanged++;
+		else if (r == 0)
+			r = json_array_append(changed, json_object_get(app, "name"));
+		json_decref(now);
+		if (r < 0)
+			break;
+	}
+	if (r == 0)
+		*ret = json_pack("{s:I, s:I, s:I, s:{s:O, s:O}}", "added", (json_int_t)json_array_size(added),
+				 "changed", (json_int_t)json_array_size(changed), "unchanged", unchanged, "names",
+				 "added", added, "changed", changed);
+	json_decref(added);
+	json_decref(changed);
+	return r;
+}
+
+int niwa_verb_apply(struct niwa_cli *cli)
+{
+	NIWA_AUTO(niwa_client_free) struct niwa_client *client = NULL;
+	json_t *apps = load_files(cli), *result = NULL;
+	struct niwa_error err = {0};
+	bool dry = cli->option[OPT_DRY_RUN];
+	int r;
+
+	if (!apps)
+		return NIWA_EXIT_FAILED;
+	if (niwa_cli_connect(cli, &client) < 0) {
+		json_decref(apps);
+		return NIWA_EXIT_FAILED;
+	}
+	if (dry)
+		r = compare(client, apps, &result, &err);
+	else
+		r = niwa_transaction_run(cli, client, apps, NULL, &result, &err);
+	if (r == 0)
+		print_result(cli, result, dry ? "would be: " : "");
+	json_decref(apps);
+	json_decref(result);
+	if (r == 0)
+		return NIWA_EXIT_DONE;
+	(void)niwa_cli_fail(&err);
+	if (r == -EREMOTEIO)
+		(void)fputs("niwa: nothing was changed\n", stderr);
+	return NIWA_EXIT_FAILED;
+}

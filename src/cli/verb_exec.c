@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * niwa exec: a command inside an app, with our own descriptors or with a terminal of its own. Ends with the command's
+ * exit status.
+ */
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/memory.h"
+#include "cli/answer.h"
+#include "cli/client.h"
+#include "cli/console.h"
+#include "cli/signals.h"
+#include "cli/verb_list.h"
+
+#define CONSOLE_WAIT_MS 10000u
+#define EXIT_WAIT_MS    10000u /* for the exit status once the terminal is closed */
+#define NO_END          (-2)
+
+enum { OPT_TERMINAL, OPT_NO_TERMINAL };
+const struct niwa_option niwa_options_exec[] = {
+	{'t', "terminal", NULL, "give the command a terminal (default when there is one on both sides)"},
+	{'T', "no-terminal", NULL, "give it our own input and output"},
+	{0},
+};
+
+struct run {
+	struct niwa_client *client;
+	json_int_t exec; /* the engine's number of this command */
+	int signal_fd;
+	struct niwa_error err;
+};
+
+static json_t *request(struct niwa_cli *cli, bool terminal)
+{
+	json_t *argv = json_array();
+
+	for (int i = 1; i < cli->word_count; i++)
+		(void)json_array_append_new(argv, json_string(cli->words[i])); /* NULL for bad UTF-8: counted below */
+	if (json_array_size(argv) != (size_t)cli->word_count - 1) {
+		json_decref(argv);
+		return NULL;
+	}
+	return json_pack("{s:s, s:o, s:b}", "name", cli->words[0], "argv", argv, "terminal", (int)terminal);
+}
+
+static int start(struct run *run, struct niwa_cli *cli, bool terminal, const int *fds, size_t nfds)
+{
+	json_t *params = request(cli, terminal), *result = NULL;
+	int r;
+
+	if (!params)
+		return niwa_fail(&run->err, NIWA_CALLER, EILSEQ, "the command has an argument that is not UTF-8");
+	r = niwa_client_call_fds(run->client, "app.exec", params, fds, nfds, &result, &run->err);
+	if (r == 0)
+		run->exec = json_integer_value(json_object_get(result, "exec"));
+	json_decref(result);
+	return r;
+}
+
+/* The exit status that a note tells, NO_END when it is about something else. */
+static int read_note(const struct run *run, const json_t *note)
+{
+	const json_t *params = json_object_get(note, "params");
+	int status = (int)niwa_answer_number(params, "status");
+
+	if (strcmp(niwa_answer_text(note, "method"), "exec.exited") != 0 ||
+	    json_integer_value(json_object_get(params, "exec")) != run->exec)
+		return NO_END;
+	return niwa_answer_number(params, "code") == CLD_EXITED ? status & 0xff : (128 + status) & 0xff;
+}
+
+/* Waits up to timeout_ms for the end. The exit status, NO_END, or -1 (err). */
+static int wait_end(struct run *run, unsigned timeout_ms)
+{
+	for (;;) {
+		json_t *note = NULL;
+		int status, r = niwa_client_next(run->client, timeout_ms, &note, &run->err);
+
+		if (r == -EAGAIN)
+			return NO_END;
+		if (r < 0)
+			return -1;
+		status = read_note(run, note);
+		json_decref(note);
+		if (status != NO_END)
+			return status;
+	}
+}
+
+static int with_terminal(struct run *run, struct niwa_cli *cli)
+{
+	int pair[2], r;
+	NIWA_AUTO_FD ours = -1;
+	NIWA_AUTO_FD theirs = -1;
+	NIWA_AUTO_FD master = -1;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		(void)niwa_fail(&run->err, NIWA_TEMPORARY, errno, "make a console socket");
+		return niwa_cli_fail(&run->err);
+	}
+	ours = pair[0];
+	theirs = pair[1];
+	if (start(run, cli, true, &theirs, 1) < 0)
+		return niwa_cli_fail(&run->err);
+	niwa_fd_close(&theirs);
+	master = niwa_console_receive(ours, CONSOLE_WAIT_MS, &run->err);
+	if (master < 0) { /* the command may have failed before it had a terminal: then its end says more */
+		r = wait_end(run, 0);
+		return r > 0 ? r : niwa_cli_fail(&run->err);
+	}
+	r = niwa_console_run(master, run->signal_fd, &run->err);
+	niwa_fd_close(&master); /* the command's terminal hangs up */
+	if (r > 0)
+		return 128 + r;
+	if (r < 0)
+		return niwa_cli_fail(&run->err);
+	r = wait_end(run, EXIT_WAIT_MS);
+	if (r == NO_END)
+		(void)niwa_fail(&run->err, NIWA_TEMPORARY, 0,
+				"the command closed its terminal and still runs; its exit status is not known");
+	return r < 0 ? niwa_cli_fail(&run->err) : r;
+}
+
+/* Passes a signal on; one that cannot be passed on ends us. Ctrl-Z stops only us. */
+static int pass_signal(struct run *run, int sig)
+{
+	struct niwa_error ignored = {0};
+
+	if (sig == SIGTSTP)
+		(void)raise(SIGSTOP);
+	if (sig == SIGWINCH || sig == SIGCONT || sig == SIGTSTP)
+		return 0;
+	return niwa_client_call(run->client, "exec.signal", json_pack("{s:I, s:i}", "exec", run->exec, "signal", sig),
+				NIWA_RPC_DEADLINE_MS, NULL, &ignored);
+}
+
+static int wait_with_signals(struct run *run)
+{
+	for (;;) {
+		struct pollfd p[] = {{.fd = niwa_client_fd(run->client), .events = POLLIN},
+				     {.fd = run->signal_fd, .events = POLLIN}};
+		int sig, status;
+
+		/* first: notes may have come with an answer and are in the client's memory by now */
+		status = wait_end(run, 0);
+		if (status != NO_END)
+			return status;
+		if (poll(p, 2, -1) < 0 && errno != EINTR) {
+			(void)niwa_fail(&run->err, NIWA_TEMPORARY, errno, "wait for the command");
+			return -1;
+		}
+		while ((sig = niwa_signals_next(run->signal_fd)))
+			if (pass_signal(run, sig) < 0)
+				return 128 + sig;
+	}
+}
+
+static int with_own_descriptors(struct run *run, struct niwa_cli *cli)
+{
+	static const int own[] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
+	int status;
+
+	if (start(run, cli, false, own, 3) < 0)
+		return niwa_cli_fail(&run->err);
+	status = wait_with_signals(run);
+	return status < 0 ? niwa_cli_fail(&run->err) : status;
+}
+
+int niwa_verb_exec(struct niwa_cli *cli)
+{
+	NIWA_AUTO(niwa_client_free) struct niwa_client *client = NULL;
+	NIWA_AUTO_FD signal_fd = -1;
+	struct run run = {0};
+	bool terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+
+	if (cli->word_count > 1 && !strcmp(cli->words[1], "--")) { /* APP -- COMMAND */
+		cli->words[1] = cli->words[0];
+		cli->words++;
+		cli->word_count--;
+	}
+	if (cli->word_count < 2)
+		return niwa_cli_usage(cli, "which command?");
+	if (cli->option[OPT_TERMINAL] && cli->option[OPT_NO_TERMINAL])
+		return niwa_cli_usage(cli, "-t and -T exclude each other");
+	terminal = cli->option[OPT_TERMINAL] || (terminal && !cli->option[OPT_NO_TERMINAL]);
+	if (niwa_cli_connect(cli, &client) < 0)
+		return NIWA_EXIT_FAILED;
+	run.client = client;
+	run.signal_fd = signal_fd = niwa_signals_open(niwa_console_signals);
+	if (signal_fd < 0) {
+		(void)niwa_fail(&run.err, NIWA_TEMPORARY, -signal_fd, "watch signals");
+		return niwa_cli_fail(&run.err);
+	}
+	return terminal ? with_terminal(&run, cli) : with_own_descriptors(&run, cli);
+}

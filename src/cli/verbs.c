@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The table of verbs: dispatch, help, completion and the manual's list of verbs come from here.
+ */
+#include <string.h>
+
+#include "cli/verb_list.h"
+
+const struct niwa_option niwa_options_none[] = {{0}};
+
+const struct niwa_option niwa_options_global[] = {
+	{0, "socket", "PATH", "the engine's socket (default: $NIWA_SOCKET, else " NIWA_RUN_DIR_DEFAULT "/niwad.sock)"},
+	{0, "json", NULL, "print JSON instead of text"},
+	{'q', "quiet", NULL, "say less: listings print names only"},
+	{'h', "help", NULL, "explain the verb"},
+	{0},
+};
+
+const struct niwa_verb niwa_verbs[] = {
+	{
+		.name = "apply",
+		.usage = "[--dry-run] FILE...",
+		.summary = "declare or change apps",
+		.help = "Checks all files first and shows every mistake with its line; then applies them in one\n"
+			"transaction: one bad app refuses all. Applying twice changes nothing. An app that is\n"
+			"awake and was changed is rotated. Apps that no file names stay as they are. FILE may be -.",
+		.options = niwa_options_apply,
+		.run = niwa_verb_apply,
+		.words_min = 1,
+		.words_max = -1,
+		.word = NIWA_WORD_FILE,
+	},
+	{
+		.name = "ls",
+		.usage = "[--state STATE] [--tenant TENANT] [PATTERN]",
+		.summary = "list apps, their sleep states, addresses, last wake",
+		.help = "PATTERN is a shell pattern over the name: niwa ls '*.example.com'.",
+		.options = niwa_options_ls,
+		.run = niwa_verb_ls,
+		.words_max = 1,
+		.word = NIWA_WORD_APP,
+	},
+	{
+		.name = "show",
+		.usage = "APP",
+		.summary = "everything about one app",
+		.help = "Its record, instances, history, the stages of its last wake, why it is awake or asleep,\n"
+			"warnings.",
+		.options = niwa_options_none,
+		.run = niwa_verb_show,
+		.words_min = 1,
+		.words_max = 1,
+		.word = NIWA_WORD_APP,
+	},
+	{
+		.name = "wake",
+		.usage = "APP...",
+		.summary = "wake apps, as a connection would",
+		.help = "Returns when each is ready, and says what it took.",
+		.options = niwa_options_none,
+		.run = niwa_verb_wake,
+		.words_min = 1,
+		.words_max = -1,
+		.word = NIWA_WORD_APP,
+	},
+	{
+		.name = "freeze",
+		.usage = "APP...",
+		.summary = "freeze running apps now",
+		.help = "The next connection, or the next byte on an open one, thaws them.",
+		.options = niwa_options_none,
+		.run = niwa_verb_freeze,
+		.words_min = 1,
+		.words_max = -1,
+		.word = NIWA_WORD_APP,
+	},
+	{
+		.name = "stop",
+		.usage = "APP...",
+		.summary = "stop apps now",
+		.help = "Open connections end. The app stays declared: the next connection starts it again.",
+		.options = niwa_options_none,
+		.run = niwa_verb_stop,
+		.words_min = 1,
+		.words_max = -1,
+		.word = NIWA_WORD_APP,
+	},
+	{
+		.name = "restart",
+		.usage = "APP...",
+		.summary = "replace the instances of apps by fresh ones",
+		.help = "As at the end of a lifetime: with rotate: overlap no request fails, with handover new\n"
+			"connections are held meanwhile.",
+		.options = niwa_options_none,
+		.run = niwa_verb_restart,
+		.words_min = 1,
+		.words_max = -1,
+		.word = NIWA_WORD_APP,
+	},
+	{
+		.name = "logs",
+		.usage = "[-f] [-n N] APP",
+		.summary = "what an app printed",
+		.help = "The last 100 lines, or N, or all; with -f goes on with what comes.",
+		.options = niwa_options_logs,
+		.run = niwa_verb_logs,
+		.words_min = 1,
+		.words_max = 1,
+		.word = NIWA_WORD_APP,
+	},
+	{
+		.name = "exec",
+		.usage = "[-t|-T] APP [--] COMMAND [ARG...]",
+		.summary = "run a command inside an app",
+		.help = "Wakes the app if it sleeps. With a terminal on both sides the command gets one of its own.\n"
+			"Exits with the command's exit status, or 128 and the number of the signal that ended it.",
+		.options = niwa_options_exec,
+		.run = niwa_verb_exec,
+		.words_min = 2,
+		.words_max = -1,
+		.word = NIWA_WORD_APP,
+		.stops_at_word = true,
+	},
+	{
+		.name = "rm",
+		.usage = "[--yes] APP...",
+		.summary = "forget apps",
+		.help = "Their instances are stopped, their addresses refuse. Volumes stay as they are. Asks first "
+			"when\n"
+			"a terminal is there to ask.",
+		.options = niwa_options_rm,
+		.run = niwa_verb_rm,
+		.words_min = 1,
+		.words_max = -1,
+		.word = NIWA_WORD_APP,
+	},
+	{
+		.name = "top",
+		.usage = "[--once] [--sort cpu|memory|wakes|name] [--delay DURATION]",
+		.summary = "apps by CPU, memory and wakes, live",
+		.help = "Keys: c m w n sort by CPU, memory, wakes, name; q ends.",
+		.options = niwa_options_top,
+		.run = niwa_verb_top,
+	},
+	{
+		.name = "doctor",
+		.usage = "[--all] [PROBE...]",
+		.summary = "what this host can and cannot do, and how to mend it",
+		.help = "Run it as root: without, some questions stay open. --all shows also what is well.\n"
+			"Exits with 1 when something that niwa needs is missing.",
+		.options = niwa_options_doctor,
+		.run = niwa_verb_doctor,
+		.words_max = -1,
+	},
+	{
+		.name = "status",
+		.usage = "",
+		.summary = "the engine and its counters",
+		.help = "Version, apps by state, relay, ranges, limits, conntrack.",
+		.options = niwa_options_none,
+		.run = niwa_verb_status,
+	},
+	{
+		.name = "version",
+		.usage = "",
+		.summary = "version of this program and of the running engine",
+		.help = "",
+		.options = niwa_options_none,
+		.run = niwa_verb_version,
+	},
+	{
+		.name = "help",
+		.usage = "[VERB]",
+		.summary = "explain niwa or a verb",
+		.help = "",
+		.options = niwa_options_help,
+		.run = niwa_verb_help,
+		.words_max = 1,
+		.word = NIWA_WORD_VERB,
+	},
+	{0},
+};
+
+const struct niwa_verb *niwa_verb_find(const char *name)
+{
+	for (const struct niwa_verb *v = niwa_verbs; v->name; v++)
+		if (!strcmp(v->name, name))
+			return v;
+	return NULL;
+}
