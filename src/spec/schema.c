@@ -121,14 +121,15 @@ static const struct niwa_key volume_keys[] = {
 	 FIELD(struct niwa_volume, from),
 	 .check = niwa_is_volume_source,
 	 .required = true,
-	 .allowed = "an absolute path on the host without . and .., not / and not below /proc, /sys, /dev or /run/niwa",
+	 .allowed =
+		 "an absolute path on the host, no . or .. in it, not / and not below /proc, /sys, /dev or /run/niwa",
 	 .doc = "The folder or file on the host."},
 	{.name = "to",
 	 .kind = &niwa_kind_path,
 	 FIELD(struct niwa_volume, to),
 	 .check = niwa_is_volume_target,
 	 .required = true,
-	 .allowed = "an absolute path in the container without . and .., not / and not over /proc, /sys, /dev or "
+	 .allowed = "an absolute path in the container, no . or .. in it, not / and not over /proc, /sys, /dev or "
 		    "/run/niwa",
 	 .doc = "Where it appears in the container."},
 	{.name = "owner",
@@ -439,7 +440,7 @@ static const struct niwa_key app_keys[] = {
 	 .kind = &niwa_kind_path,
 	 APP(workdir),
 	 .check = niwa_is_path,
-	 .allowed = "an absolute path without . and ..",
+	 .allowed = "an absolute path, no . or .. in it",
 	 .derived = "the image's own, else /",
 	 .doc = "The folder that the app starts in."},
 	{.name = "env",

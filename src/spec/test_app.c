@@ -314,15 +314,15 @@ static const struct {
 	{"{" PORT ", 'env_files': ['/x']}", "env_files", "env_files: found in a record; allowed: only in an app file"},
 	{"{" PORT ", 'init': 'yes'}", "init", "init: found 'yes'; allowed: true or false"},
 	{"{" PORT ", 'volumes': [{'from': '/a/../b', 'to': '/x'}]}", "volumes[0].from",
-	 "volumes[0].from: found '/a/../b'; allowed: an absolute path on the host without . and .., not / and not "
+	 "volumes[0].from: found '/a/../b'; allowed: an absolute path on the host, no . or .. in it, not / and not "
 	 "below "
 	 "/proc, /sys, /dev or /run/niwa"},
 	{"{" PORT ", 'volumes': [{'from': '/a', 'to': '/proc/self'}]}", "volumes[0].to",
-	 "volumes[0].to: found '/proc/self'; allowed: an absolute path in the container without . and .., not / and "
+	 "volumes[0].to: found '/proc/self'; allowed: an absolute path in the container, no . or .. in it, not / and "
 	 "not "
 	 "over /proc, /sys, /dev or /run/niwa"},
 	{"{" PORT ", 'volumes': [{'from': '/a', 'to': '/run//'}]}", "volumes[0].to",
-	 "volumes[0].to: found '/run//'; allowed: an absolute path in the container without . and .., not / and not "
+	 "volumes[0].to: found '/run//'; allowed: an absolute path in the container, no . or .. in it, not / and not "
 	 "over "
 	 "/proc, /sys, /dev or /run/niwa"},
 	{"{" PORT ", 'volumes': [{'from': '/a', 'to': '/x', 'owner': 'root'}]}", "volumes[0].owner",
