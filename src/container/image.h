@@ -14,10 +14,12 @@
 
 #include "base/error.h"
 
+/* Owns all it points to. */
 struct niwa_image {
 	char *name;     /* as the app file says it */
 	char *root;     /* absolute path of the lower layer */
 	bool bind_usr;  /* "host": /usr of the host is mounted read-only over root/usr */
+	bool prepared;  /* /proc, /dev, /run/niwa/tenant are folders and /etc/hosts, /etc/resolv.conf lead there */
 	char **command; /* image's own default, NULL-terminated, may be empty */
 	char **env;     /* image's own, NULL-terminated */
 	char *workdir;  /* or NULL */
@@ -29,14 +31,24 @@ void niwa_image_free(struct niwa_image **img);
 /* Opens an image by name. state_dir as in struct niwa_host. -ENOENT with a message that lists what there is. */
 int niwa_image_open(const char *state_dir, const char *name, struct niwa_image **ret, struct niwa_error *err);
 /* Builds or refreshes the host image; quick when nothing changed. Also builds STATE_DIR/dev (the shared /dev
- * with null, zero, full, random, urandom, tty, ptmx and fd links, mount points pts and shm). Root only. */
+ * with null, zero, full, random, urandom, tty, ptmx and fd links, mount points pts and shm). Root only.
+ * A refresh makes a new version beside the old ones, which instances may still use. */
 int niwa_image_prepare_host(const char *state_dir, struct niwa_error *err);
+/* Removes versions of the host image that are neither current nor in use. in_use gets a version's root (what
+ * struct niwa_image.root was). Slow: removes trees. */
+int niwa_image_prune_host(const char *state_dir, bool (*in_use)(const char *root, void *arg), void *arg,
+			  struct niwa_error *err);
 
 /* Looks up user[:group] ("www-data", "33", "33:33") in the image's /etc/passwd and /etc/group, never the
- * host's; paths are resolved inside the root. groups holds 32. */
+ * host's; paths are resolved inside the root. groups holds 32: supplementary ones, without *ret_gid; none when a
+ * group is named. A number need not be listed (its group is then 0). NULL or "": root. */
 int niwa_image_user(const struct niwa_image *img, const char *user, uint32_t *ret_uid, uint32_t *ret_gid,
 		    uint32_t *groups, unsigned *ret_count, struct niwa_error *err);
-/* True when argv[0] can be found in the image (PATH of env, inside the root): a clear error before a start. */
+/* Home folder of a uid by the image's /etc/passwd, "/root" for 0 and "/" for others that are not listed. To be
+ * freed; NULL: out of memory. */
+char *niwa_image_home(const struct niwa_image *img, uint32_t uid);
+/* 0 when argv[0] can be found in the image (PATH of env, inside the root) and executed: a clear error before a start.
+ * Volumes are not looked at: when the command lies on one, do not ask. */
 int niwa_image_has_command(const struct niwa_image *img, const char *argv0, char *const *env, struct niwa_error *err);
 
 #endif

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * App record + what the host gave this instance → plan. Pure: reads no file, makes no call.
+ * App record + what the host gave this instance → plan. Pure: reads no file, makes no call. The same input gives
+ * the same plan. What is refused is refused with NIWA_CALLER and the key of the app file in the message.
+ * What an instance gets, in which order and why: docs/adr/002-images-and-instances.md.
  */
 #ifndef NIWA_CONTAINER_INSTANCE_H
 #define NIWA_CONTAINER_INSTANCE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -20,16 +23,18 @@ enum niwa_cgroup_layout { NIWA_CGROUP_UNIFIED, NIWA_CGROUP_HYBRID };
 /* The host's side, the same for all instances of one niwad run. Borrowed. */
 struct niwa_host {
 	enum niwa_cgroup_layout cgroup_layout;
-	const char *cgroup_v2;      /* absolute path of niwa's own v2 group; instances are children "i<id>" */
+	const char *cgroup_v2; /* absolute path of niwa's own v2 group; instances are children "i<id>" */
 	const char *cgroup_memory, *cgroup_cpu, *cgroup_pids, *cgroup_blkio; /* hybrid: niwa's v1 groups or NULL */
-	const char *run_dir;        /* RUN_DIR, e.g. /run/niwa */
-	const char *state_dir;      /* STATE_DIR, e.g. /var/lib/niwa */
-	const char *dev_dir;        /* prepared /dev (see image.h) */
-	const char *init_path;      /* niwa-init */
-	uint32_t gateway_addr;      /* network order; on the host's lo; next hop of all instances */
-	uint32_t veth_group;        /* interface group of the host ends */
-	uint8_t host_mac[6];        /* of every host end (permanent neighbour of the instances) */
-	const char *domain;         /* "niwa.internal" */
+	const char *run_dir;   /* RUN_DIR, e.g. /run/niwa; others may pass through it (0711 or 0755) */
+	const char *state_dir; /* STATE_DIR, e.g. /var/lib/niwa */
+	const char *dev_dir;   /* prepared /dev (see image.h) */
+	const char *init_path; /* niwa-init */
+	uint32_t gateway_addr; /* network order; on the host's lo; next hop of all instances */
+	uint32_t veth_group;   /* interface group of the host ends */
+	uint8_t host_mac[6];   /* of every host end (permanent neighbour of the instances) */
+	const char *domain;    /* "niwa.internal" */
+	bool no_ipv6;          /* the host's kernel has none (/proc/sys/net/ipv6 is missing) */
+	uint64_t nofile_max;   /* hard limit of niwa-keep, 0: not known; limits.open_files above it is refused */
 };
 
 /* What this instance got. Borrowed. */
@@ -37,29 +42,37 @@ struct niwa_instance_params {
 	uint64_t id;
 	const struct niwa_app_spec *spec;
 	const struct niwa_image *image;
-	uint32_t id_base;           /* lease: 65,536 ids from here */
-	uint32_t tenant_id_base;    /* of the tenant's files on volumes (owner: tenant) */
-	uint32_t private_addr;      /* network order */
-	uint32_t service_addr;      /* network order, put on the instance's lo */
-	char veth[16];              /* name of the host end */
-	const char *layer_dir;      /* STATE_DIR/layers/<id>: upper and work are created below */
-	const char *tenant_dir;     /* RUN_DIR/tenants/<tenant>: hosts and resolv.conf, mounted read-only at /run/niwa/tenant */
-	/* owner: USER volumes: ids looked up by the engine, by position in spec->volumes */
-	struct { uint32_t host_uid, host_gid, container_uid, container_gid; } volume_ids[NIWA_VOLUMES_MAX];
-	uint32_t uid, gid;          /* of the app's user, looked up in the image */
+	uint32_t id_base;        /* lease: 65,536 ids from here */
+	uint32_t tenant_id_base; /* of the tenant's files on volumes (owner: tenant) */
+	uint32_t private_addr;   /* network order */
+	uint32_t service_addr;   /* network order, put on the instance's lo */
+	char veth[16];           /* name of the host end */
+	const char *layer_dir;   /* STATE_DIR/layers/<id>: upper and work are created below */
+	const char *
+		tenant_dir; /* RUN_DIR/tenants/<tenant>: hosts and resolv.conf, mounted read-only at /run/niwa/tenant */
+	/* By position in spec->volumes. Ids: for owner: USER, looked up by the engine (container ids: those of the
+	 * app's user). is_file: `from` is no folder. */
+	struct niwa_volume_ids {
+		uint32_t host_uid, host_gid, container_uid, container_gid;
+		bool is_file;
+	} volume_ids[NIWA_VOLUMES_MAX];
+	uint32_t uid, gid; /* of the app's user, looked up in the image */
 	uint32_t groups[32];
 	unsigned group_count;
+	const char *home; /* of that user (niwa_image_home); NULL: /root for uid 0, else / */
 };
 
 int niwa_instance_plan(const struct niwa_host *host, const struct niwa_instance_params *params, struct niwa_plan *ret,
 		       struct niwa_error *err);
 
 struct niwa_exec_params {
-	uint64_t id, instance;      /* of the exec, of the instance joined */
+	uint64_t id, instance; /* of the exec, of the instance joined */
 	const struct niwa_app_spec *spec;
-	char *const *argv;          /* NULL-terminated */
+	const struct niwa_image *image; /* for its environment, or NULL */
+	char *const *argv;              /* NULL-terminated */
 	uint32_t uid, gid;
-	bool terminal;              /* slot 4 is a console socket; else slots 4, 5, 6 are 0, 1, 2. Slot 3 is the instance's pidfd */
+	const char *home; /* as in struct niwa_instance_params */
+	bool terminal; /* slot 4 is a console socket; else slots 4, 5, 6 are 0, 1, 2. Slot 3 is the instance's pidfd */
 };
 int niwa_exec_plan(const struct niwa_host *host, const struct niwa_exec_params *params, struct niwa_plan *ret,
 		   struct niwa_error *err);
@@ -68,14 +81,16 @@ int niwa_exec_plan(const struct niwa_host *host, const struct niwa_exec_params *
 struct niwa_program_params {
 	char *const *argv, *const *env;
 	uint32_t uid, gid;
-	uint64_t caps;              /* mask that stays */
-	unsigned fd_count;          /* slots NIWA_SLOT_FIRST_FREE.. become 3.. */
-	uint64_t nofile;            /* soft and hard; 0: as keep's hard limit */
+	uint64_t caps;     /* mask that stays */
+	unsigned fd_count; /* slots NIWA_SLOT_FIRST_FREE.. become 3.. */
+	uint64_t nofile;   /* soft and hard; 0: as keep's hard limit */
 };
 int niwa_program_plan(const struct niwa_program_params *params, struct niwa_plan *ret, struct niwa_error *err);
 
-/* Paths derived from an instance's id, for planning and for collecting: "i<id>" groups, veth name "nw<base36 id>". */
+/* Names derived from an instance's id, for planning and for collecting: "i<id>" groups, veth name "nw<base36 id>",
+ * number of the host end (0x20000000 and up: the kernel's own counting never gets there). */
 void niwa_instance_veth_name(uint64_t id, char ret[16]);
 void niwa_instance_mac(uint64_t id, uint8_t ret[6]);
+uint32_t niwa_instance_ifindex(uint64_t id);
 
 #endif

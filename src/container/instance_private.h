@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Shared by the builders of plans: short ways to add operations, environments, the parts of an instance's plan.
+ */
+#ifndef NIWA_CONTAINER_INSTANCE_PRIVATE_H
+#define NIWA_CONTAINER_INSTANCE_PRIVATE_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "container/instance.h"
+#include "container/plan.h"
+
+/* Slots of an instance's plan behind the ones that are sent back. */
+enum {
+	SLOT_CGROUP = NIWA_SLOT_FIRST_FREE,
+	SLOT_LOG_WRITE,
+	SLOT_IMAGE,
+	SLOT_LAYER,
+	SLOT_USR,
+	SLOT_DEV,
+	SLOT_TENANT,
+	SLOT_INIT,
+	SLOT_VOLUME, /* and the following ones */
+};
+_Static_assert(SLOT_VOLUME + NIWA_VOLUMES_MAX <= NIWA_SLOTS, "each volume has a slot");
+
+/* Numbers of RELEASE and AWAIT: the child's ids and mounts are there; its network is there. */
+enum { STEP_IDS = 1, STEP_NETWORK = 2 };
+
+struct builder {
+	struct niwa_plan *plan;
+	const struct niwa_host *host;
+	const struct niwa_instance_params *params;
+	struct niwa_error *err;
+	bool too_long; /* a path did not fit */
+	char text[PATH_MAX];
+};
+
+void plan_op(struct builder *b, enum niwa_op op, int64_t a, int64_t n_b, int64_t c);
+void plan_path(struct builder *b, enum niwa_op op, int64_t a, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+void plan_pair(struct builder *b, enum niwa_op op, int64_t a, const char *s, const char *t);
+/* Formats into b->text, which the next call overwrites; operations copy it. */
+const char *plan_text(struct builder *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* A NULL-terminated environment in the making: later values of a key replace earlier ones in place. */
+#define ENV_MAX 1024
+struct env {
+	const char *vars[ENV_MAX];
+	size_t count;
+	bool full;
+};
+void env_put(struct env *env, const char *var);
+void env_put_all(struct env *env, char *const *vars);
+/* EXEC. 0, or -E2BIG when the plan has no room for so many strings. */
+int plan_exec(struct builder *b, const char *const *argv, size_t argc, const struct env *env);
+
+/* What every process of an app gets at the end: capabilities, user, no new privileges, filter. */
+int plan_confine(struct builder *b, uint32_t uid, uint32_t gid, const uint32_t *groups, unsigned group_count,
+		 const char *workdir);
+/* Everything is added: out of memory, a path that did not fit, or 0. */
+int plan_finish(struct builder *b);
+
+/* instance_cgroup.c: groups and limits, before the clone. */
+int plan_cgroups(struct builder *b);
+/* The v1 groups of an instance are entered by writing a pid. */
+void plan_attach(struct builder *b, const struct niwa_host *host, uint64_t instance);
+void plan_open_cgroup(struct builder *b, const struct niwa_host *host, uint64_t instance, int slot);
+
+/* instance_mount.c: the root and what is mounted in it, in three parts: before the clone, in keep, in the child. */
+int plan_mount_check(struct builder *b);
+void plan_mount_before(struct builder *b);
+void plan_mount_host(struct builder *b);
+void plan_mount_child(struct builder *b);
+void plan_mount_child_late(struct builder *b);
+
+#endif
