@@ -350,6 +350,7 @@ int niwa_relay_turn(struct niwa_relay *r, uint64_t timeout_us)
 
 	if (ret < 0)
 		return ret;
+	reap(r); /* gives descriptors back, and STATS does not count the dead */
 	niwa_conn_connect_queued(r);
 	niwa_engine_flush(r);
 	reap(r);
