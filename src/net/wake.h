@@ -6,7 +6,8 @@
  *
  *   declared  map  service address . port → class (u32, the tenant's, or a class of the port's own `allow`)
  *   awake     map  service address . port → private address . port
- *   mark      map  private address → instance mark (u32, never 0)
+ *   published map  host address (0.0.0.0: any) . port → service address . port; looked up first, then `awake`
+ *   marks     map  private address → instance mark (u32, never 0)
  *   may       set  private address . class         what an instance may connect to
  *   frozen    set  private address
  *   knocked   set  private address, filled by the packet path
@@ -28,18 +29,21 @@ struct niwa_net; /* opaque */
 struct niwa_net_config {
 	uint32_t service_net, private_net; /* network order; instances live in private_net */
 	unsigned service_bits, private_bits;
-	uint32_t gateway_addr;  /* first address of private_net, on lo */
-	uint16_t relay_port;    /* the transparent listener: 127.0.0.1:relay_port */
-	uint32_t veth_group;
+	uint32_t gateway_addr; /* first address of private_net, on lo */
+	uint16_t relay_port;   /* the transparent listener: 127.0.0.1:relay_port */
+	uint32_t veth_group;   /* never 0: the group of all other interfaces */
 	uint16_t nflog_group;
+	/* New connections a second that one remote address (or instance) may bring to the relay, and how many at once;
+	 * the SYN of one too many is dropped, so its sender tries again. Local clients are not limited. 0: no limit. */
+	unsigned held_rate, held_burst;
 };
 
 /* What the packet path tells. Hints only: `knocked` in the kernel is the state. */
 struct niwa_net_events {
-	void (*knocked)(uint32_t private_addr, void *arg);           /* traffic for a frozen instance */
+	void (*knocked)(uint32_t private_addr, void *arg);                /* traffic for a frozen instance */
 	void (*refused)(uint32_t private_addr, uint16_t port, void *arg); /* a RST that answered a SYN was dropped */
-	void (*overflow)(void *arg);                                  /* messages were lost: read `knocked` */
-	void (*ruleset_lost)(void *arg);                              /* our table was removed or changed by somebody else */
+	void (*overflow)(void *arg);                                      /* messages were lost: read `knocked` */
+	void (*ruleset_lost)(void *arg); /* our table was removed or changed by somebody else */
 	void *arg;
 };
 
@@ -52,8 +56,17 @@ int niwa_net_open(const struct niwa_net_config *config, const struct niwa_net_ev
 void niwa_net_close(struct niwa_net **net);
 /* Removes table, local route and gateway address; the unreachable route stays. For `niwad --remove`. */
 int niwa_net_remove(const struct niwa_net_config *config, struct niwa_error *err);
-/* Puts the table back, empty; the caller then adds all elements again (niwa_net_txn). */
+/* Puts back whatever is missing of table, rules, routes and gateway address. Elements that are still there stay; the
+ * caller then adds all of them again (one niwa_net_txn: see loading below). */
 int niwa_net_repair(struct niwa_net *net, struct niwa_error *err);
+/* 1: rules, sets and routes are as this process installed them; 0: not (the ruleset_lost event follows from the
+ * monitor too, for changes of rules); -errno. About 0.2 ms. Elements are not compared. */
+int niwa_net_check(struct niwa_net *net, struct niwa_error *err);
+
+/* Loading. A table that was just made knows no declared port yet. Until the first commit after niwa_net_open or
+ * niwa_net_repair (at most NIWA_NET_LOADING_MAX_US) connections to undeclared ports are dropped, not refused, so that
+ * clients try again. So put everything into that first transaction. */
+#define NIWA_NET_LOADING_MAX_US (5 * 1000000ull)
 
 /* A batch of element changes, applied by the kernel all or none. Deleting what is not there and adding what is
  * there are not errors (adding replaces the value of a map). Large batches are split at 16,384 elements. */
@@ -68,15 +81,25 @@ void niwa_net_mark(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, ui
 void niwa_net_may(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t class_id);
 void niwa_net_frozen(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv); /* DEL also deletes it from knocked */
 void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv);
+/* Prefixes of one instance that are added one after the other may overlap (the wider one is taken), others must not
+ * (-ENOTEMPTY). `internet` (niwa_net_egress) means public addresses only; 0.0.0.0/0 in the
+ * list means everything. */
 void niwa_net_egress_list(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t net, unsigned bits);
 /* host address (INADDR_ANY: any address of this host) and port → service address and port, not on loopback */
 void niwa_net_published(struct niwa_net_txn *t, enum niwa_change c, uint32_t host, uint16_t port, uint32_t service,
 			uint16_t service_port);
 int niwa_net_commit(struct niwa_net_txn **txn, struct niwa_error *err); /* takes the transaction */
 
-/* Reads a set as it is in the kernel; fn is called for each element. */
+/* Reads a set as it is in the kernel, whole, then calls fn for each element (fn may commit; a value other than 0
+ * ends the walk and is returned). An element that is added meanwhile may be missed or seen twice. */
 enum niwa_net_set { NIWA_NET_KNOCKED, NIWA_NET_FROZEN, NIWA_NET_AWAKE, NIWA_NET_DECLARED, NIWA_NET_MARK };
-struct niwa_net_element { uint32_t addr; uint16_t port; uint32_t to_addr; uint16_t to_port; uint32_t value; };
+struct niwa_net_element {
+	uint32_t addr;
+	uint16_t port;
+	uint32_t to_addr;
+	uint16_t to_port;
+	uint32_t value;
+};
 int niwa_net_each(struct niwa_net *net, enum niwa_net_set set, int (*fn)(const struct niwa_net_element *e, void *arg),
 		  void *arg, struct niwa_error *err);
 
@@ -89,7 +112,10 @@ int niwa_net_flush_all(struct niwa_net *net, uint32_t mark, struct niwa_error *e
 /* Bytes that went through the host end of an instance's veth, both directions, since its creation. -ENODEV. */
 int niwa_net_veth_bytes(struct niwa_net *net, const char *veth, uint64_t *ret_rx, uint64_t *ret_tx);
 int niwa_net_veth_delete(struct niwa_net *net, const char *veth); /* slow (RTNL): only for leftovers */
-/* Every interface of the veth group. */
+/* The same for all interfaces of the veth group in one request: cheaper than one by one from about ten on. */
+int niwa_net_each_veth_bytes(struct niwa_net *net, int (*fn)(const char *name, uint64_t rx, uint64_t tx, void *arg),
+			     void *arg, struct niwa_error *err);
+/* Every interface of the veth group. fn as with niwa_net_each. */
 int niwa_net_each_veth(struct niwa_net *net, int (*fn)(const char *name, void *arg), void *arg, struct niwa_error *err);
 
 /* conntrack sizing as in niwad.conf: time_wait, established, max; what this namespace may not write is skipped. */

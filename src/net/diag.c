@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sock_diag. The socket belongs to the network namespace it was opened in; it is used, never closed.
+ */
+#include "net/diag.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <arpa/inet.h>
+#include <linux/inet_diag.h>
+#include <linux/sock_diag.h>
+#include <linux/tcp.h>
+#include <libmnl/libmnl.h>
+#include <netinet/in.h>
+
+#define BUF               32768
+#define STATE_ESTABLISHED 1
+#define STATE_CLOSE_WAIT  8
+#define STATE_LISTEN      10
+#define LOOPBACK_NET      127
+
+typedef int (*answer_fn)(const struct nlmsghdr *nlh, void *arg);
+
+static struct inet_diag_req_v2 *put_request(struct nlmsghdr *nlh, uint8_t family, uint16_t flags)
+{
+	static uint32_t seq;
+	struct inet_diag_req_v2 *req;
+
+	nlh->nlmsg_type = SOCK_DIAG_BY_FAMILY;
+	nlh->nlmsg_flags = NLM_F_REQUEST | flags;
+	nlh->nlmsg_seq = ++seq;
+	req = mnl_nlmsg_put_extra_header(nlh, sizeof(*req));
+	req->sdiag_family = family;
+	req->sdiag_protocol = IPPROTO_TCP;
+	req->id.idiag_cookie[0] = req->id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+	return req;
+}
+
+/* Sends the request and gives the answers to fn; the kernel answers within the call. */
+static int talk(int fd, const struct nlmsghdr *nlh, answer_fn fn, void *arg)
+{
+	char buf[BUF] __attribute__((aligned(8)));
+	int r = 0;
+
+	if (send(fd, nlh, nlh->nlmsg_len, 0) < 0)
+		return -errno;
+	for (;;) {
+		ssize_t n = recv(fd, buf, sizeof(buf), 0);
+		const struct nlmsghdr *h = (const void *)buf;
+		int left = (int)n;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		for (; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
+			if (h->nlmsg_seq != nlh->nlmsg_seq)
+				continue;
+			if (h->nlmsg_type == NLMSG_ERROR)
+				return ((const struct nlmsgerr *)mnl_nlmsg_get_payload(h))->error;
+			if (h->nlmsg_type == NLMSG_DONE)
+				return r;
+			if (r == 0)
+				r = fn(h, arg);
+			if (!(h->nlmsg_flags & NLM_F_MULTI))
+				return r;
+		}
+	}
+}
+
+static int is_listener(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(nlh);
+
+	return m->idiag_state == STATE_LISTEN;
+}
+
+/* One exact look-up: what would take a SYN to the address? */
+static int lookup(int fd, uint8_t family, const uint32_t addr[4], uint16_t port)
+{
+	char buf[256] __attribute__((aligned(8)));
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct inet_diag_req_v2 *req = put_request(nlh, family, 0);
+	int r;
+
+	req->idiag_states = 1u << STATE_LISTEN;
+	req->id.idiag_sport = htons(port);
+	memcpy(req->id.idiag_src, addr, sizeof(req->id.idiag_src));
+	r = talk(fd, nlh, is_listener, NULL);
+	return r == -ENOENT ? 0 : r;
+}
+
+int niwa_diag_listens(int diag_fd, uint32_t addr, uint16_t port)
+{
+	const uint32_t v4[4] = {addr}, v6[4] = {0, 0, htonl(0xffff), addr};
+	int r;
+
+	/* The kernel's own look-up: it finds listeners at the address, at any address and, for both kinds of
+	 * request, dual-stack ones. Kernels differ in the last, so the mapped address is asked for too. */
+	r = lookup(diag_fd, AF_INET, v4, port);
+	if (r != 0)
+		return r;
+	return lookup(diag_fd, AF_INET6, v6, port);
+}
+
+struct activity {
+	uint64_t within_us;
+	unsigned active, total;
+};
+
+static bool is_loopback(uint8_t family, const uint32_t addr[4])
+{
+	static const uint32_t one[4] = {0, 0, 0, 1};
+	const uint32_t v4 = family == AF_INET ? addr[0] : addr[3];
+
+	if (family == AF_INET6 && memcmp(addr, (const uint32_t[4]){0, 0, 0, htonl(one[3])}, 16) == 0)
+		return true;
+	if (family == AF_INET6 && (addr[0] || addr[1] || addr[2] != htonl(0xffff)))
+		return false;
+	return ntohl(v4) >> 24 == LOOPBACK_NET;
+}
+
+static bool within(const struct nlmsghdr *nlh, uint64_t within_us)
+{
+	const struct nlattr *attr;
+	struct tcp_info info = {0};
+	uint32_t last;
+	size_t len;
+
+	mnl_attr_for_each(attr, nlh, sizeof(struct inet_diag_msg))
+	{
+		if (mnl_attr_get_type(attr) != INET_DIAG_INFO)
+			continue;
+		len = mnl_attr_get_payload_len(attr);
+		memcpy(&info, mnl_attr_get_payload(attr), len < sizeof(info) ? len : sizeof(info));
+		last = info.tcpi_last_data_sent < info.tcpi_last_data_recv ? info.tcpi_last_data_sent
+									   : info.tcpi_last_data_recv;
+		return (uint64_t)last * 1000 <= within_us;
+	}
+	return true; /* not told: rather busy than lost */
+}
+
+static int count(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(nlh);
+	struct activity *a = arg;
+
+	if (is_loopback(m->idiag_family, m->id.idiag_src) || is_loopback(m->idiag_family, m->id.idiag_dst))
+		return 0;
+	if (memcmp(m->id.idiag_src, m->id.idiag_dst, sizeof(m->id.idiag_src)) == 0)
+		return 0; /* the app talks to itself through its own service address */
+	a->total++;
+	if (within(nlh, a->within_us))
+		a->active++;
+	return 0;
+}
+
+int niwa_diag_active(int diag_fd, uint64_t within_us, unsigned *ret_active, unsigned *ret_total)
+{
+	static const uint8_t families[] = {AF_INET, AF_INET6}; /* a dual-stack server's connections are IPv6 ones */
+	struct activity a = {.within_us = within_us};
+	char buf[256] __attribute__((aligned(8)));
+
+	for (size_t i = 0; i < sizeof(families); i++) {
+		struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+		struct inet_diag_req_v2 *req = put_request(nlh, families[i], NLM_F_DUMP);
+		int r;
+
+		req->idiag_states = 1u << STATE_ESTABLISHED | 1u << STATE_CLOSE_WAIT;
+		req->idiag_ext = 1u << (INET_DIAG_INFO - 1);
+		r = talk(diag_fd, nlh, count, &a);
+		if (r < 0 && r != -ENOENT)
+			return r;
+	}
+	*ret_active = a.active;
+	*ret_total = a.total;
+	return 0;
+}

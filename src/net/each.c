@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Reading sets and maps. The dump is collected whole before the caller sees any of it, because it may be
+ * interrupted and started again, and because the caller may want the socket.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <arpa/inet.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+
+#include "base/memory.h"
+#include "net/elements_private.h"
+#include "net/net_private.h"
+
+struct collected {
+	enum niwa_set set;
+	struct niwa_net_element *list;
+	size_t count, size;
+};
+
+static void restart(void *arg)
+{
+	struct collected *c = arg;
+
+	c->count = 0;
+}
+
+static void copy_value(const struct nlattr *value, uint8_t *to, size_t len)
+{
+	const struct nlattr *attr;
+
+	mnl_attr_for_each_nested(attr, value)
+	{
+		if (mnl_attr_get_type(attr) == NFTA_DATA_VALUE && mnl_attr_get_payload_len(attr) == len)
+			memcpy(to, mnl_attr_get_payload(attr), len);
+	}
+}
+
+static void unpack_port(const uint8_t *from, uint32_t *addr, uint16_t *port)
+{
+	uint16_t be;
+
+	memcpy(addr, from, sizeof(*addr));
+	memcpy(&be, from + 4, sizeof(be));
+	*port = ntohs(be);
+}
+
+static int append(struct collected *c, const uint8_t *key, const uint8_t *data)
+{
+	struct niwa_net_element *e;
+
+	if (c->count == c->size) {
+		size_t size = c->size ? c->size * 2 : 64;
+		struct niwa_net_element *list = reallocarray(c->list, size, sizeof(*list));
+
+		if (!list)
+			return -ENOMEM;
+		c->list = list;
+		c->size = size;
+	}
+	e = &c->list[c->count++];
+	memset(e, 0, sizeof(*e));
+	if (niwa_set_infos[c->set].key_len == 8)
+		unpack_port(key, &e->addr, &e->port);
+	else
+		memcpy(&e->addr, key, sizeof(e->addr));
+	if (niwa_set_infos[c->set].data_len == 8)
+		unpack_port(data, &e->to_addr, &e->to_port);
+	else
+		memcpy(&e->value, data, sizeof(e->value));
+	return 0;
+}
+
+static int add_element(struct collected *c, const struct nlattr *elem)
+{
+	const struct niwa_set_info *info = &niwa_set_infos[c->set];
+	uint8_t key[8] = {0}, data[8] = {0};
+	const struct nlattr *attr;
+
+	mnl_attr_for_each_nested(attr, elem)
+	{
+		if (mnl_attr_get_type(attr) == NFTA_SET_ELEM_KEY)
+			copy_value(attr, key, info->key_len);
+		else if (mnl_attr_get_type(attr) == NFTA_SET_ELEM_DATA)
+			copy_value(attr, data, info->data_len);
+	}
+	return append(c, key, data);
+}
+
+static int collect(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct nlattr *attr, *elem;
+	int r = 0;
+
+	mnl_attr_for_each(attr, nlh, sizeof(struct nfgenmsg))
+	{
+		if (mnl_attr_get_type(attr) != NFTA_SET_ELEM_LIST_ELEMENTS)
+			continue;
+		mnl_attr_for_each_nested(elem, attr)
+		{
+			if (r == 0)
+				r = add_element(arg, elem);
+		}
+	}
+	return r;
+}
+
+int niwa_net_each(struct niwa_net *net, enum niwa_net_set set, int (*fn)(const struct niwa_net_element *e, void *arg),
+		  void *arg, struct niwa_error *err)
+{
+	static const enum niwa_set sets[] = {
+		[NIWA_NET_KNOCKED] = NIWA_SET_KNOCKED, [NIWA_NET_FROZEN] = NIWA_SET_FROZEN,
+		[NIWA_NET_AWAKE] = NIWA_SET_AWAKE,     [NIWA_NET_DECLARED] = NIWA_SET_DECLARED,
+		[NIWA_NET_MARK] = NIWA_SET_MARKS,
+	};
+	struct collected c = {.set = sets[set]};
+	struct nlmsghdr *nlh;
+	char buf[256];
+	int r;
+
+	nlh = niwa_nl_put_nfnl(&net->nf, buf, NFNL_SUBSYS_NFTABLES, NFT_MSG_GETSETELEM, NLM_F_DUMP, NFPROTO_INET);
+	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, NIWA_NET_TABLE);
+	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, niwa_set_infos[c.set].name);
+	r = niwa_nl_dump(&net->nf, nlh, collect, &c, restart);
+	if (r < 0)
+		(void)niwa_fail(err, NIWA_TEMPORARY, -r, "read nftables set %s of table " NIWA_NET_TABLE,
+				niwa_set_infos[c.set].name);
+	for (size_t i = 0; i < c.count && r == 0; i++)
+		r = fn(&c.list[i], arg);
+	free(c.list);
+	return r;
+}

@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Who reaches whom, and how: real connections through the rules, from a neighbour, the host and an instance, to
+ * sleeping and waking apps. Needs root; everything happens in network namespaces of its own.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "net/test_world.h"
+
+#define WEB_SERVICE   "10.64.0.9"
+#define OTHER_SERVICE "10.64.0.10"
+#define WEB_PRIVATE   "10.80.0.9"
+#define OTHER_PRIVATE "10.80.0.10"
+#define CLASS         41
+#define MARK_WEB      9
+#define MARK_OTHER    10
+
+static struct world world;
+
+static int make(void **state)
+{
+	world_make(&world);
+	return 0;
+}
+
+static int set_up(void **state)
+{
+	struct niwa_error err = {0};
+
+	if (world_open(&world, &err) < 0) {
+		print_error("%s\n", err.msg);
+		return -1;
+	}
+	world_listen_relay(&world);
+	*state = &world;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	world_close(&world);
+	return 0;
+}
+
+static void commit(struct niwa_net_txn *t)
+{
+	struct niwa_error err = {0};
+
+	if (niwa_net_commit(&t, &err) < 0)
+		fail_msg("%s", err.msg);
+}
+
+static struct niwa_net_txn *txn(struct world *w)
+{
+	struct niwa_net_txn *t = niwa_net_txn_new(w->net);
+
+	assert_non_null(t);
+	return t;
+}
+
+static void declare(struct world *w, const char *service, uint16_t port)
+{
+	struct niwa_net_txn *t = txn(w);
+
+	niwa_net_declared(t, NIWA_ADD, ip(service), port, CLASS);
+	commit(t);
+}
+
+static void awake(struct world *w, enum niwa_change c, const char *service, uint16_t port, const char *private,
+		  uint32_t mark)
+{
+	struct niwa_net_txn *t = txn(w);
+
+	niwa_net_awake(t, c, ip(service), port, ip(private), port);
+	niwa_net_mark(t, c, ip(private), mark);
+	commit(t);
+}
+
+static void may(struct world *w, const char *private, uint32_t class_id)
+{
+	struct niwa_net_txn *t = txn(w);
+
+	niwa_net_may(t, NIWA_ADD, ip(private), class_id);
+	commit(t);
+}
+
+static const struct {
+	enum place place;
+	const char *from;
+} clients[] = {{REMOTE, "192.0.2.2"}, {HOST, "10.80.0.1"}, {OTHER, OTHER_PRIVATE}};
+
+static void a_sleeping_app_is_reached_through_the_relay_with_both_addresses_kept(void **state)
+{
+	struct world *w = *state;
+	char local[32], peer[32], mine[32];
+
+	declare(w, WEB_SERVICE, 80);
+	may(w, OTHER_PRIVATE, CLASS);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(clients); i++) {
+		int c = tcp_connect(w, clients[i].place, WEB_SERVICE, 80), s;
+
+		assert_true(c >= 0);
+		s = tcp_accept(w->relay, SOON_MS);
+		assert_true(s >= 0);
+		tcp_names(s, local, peer);
+		tcp_names(c, mine, NULL);
+		assert_string_equal(local, WEB_SERVICE ":80");
+		assert_string_equal(peer, mine);
+		assert_memory_equal(peer, clients[i].from, strlen(clients[i].from));
+		assert_talk(c, s);
+		close(c);
+		close(s);
+	}
+}
+
+static void an_awake_app_is_reached_directly(void **state)
+{
+	struct world *w = *state;
+	int l = tcp_listen(w, WEB, WEB_PRIVATE, 80);
+	char local[32], peer[32], mine[32];
+
+	declare(w, WEB_SERVICE, 80);
+	may(w, OTHER_PRIVATE, CLASS);
+	awake(w, NIWA_ADD, WEB_SERVICE, 80, WEB_PRIVATE, MARK_WEB);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(clients); i++) {
+		int c = tcp_connect(w, clients[i].place, WEB_SERVICE, 80), s;
+
+		assert_true(c >= 0);
+		s = tcp_accept(l, SOON_MS);
+		assert_true(s >= 0);
+		tcp_names(s, local, peer);
+		tcp_names(c, mine, NULL);
+		assert_string_equal(local, WEB_PRIVATE ":80");
+		assert_string_equal(peer, mine);
+		assert_talk(c, s);
+		close(c);
+		close(s);
+	}
+	close(l);
+}
+
+static void connections_outlive_waking_and_sleeping(void **state)
+{
+	struct world *w = *state;
+	int l = tcp_listen(w, WEB, WEB_PRIVATE, 80), cold[3], cold_s[3], warm[3], warm_s[3];
+
+	declare(w, WEB_SERVICE, 80);
+	may(w, OTHER_PRIVATE, CLASS);
+	for (int i = 0; i < 3; i++) {
+		cold[i] = tcp_connect(w, clients[i].place, WEB_SERVICE, 80);
+		cold_s[i] = tcp_accept(w->relay, SOON_MS);
+		assert_talk(cold[i], cold_s[i]);
+	}
+	awake(w, NIWA_ADD, WEB_SERVICE, 80, WEB_PRIVATE, MARK_WEB);
+	for (int i = 0; i < 3; i++) {
+		assert_talk(cold[i], cold_s[i]);
+		warm[i] = tcp_connect(w, clients[i].place, WEB_SERVICE, 80);
+		warm_s[i] = tcp_accept(l, SOON_MS);
+		assert_talk(warm[i], warm_s[i]);
+	}
+	awake(w, NIWA_DEL, WEB_SERVICE, 80, WEB_PRIVATE, MARK_WEB);
+	for (int i = 0; i < 3; i++) {
+		assert_talk(cold[i], cold_s[i]);
+		assert_talk(warm[i], warm_s[i]);
+		close(cold[i]);
+		close(warm[i]);
+		assert_int_equal(expect_end(cold_s[i], SOON_MS), 0);
+		assert_int_equal(expect_end(warm_s[i], SOON_MS), 0);
+		close(cold_s[i]);
+		close(warm_s[i]);
+	}
+	close(l);
+}
+
+static void an_undeclared_port_is_refused_at_once(void **state)
+{
+	struct world *w = *state;
+	int l = tcp_listen(w, HOST, "0.0.0.0", 2222); /* what listens everywhere on the host is not meant either */
+
+	declare(w, WEB_SERVICE, 80);
+	may(w, OTHER_PRIVATE, CLASS);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(clients); i++) {
+		assert_refused(w, clients[i].place, WEB_SERVICE, 81);
+		assert_refused(w, clients[i].place, "10.64.7.7", 80);
+		assert_refused(w, clients[i].place, WEB_SERVICE, 2222);
+	}
+	close(l);
+}
+
+static void an_undeclared_port_is_silent_until_the_table_is_filled(void **state)
+{
+	struct world *w = *state;
+	int c[3];
+
+	for (int i = 0; i < 3; i++)
+		c[i] = tcp_start(w, clients[i].place, NULL, 0, WEB_SERVICE, 80);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(tcp_wait(c[i], QUIET_MS), -ETIMEDOUT);
+	declare(w, WEB_SERVICE, 80);
+	may(w, OTHER_PRIVATE, CLASS);
+	for (int i = 0; i < 3; i++) { /* the SYN is repeated after a second */
+		assert_int_equal(tcp_wait(c[i], SOON_MS), 0);
+		close(c[i]);
+	}
+}
+
+static void the_relay_cannot_be_reached_directly(void **state)
+{
+	struct world *w = *state;
+
+	declare(w, WEB_SERVICE, 80);
+	run_in(w, REMOTE, "ip route add 127.0.0.2 via 192.0.2.1 table 9 2>/dev/null || true");
+	assert_refused(w, HOST, "127.0.0.1", RELAY_PORT);
+	assert_refused(w, REMOTE, "192.0.2.1", RELAY_PORT);
+	assert_refused(w, REMOTE, WEB_SERVICE, RELAY_PORT);
+	assert_refused(w, OTHER, "10.80.0.1", RELAY_PORT);
+	assert_int_equal(tcp_accept(w->relay, 0), -ETIMEDOUT);
+}
+
+static void an_instance_reaches_only_the_classes_it_may(void **state)
+{
+	struct world *w = *state;
+	int l = tcp_listen(w, WEB, WEB_PRIVATE, 80), c;
+
+	declare(w, WEB_SERVICE, 80);
+	may(w, OTHER_PRIVATE, CLASS + 1);
+	assert_refused(w, OTHER, WEB_SERVICE, 80);
+	awake(w, NIWA_ADD, WEB_SERVICE, 80, WEB_PRIVATE, MARK_WEB);
+	assert_refused(w, OTHER, WEB_SERVICE, 80);
+	may(w, OTHER_PRIVATE, CLASS);
+	c = tcp_connect(w, OTHER, WEB_SERVICE, 80);
+	assert_true(c >= 0);
+	close(c);
+	close(l);
+}
+
+static void a_private_address_answers_to_the_host_only(void **state)
+{
+	struct world *w = *state;
+	int l = tcp_listen(w, WEB, "0.0.0.0", 80), c;
+
+	declare(w, WEB_SERVICE, 80);
+	may(w, OTHER_PRIVATE, CLASS);
+	awake(w, NIWA_ADD, WEB_SERVICE, 80, WEB_PRIVATE, MARK_WEB);
+	c = tcp_connect(w, HOST, WEB_PRIVATE, 80);
+	assert_true(c >= 0);
+	close(c);
+	assert_refused(w, REMOTE, WEB_PRIVATE, 80);
+	assert_refused(w, OTHER, WEB_PRIVATE, 80);
+	assert_refused(w, OTHER, "10.80.0.77", 80);
+	close(l);
+}
+
+static void an_app_reaches_its_own_service_address(void **state)
+{
+	struct world *w = *state;
+	int l = tcp_listen(w, WEB, "0.0.0.0", 80), c, s;
+
+	declare(w, WEB_SERVICE, 80);
+	c = tcp_connect(w, WEB, WEB_SERVICE, 80);
+	assert_true(c >= 0);
+	s = tcp_accept(l, SOON_MS);
+	assert_talk(c, s);
+	close(c);
+	close(s);
+	close(l);
+}
+
+static void an_instance_reaches_dns_of_the_host_and_nothing_else(void **state)
+{
+	struct world *w = *state;
+	int dns = tcp_listen(w, HOST, "10.80.0.1", 53), ssh = tcp_listen(w, HOST, "0.0.0.0", 22), c;
+
+	declare(w, WEB_SERVICE, 80);
+	c = tcp_connect(w, WEB, "10.80.0.1", 53);
+	assert_true(c >= 0);
+	close(c);
+	assert_refused(w, WEB, "10.80.0.1", 22);
+	assert_refused(w, WEB, "192.0.2.1", 22);
+	assert_refused(w, WEB, "192.0.2.1", 53);
+	assert_refused(w, REMOTE, "10.80.0.1", 53);
+	c = tcp_connect(w, REMOTE, "192.0.2.1", 22); /* what is none of ours stays as it was */
+	assert_true(c >= 0);
+	close(c);
+	close(dns);
+	close(ssh);
+}
+
+static void egress_is_none_or_the_internet_or_a_list(void **state)
+{
+	struct world *w = *state;
+	int l = tcp_listen(w, OUTSIDE, "0.0.0.0", 443), c, s;
+	struct niwa_net_txn *t;
+	char peer[32];
+
+	/* none; the refusal is an ICMP error (not a listener's own) for UDP, a reset for TCP */
+	declare(w, WEB_SERVICE, 80);
+	assert_refused(w, WEB, "198.51.100.2", 443);
+	t = txn(w);
+	niwa_net_egress(t, NIWA_ADD, ip(WEB_PRIVATE));
+	niwa_net_egress_list(t, NIWA_ADD, ip(OTHER_PRIVATE), ip("198.51.100.3"), 32);
+	niwa_net_egress_list(t, NIWA_ADD, ip(OTHER_PRIVATE), ip("192.168.77.0"), 24);
+	niwa_net_egress_list(t, NIWA_ADD, ip(OTHER_PRIVATE), ip("192.168.0.0"), 16);
+	commit(t);
+	/* the internet: masqueraded, and not what is private */
+	c = tcp_connect(w, WEB, "198.51.100.2", 443);
+	assert_true(c >= 0);
+	s = tcp_accept(l, SOON_MS);
+	tcp_names(s, NULL, peer);
+	assert_memory_equal(peer, "198.51.100.1:", 13);
+	assert_talk(c, s);
+	close(c);
+	close(s);
+	assert_refused(w, WEB, "192.168.77.2", 443);
+	/* a list */
+	assert_refused(w, OTHER, "198.51.100.2", 443);
+	c = tcp_connect(w, OTHER, "198.51.100.3", 443);
+	assert_true(c >= 0);
+	close(c);
+	c = tcp_connect(w, OTHER, "192.168.77.2", 443);
+	assert_true(c >= 0);
+	close(c);
+	close(l);
+}
+
+static void a_spoofed_source_is_dropped(void **state)
+{
+	struct world *w = *state;
+	int l = tcp_listen(w, OUTSIDE, "0.0.0.0", 443), c, one = 0;
+	struct niwa_net_txn *t = txn(w);
+
+	niwa_net_egress(t, NIWA_ADD, ip(WEB_PRIVATE));
+	niwa_net_egress(t, NIWA_ADD, ip(OTHER_PRIVATE));
+	commit(t);
+	run_in(w, WEB, "ip addr add " OTHER_PRIVATE "/32 dev lo && ip addr add 192.0.2.55/32 dev lo");
+	/* with the kernel's own filter and, that one switched off, with the rule's */
+	for (; one <= 1; one++) {
+		run_in(w, HOST, "echo %d > /proc/sys/net/ipv4/conf/nwweb/rp_filter", !one);
+		c = tcp_start(w, WEB, OTHER_PRIVATE, 0, "198.51.100.2", 443);
+		assert_int_equal(tcp_wait(c, QUIET_MS), -ETIMEDOUT);
+		close(c);
+		c = tcp_start(w, WEB, "192.0.2.55", 0, "198.51.100.2", 443);
+		assert_int_equal(tcp_wait(c, QUIET_MS), -ETIMEDOUT);
+		close(c);
+	}
+	assert_int_equal(tcp_accept(l, 0), -ETIMEDOUT);
+	run_in(w, WEB, "ip addr del " OTHER_PRIVATE "/32 dev lo && ip addr del 192.0.2.55/32 dev lo");
+	run_in(w, HOST, "echo 1 > /proc/sys/net/ipv4/conf/nwweb/rp_filter");
+	close(l);
+}
+
+static void a_published_port_follows_the_app(void **state)
+{
+	struct world *w = *state;
+	int relay = tcp_listen(w, HOST, "0.0.0.0", 8080), l = tcp_listen(w, WEB, WEB_PRIVATE, 80), c, s;
+	struct niwa_net_txn *t = txn(w);
+
+	niwa_net_declared(t, NIWA_ADD, ip(WEB_SERVICE), 80, CLASS);
+	niwa_net_published(t, NIWA_ADD, ip("0.0.0.0"), 8080, ip(WEB_SERVICE), 80);
+	niwa_net_published(t, NIWA_ADD, ip("192.0.2.1"), 8081, ip(WEB_SERVICE), 80);
+	commit(t);
+	c = tcp_connect(w, REMOTE, "192.0.2.1", 8080);
+	s = tcp_accept(relay, SOON_MS);
+	assert_talk(c, s);
+	awake(w, NIWA_ADD, WEB_SERVICE, 80, WEB_PRIVATE, MARK_WEB);
+	assert_talk(c, s);
+	close(c);
+	close(s);
+	for (int i = 0; i < 4; i++) {
+		c = tcp_connect(w, i & 1 ? HOST : REMOTE, "192.0.2.1", i & 2 ? 8081 : 8080);
+		assert_true(c >= 0);
+		s = tcp_accept(l, SOON_MS);
+		assert_true(s >= 0);
+		assert_talk(c, s);
+		close(c);
+		close(s);
+	}
+	/* loopback is the relay's, service addresses are their apps' */
+	c = tcp_connect(w, HOST, "127.0.0.1", 8080);
+	s = tcp_accept(relay, SOON_MS);
+	assert_true(s >= 0);
+	close(c);
+	close(s);
+	assert_refused(w, REMOTE, "10.64.3.3", 8080);
+	assert_refused(w, OTHER, "192.0.2.1", 8080);
+	close(relay);
+	close(l);
+}
+
+static void new_held_connections_of_one_source_are_limited(void **state)
+{
+	struct world *w = *state;
+	struct niwa_error err = {0};
+	unsigned answered = 0;
+	int c[6];
+
+	world_close(w);
+	w->config.held_rate = 1;
+	w->config.held_burst = 3;
+	assert_int_equal(world_open(w, &err), 0);
+	world_listen_relay(w);
+	w->config.held_rate = w->config.held_burst = 0;
+	declare(w, WEB_SERVICE, 80);
+	for (int i = 0; i < 6; i++)
+		c[i] = tcp_start(w, REMOTE, NULL, 0, WEB_SERVICE, 80);
+	for (int i = 0; i < 6; i++)
+		answered += tcp_wait(c[i], 20) == 0;
+	assert_in_range(answered, 3, 4);
+	for (int i = 0; i < 6; i++)
+		close(c[i]);
+	for (int i = 0; i < 6; i++) { /* a front on the host is not limited */
+		c[i] = tcp_connect(w, HOST, WEB_SERVICE, 80);
+		assert_true(c[i] >= 0);
+		close(c[i]);
+	}
+}
+
+static void while_the_relay_is_away_a_client_waits(void **state)
+{
+	struct world *w = *state;
+	int l = tcp_listen(w, HOST, "0.0.0.0", 80), c, s; /* the host's own web server must not answer instead */
+
+	declare(w, WEB_SERVICE, 80);
+	close(w->relay);
+	w->relay = -1;
+	c = tcp_start(w, REMOTE, NULL, 0, WEB_SERVICE, 80);
+	assert_int_equal(tcp_wait(c, QUIET_MS), -ETIMEDOUT);
+	world_listen_relay(w);
+	assert_int_equal(tcp_wait(c, SOON_MS), 0);
+	s = tcp_accept(w->relay, SOON_MS);
+	assert_talk(c, s);
+	assert_int_equal(tcp_accept(l, 0), -ETIMEDOUT);
+	close(c);
+	close(s);
+	close(l);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(a_sleeping_app_is_reached_through_the_relay_with_both_addresses_kept),
+		T(an_awake_app_is_reached_directly),
+		T(connections_outlive_waking_and_sleeping),
+		T(an_undeclared_port_is_refused_at_once),
+		T(an_undeclared_port_is_silent_until_the_table_is_filled),
+		T(the_relay_cannot_be_reached_directly),
+		T(an_instance_reaches_only_the_classes_it_may),
+		T(a_private_address_answers_to_the_host_only),
+		T(an_app_reaches_its_own_service_address),
+		T(an_instance_reaches_dns_of_the_host_and_nothing_else),
+		T(egress_is_none_or_the_internet_or_a_list),
+		T(a_spoofed_source_is_dropped),
+		T(a_published_port_follows_the_app),
+		T(new_held_connections_of_one_source_are_limited),
+		T(while_the_relay_is_away_a_client_waits),
+	};
+
+	return cmocka_run_group_tests(tests, make, NULL);
+}
