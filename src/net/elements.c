@@ -43,6 +43,7 @@ struct op {
 	bool alone;   /* a message of its own: the one it was in was refused */
 	bool done;    /* nothing to do: it is not there */
 	bool replace; /* delete first: it is there with another value */
+	bool flush;   /* every element of the set, no key */
 	uint8_t key[8], key_end[8], data[8];
 };
 
@@ -180,6 +181,19 @@ void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
 	one_address(t, NIWA_SET_EGRESS, c, priv);
 }
 
+void niwa_net_flush_sets(struct niwa_net_txn *t)
+{
+	static const enum niwa_set sets[] = {NIWA_SET_AWAKE,  NIWA_SET_PUBLISHED, NIWA_SET_MARKS,      NIWA_SET_MAY,
+					     NIWA_SET_FROZEN, NIWA_SET_EGRESS,    NIWA_SET_EGRESS_LIST};
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(sets); i++) {
+		struct op *op = next_op(t, sets[i], NIWA_DEL);
+
+		if (op)
+			op->flush = true;
+	}
+}
+
 /* True when op's prefix lies inside (or is) the other's. */
 static bool inside(const struct op *op, const struct op *other)
 {
@@ -292,11 +306,13 @@ static int put_message(struct batch *b, size_t first, size_t count, bool deletin
 			       NFPROTO_INET);
 	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, NIWA_NET_TABLE);
 	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, niwa_set_infos[op->set].name);
-	list = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_LIST_ELEMENTS);
-	for (size_t i = first; i < first + count; i++)
-		if (!b->ops[i].done)
-			put_element(nlh, &b->ops[i], deleting);
-	mnl_attr_nest_end(nlh, list);
+	if (!op->flush) { /* without a list all elements are meant */
+		list = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_LIST_ELEMENTS);
+		for (size_t i = first; i < first + count; i++)
+			if (!b->ops[i].done)
+				put_element(nlh, &b->ops[i], deleting);
+		mnl_attr_nest_end(nlh, list);
+	}
 	b->len += nlh->nlmsg_len;
 	b->messages[b->message_count++] =
 		(struct message){.seq = nlh->nlmsg_seq, .first = first, .count = count, .deleting = deleting};
@@ -305,7 +321,8 @@ static int put_message(struct batch *b, size_t first, size_t count, bool deletin
 
 static bool same_message(const struct op *a, const struct op *b)
 {
-	return a->set == b->set && a->change == b->change && !b->alone && !b->replace && !b->done;
+	return a->set == b->set && a->change == b->change && !b->alone && !b->replace && !b->done &&
+	       !a->flush && !b->flush;
 }
 
 static int put_all(struct batch *b)

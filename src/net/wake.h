@@ -88,6 +88,10 @@ void niwa_net_egress_list(struct niwa_net_txn *t, enum niwa_change c, uint32_t p
 /* host address (INADDR_ANY: any address of this host) and port → service address and port, not on loopback */
 void niwa_net_published(struct niwa_net_txn *t, enum niwa_change c, uint32_t host, uint16_t port, uint32_t service,
 			uint16_t service_port);
+/* Empties awake, published, marks, may, frozen and the egress sets; what is added behind it in the same transaction
+ * replaces them, and no packet sees them empty (as long as it is fewer than 16,384 elements). `declared` and `knocked`
+ * stay. */
+void niwa_net_flush_sets(struct niwa_net_txn *t);
 int niwa_net_commit(struct niwa_net_txn **txn, struct niwa_error *err); /* takes the transaction */
 
 /* Reads a set as it is in the kernel, whole, then calls fn for each element (fn may commit; a value other than 0

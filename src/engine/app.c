@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The registry of apps: from stored records to what is kept in memory of each, which is little: names, ports,
+ * and the waiters. Everything else is read from the store when an instance is made.
+ */
+#include "engine/app.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "engine/leave.h"
+#include "engine/publish.h"
+#include "engine/rotate.h"
+#include "engine/wake.h"
+
+void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_state to, const char *why)
+{
+	struct niwa_app_past *past = niwa_app_past(app);
+	struct niwa_log_ctx ctx = {.app = app->name, .instance = app->current ? app->current->id : 0};
+	enum niwa_state from = app->state;
+
+	if (from == to)
+		return;
+	assert(niwa_state_may_follow(from, to));
+	if (from == NIWA_FROZEN)
+		e->frozen--;
+	if (to == NIWA_FROZEN)
+		e->frozen++;
+	app->state = (uint8_t)to;
+	if (past) {
+		past->history[past->history_next].realtime_us = niwa_realtime_us();
+		past->history[past->history_next].from = (uint8_t)from;
+		past->history[past->history_next].to = (uint8_t)to;
+		(void)snprintf(past->history[past->history_next].why, sizeof(past->history[0].why), "%s", why);
+		past->history_next = (past->history_next + 1) % NIWA_HISTORY;
+	}
+	niwa_log(NIWA_LOG_INFO, &ctx, "%s -> %s (%s)", niwa_state_name(from), niwa_state_name(to), why);
+	niwa_app_notify(app);
+}
+
+struct niwa_app_watch {
+	LIST_ENTRY(niwa_app_watch) link;
+	enum niwa_state goal;
+	uint64_t not_instance;
+	niwa_app_watch_fn *fn;
+	void *arg;
+};
+
+int niwa_app_watch(struct niwa_app *app, enum niwa_state goal, uint64_t not_instance, niwa_app_watch_fn *fn, void *arg)
+{
+	struct niwa_app_watch *w = niwa_zalloc(sizeof(*w));
+
+	if (!w)
+		return -ENOMEM;
+	*w = (struct niwa_app_watch){.goal = goal, .not_instance = not_instance, .fn = fn, .arg = arg};
+	LIST_INSERT_HEAD(&app->watches, w, link);
+	return 0;
+}
+
+static void watch_end(struct niwa_app *app, struct niwa_app_watch *w, bool reached)
+{
+	LIST_REMOVE(w, link);
+	w->fn(app, reached, w->arg);
+	free(w);
+}
+
+void niwa_app_unwatch(struct niwa_app *app)
+{
+	struct niwa_app_watch *w;
+
+	while ((w = LIST_FIRST(&app->watches)))
+		watch_end(app, w, false);
+}
+
+/* The states a watch for a goal gives up in. */
+static bool gives_up(enum niwa_state goal, enum niwa_state now)
+{
+	return now == NIWA_STOPPED || (goal == NIWA_FROZEN && (now == NIWA_RUNNING || now == NIWA_STOPPING));
+}
+
+void niwa_app_notify(struct niwa_app *app)
+{
+	struct niwa_app_watch *w = LIST_FIRST(&app->watches), *next;
+
+	for (; w; w = next) {
+		bool reached = w->goal == app->state && (!app->current || app->current->id != w->not_instance);
+
+		next = LIST_NEXT(w, link);
+		if (reached || gives_up(w->goal, app->state))
+			watch_end(app, w, reached);
+	}
+}
+
+const char *niwa_app_last_why(const struct niwa_app *app)
+{
+	return app->past ? app->past->history[(app->past->history_next + NIWA_HISTORY - 1) % NIWA_HISTORY].why : "";
+}
+
+struct niwa_app_past *niwa_app_past(struct niwa_app *app)
+{
+	if (!app->past)
+		app->past = niwa_zalloc(sizeof(*app->past));
+	return app->past;
+}
+
+struct niwa_app *niwa_app_by_name(struct niwa_engine *e, const char *name)
+{
+	struct niwa_app *app = niwa_map_get_str(e->apps_by_name, name);
+
+	return app && !app->removed ? app : NULL;
+}
+
+struct niwa_app_port *niwa_app_port(struct niwa_app *app, uint16_t number)
+{
+	for (unsigned i = 0; i < app->port_count; i++)
+		if (app->ports[i].number == number)
+			return &app->ports[i];
+	return NULL;
+}
+
+static struct niwa_tenant *tenant_get(struct niwa_engine *e, const char *name, uint32_t id)
+{
+	struct niwa_tenant *t = niwa_map_get_str(e->tenants, name);
+	size_t len = strlen(name);
+
+	if (t)
+		return t;
+	t = niwa_zalloc(sizeof(*t) + len + 1);
+	if (!t)
+		return NULL;
+	t->id = id;
+	t->hosts_dirty = true;
+	memcpy(t->name, name, len + 1);
+	if (niwa_map_put_str(e->tenants, t->name, t) < 0) {
+		free(t);
+		return NULL;
+	}
+	return t;
+}
+
+/* Classes of ports that others than the tenant may reach. */
+
+static void class_free(struct niwa_class *c)
+{
+	for (size_t i = 0; i < c->count; i++)
+		free(c->allow[i]);
+	free(c->allow);
+	free(c);
+}
+
+static void classes_drop(struct niwa_engine *e, struct niwa_app *app)
+{
+	struct niwa_class *c = LIST_FIRST(&e->classes), *next;
+
+	for (; c; c = next) {
+		next = LIST_NEXT(c, link);
+		if (c->app != app)
+			continue;
+		LIST_REMOVE(c, link);
+		class_free(c);
+	}
+}
+
+static bool class_permits(const struct niwa_class *c, const struct niwa_tenant *tenant)
+{
+	if (c->any || c->app->tenant == tenant)
+		return true;
+	for (size_t i = 0; i < c->count; i++)
+		if (strcmp(c->allow[i], tenant->name) == 0)
+			return true;
+	return false;
+}
+
+static struct niwa_class *class_new(struct niwa_engine *e, struct niwa_app *app, const struct niwa_port *port)
+{
+	struct niwa_class *c = niwa_zalloc(sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->allow = niwa_zalloc((port->allow_count + 1) * sizeof(char *));
+	for (; c->allow && c->count < port->allow_count; c->count++) {
+		c->allow[c->count] = niwa_strdup(port->allow[c->count]);
+		if (!c->allow[c->count])
+			break;
+	}
+	if (!c->allow || c->count < port->allow_count) {
+		class_free(c);
+		return NULL;
+	}
+	c->id = NIWA_CLASS_FIRST + e->next_class++ % (NIWA_CLASS_FIRST - 1);
+	c->app = app;
+	c->port = port->number;
+	c->any = port->allow_any;
+	LIST_INSERT_HEAD(&e->classes, c, link);
+	return c;
+}
+
+void niwa_classes_permit(struct niwa_engine *e, const struct niwa_tenant *tenant, uint32_t private_addr,
+			 struct niwa_net_txn *txn)
+{
+	struct niwa_class *c;
+
+	niwa_net_may(txn, NIWA_ADD, private_addr, tenant->id);
+	LIST_FOREACH(c, &e->classes, link)
+	if (class_permits(c, tenant))
+		niwa_net_may(txn, NIWA_ADD, private_addr, c->id);
+}
+
+static void class_permit_all(struct niwa_engine *e, const struct niwa_class *c, struct niwa_net_txn *txn)
+{
+	struct niwa_instance *i;
+
+	LIST_FOREACH(i, &e->instance_list, link)
+	if (i->app && class_permits(c, i->app->tenant))
+		niwa_net_may(txn, NIWA_ADD, i->private_addr, c->id);
+}
+
+/* Ports. */
+
+static int ports_make(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_spec *spec,
+		      struct niwa_net_txn *txn, struct niwa_app_port **ret)
+{
+	struct niwa_app_port *ports = niwa_zalloc((spec->port_count ? spec->port_count : 1) * sizeof(*ports));
+
+	if (!ports)
+		return -ENOMEM;
+	for (size_t i = 0; i < spec->port_count; i++) {
+		const struct niwa_port *p = &spec->ports[i];
+		struct niwa_class *c = NULL;
+
+		if (p->allow_any || p->allow_count) {
+			c = class_new(e, app, p);
+			if (!c) {
+				free(ports);
+				return -ENOMEM;
+			}
+			if (txn)
+				class_permit_all(e, c, txn);
+		}
+		ports[i] = (struct niwa_app_port){.number = p->number,
+						  .protocol = (uint8_t)p->protocol,
+						  .speaks = (uint8_t)p->speaks,
+						  .class_id = c ? c->id : app->tenant->id,
+						  .publish = p->publish};
+	}
+	*ret = ports;
+	return 0;
+}
+
+void niwa_app_declare(struct niwa_app *app, struct niwa_net_txn *txn, enum niwa_change change)
+{
+	for (unsigned i = 0; i < app->port_count; i++)
+		niwa_net_declared(txn, change, app->service_addr, app->ports[i].number, app->ports[i].class_id);
+	for (unsigned i = 0; i < app->port_count; i++) {
+		const struct niwa_publish *p = &app->ports[i].publish;
+
+		if (p->port && (ntohl(p->addr) >> 24) != 127)
+			niwa_net_published(txn, change, p->addr, p->port, app->service_addr, app->ports[i].number);
+	}
+	app->declared = change == NIWA_ADD;
+}
+
+static int spec_take(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_spec *spec,
+		     struct niwa_net_txn *txn)
+{
+	struct niwa_app_port *ports, *old = app->ports;
+	size_t old_count = app->port_count;
+	int r;
+
+	classes_drop(e, app);
+	r = ports_make(e, app, spec, txn, &ports);
+	if (r < 0)
+		return r;
+	if (txn && app->declared)
+		niwa_app_declare(app, txn, NIWA_DEL);
+	app->ports = ports;
+	app->port_count = (uint8_t)spec->port_count;
+	niwa_publish_change(e, app, old, old_count);
+	free(old);
+	app->wake_deadline_ms = (uint32_t)(spec->wake_deadline_us / 1000);
+	app->max_waiting = spec->max_waiting;
+	if (txn)
+		niwa_app_declare(app, txn, NIWA_ADD);
+	return 0;
+}
+
+static struct niwa_app *app_new(struct niwa_engine *e, const struct niwa_cmdb_app *stored)
+{
+	size_t len = strlen(stored->name);
+	struct niwa_app *app = niwa_zalloc(sizeof(*app) + len + 1);
+
+	if (!app)
+		return NULL;
+	memcpy(app->name, stored->name, len + 1);
+	app->engine = e;
+	app->id = stored->id;
+	app->service_addr = stored->service_addr;
+	TAILQ_INIT(&app->waiters);
+	app->tenant = tenant_get(e, stored->tenant, stored->tenant_id);
+	if (!app->tenant || niwa_map_put(e->apps_by_id, app->id, app) < 0) {
+		free(app);
+		return NULL;
+	}
+	if (niwa_map_put_str(e->apps_by_name, app->name, app) < 0 ||
+	    niwa_map_put(e->apps_by_addr, app->service_addr, app) < 0) {
+		(void)niwa_map_del(e->apps_by_id, app->id);
+		if (niwa_map_get_str(e->apps_by_name, app->name) == app)
+			(void)niwa_map_del_str(e->apps_by_name, app->name);
+		free(app);
+		return NULL;
+	}
+	app->tenant->apps++;
+	return app;
+}
+
+/* A removed app whose last instance is still stopping keeps its address in the maps; one that comes back under the
+ * same name takes its place. */
+static void displace_removed(struct niwa_engine *e, const struct niwa_cmdb_app *stored)
+{
+	struct niwa_app *old = niwa_map_get_str(e->apps_by_name, stored->name);
+
+	if (old && old->removed && old->id != stored->id)
+		(void)niwa_map_del_str(e->apps_by_name, old->name);
+	old = niwa_map_get(e->apps_by_addr, stored->service_addr);
+	if (old && old->removed && old->id != stored->id)
+		(void)niwa_map_del(e->apps_by_addr, stored->service_addr);
+}
+
+static int tenant_change(struct niwa_engine *e, struct niwa_app *app, const struct niwa_cmdb_app *stored)
+{
+	struct niwa_tenant *t;
+
+	if (strcmp(app->tenant->name, stored->tenant) == 0)
+		return 0;
+	t = tenant_get(e, stored->tenant, stored->tenant_id);
+	if (!t)
+		return -ENOMEM;
+	app->tenant->apps--;
+	app->tenant->hosts_dirty = true;
+	app->tenant = t;
+	t->apps++;
+	return 0;
+}
+
+int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, struct niwa_net_txn *txn,
+		  struct niwa_error *err)
+{
+	struct niwa_app *app = niwa_map_get(e->apps_by_id, stored->id);
+	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
+	json_error_t jerr;
+	json_t *json = json_loadb(stored->json, stored->json_len, 0, &jerr);
+	bool fresh = !app;
+	int r;
+
+	if (!json)
+		return niwa_fail(err, NIWA_PERMANENT, 0, "app %s: stored record: %s", stored->name, jerr.text);
+	r = niwa_app_from_json(json, &spec, NULL, err);
+	json_decref(json);
+	if (r < 0)
+		return niwa_fail_in(err, r, "app %s: stored record", stored->name);
+	if (!app) {
+		displace_removed(e, stored);
+		app = app_new(e, stored);
+	}
+	if (!app || tenant_change(e, app, stored) < 0 || spec_take(e, app, spec, txn) < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "app %s", stored->name);
+	app->removed = false;
+	app->generation = stored->generation;
+	app->tenant->hosts_dirty = true;
+	if (e->adopted) /* before, sockets that keep holds are waited for */
+		niwa_publish_app(e, app);
+	if (!fresh)
+		niwa_rotate_changed(e, app);
+	return 0;
+}
+
+int niwa_app_spec_read(struct niwa_engine *e, struct niwa_app *app, struct niwa_app_spec **ret, struct niwa_error *err)
+{
+	NIWA_AUTO(niwa_free_ptr) char *text = NULL;
+	json_error_t jerr;
+	json_t *json;
+	int r = niwa_cmdb_get(e->cmdb, app->id, &text, err);
+
+	if (r < 0)
+		return r;
+	json = json_loads(text, 0, &jerr);
+	if (!json)
+		return niwa_fail(err, NIWA_PERMANENT, 0, "app %s: stored record: %s", app->name, jerr.text);
+	r = niwa_app_from_json(json, ret, NULL, err);
+	json_decref(json);
+	return r;
+}
+
+void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_net_txn *txn)
+{
+	struct niwa_error err;
+
+	app->removed = true;
+	app->tenant->apps--;
+	app->tenant->hosts_dirty = true;
+	if (txn)
+		niwa_app_declare(app, txn, NIWA_DEL);
+	niwa_publish_drop(e, app);
+	classes_drop(e, app);
+	(void)niwa_fail(&err, NIWA_PERMANENT, 0, "app %s was removed", app->name);
+	niwa_wake_fail_all(e, app, &err);
+	niwa_app_unwatch(app);
+	niwa_leave_all(e, app, "removed");
+	niwa_app_unlink_if_done(e, app);
+}
+
+static bool lives(struct niwa_engine *e, const struct niwa_app *app)
+{
+	struct niwa_instance *i;
+
+	LIST_FOREACH(i, &e->instance_list, link)
+	if (i->app == app)
+		return true;
+	return false;
+}
+
+void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app)
+{
+	if (!app->removed || lives(e, app))
+		return;
+	if (app->start_queued)
+		TAILQ_REMOVE(&e->start_queue, app, start_link);
+	if (niwa_map_get_str(e->apps_by_name, app->name) == app)
+		(void)niwa_map_del_str(e->apps_by_name, app->name);
+	if (niwa_map_get(e->apps_by_addr, app->service_addr) == app)
+		(void)niwa_map_del(e->apps_by_addr, app->service_addr);
+	(void)niwa_map_del(e->apps_by_id, app->id);
+	niwa_app_free(app);
+}
+
+void niwa_app_free(struct niwa_app *app)
+{
+	niwa_app_unwatch(app);
+	(void)sd_event_source_disable_unref(app->retry);
+	free(app->ports);
+	free(app->past);
+	free(app);
+}

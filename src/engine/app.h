@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The registry of apps, tenants and port classes, and the one setter of an app's sleep state.
+ */
+#ifndef NIWA_ENGINE_APP_H
+#define NIWA_ENGINE_APP_H
+
+#include "engine/engine_private.h"
+
+/* The only line of code that assigns an app's state: checks the move, logs it, notes it in the history.
+ * `why` is a short text ("connection from 10.0.0.7"). */
+void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_state to, const char *why);
+
+/* Takes one stored app into the registry, or changes the one that is there. Adds its `declared` elements to txn
+ * (may be NULL: the caller reconciles later). */
+int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, struct niwa_net_txn *txn,
+		  struct niwa_error *err);
+/* The app is no longer declared: its elements go, its instances stop, it is freed when nothing of it lives. */
+void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_net_txn *txn);
+/* Frees the app if it is removed and nothing of it lives. */
+void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app);
+void niwa_app_free(struct niwa_app *app);
+
+/* Calls fn once: reached when the app gets to the state (with an instance other than not_instance); not reached when
+ * it ends up in a state from which it will not (stopped, or running where frozen was wanted) or is removed. */
+typedef void niwa_app_watch_fn(struct niwa_app *app, bool reached, void *arg);
+int niwa_app_watch(struct niwa_app *app, enum niwa_state goal, uint64_t not_instance, niwa_app_watch_fn *fn, void *arg);
+void niwa_app_unwatch(struct niwa_app *app); /* all of them: not reached */
+/* Looks whether a watch is fulfilled, after a change that was not one of state. */
+void niwa_app_notify(struct niwa_app *app);
+const char *niwa_app_last_why(const struct niwa_app *app);
+
+struct niwa_app *niwa_app_by_name(struct niwa_engine *e, const char *name);
+struct niwa_app_port *niwa_app_port(struct niwa_app *app, uint16_t number);
+/* The checked record, read from the store. To be freed with niwa_app_spec_free. */
+int niwa_app_spec_read(struct niwa_engine *e, struct niwa_app *app, struct niwa_app_spec **ret, struct niwa_error *err);
+/* Never NULL unless memory is out. */
+struct niwa_app_past *niwa_app_past(struct niwa_app *app);
+
+/* Adds (or deletes) what makes an app's ports known to the kernel. */
+void niwa_app_declare(struct niwa_app *app, struct niwa_net_txn *txn, enum niwa_change change);
+
+/* Adds to txn what an instance of `tenant` may connect to. */
+void niwa_classes_permit(struct niwa_engine *e, const struct niwa_tenant *tenant, uint32_t private_addr,
+			 struct niwa_net_txn *txn);
+
+/* Writes RUN_DIR/tenants/TENANT/{hosts,resolv.conf} if they are not up to date. */
+int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct niwa_error *err);
+
+#define NIWA_CLASS_ANY   0x7fffffffu
+#define NIWA_CLASS_FIRST 0x40000000u /* below: ids of tenants */
+
+#endif

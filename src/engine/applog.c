@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Log files of apps.
+ */
+#include "engine/applog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#define CHUNK    16384
+#define TURN_MAX (64 * 1024) /* bytes of one app in one turn of the loop */
+
+void niwa_applog_path(const struct niwa_engine *e, const char *app, char *buf, size_t size)
+{
+	(void)snprintf(buf, size, "%s/%s.log", e->config.log_dir, app);
+}
+
+int niwa_applog_open(struct niwa_engine *e, const char *app, struct niwa_log_file *log, struct niwa_error *err)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	niwa_applog_path(e, app, path, sizeof(path));
+	log->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (log->fd < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, errno, "open the log '%s'", path);
+	log->size = fstat(log->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+	return 0;
+}
+
+static void roll_over(struct niwa_engine *e, struct niwa_instance *i)
+{
+	char path[PATH_MAX], old[PATH_MAX + 2];
+	struct niwa_error err;
+
+	niwa_applog_path(e, i->app->name, path, sizeof(path));
+	(void)snprintf(old, sizeof(old), "%s.1", path);
+	if (rename(path, old) < 0 && errno != ENOENT)
+		return;
+	niwa_fd_close(&i->log.fd);
+	if (niwa_applog_open(e, i->app->name, &i->log, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
+}
+
+static void put(struct niwa_instance *i, const char *data, size_t len)
+{
+	static struct niwa_log_limit limit;
+
+	if (i->log.fd < 0 || len == 0)
+		return;
+	if (write(i->log.fd, data, len) < 0) { /* a full disk loses lines, it does not stop the app */
+		if (niwa_log_allow(&limit, 1, 10 * NIWA_SEC))
+			niwa_log(NIWA_LOG_ERR, NULL, "write the log of %s: %s", i->app->name, strerror(errno));
+		return;
+	}
+	i->log.size += len;
+}
+
+static void put_lines(struct niwa_engine *e, struct niwa_instance *i, const char *data, size_t len)
+{
+	struct niwa_text out = {0};
+	char when[32];
+
+	(void)niwa_time_format(niwa_realtime_us(), when, sizeof(when));
+	while (len > 0) {
+		const char *nl = memchr(data, '\n', len);
+		size_t n = nl ? (size_t)(nl - data) + 1 : len;
+
+		if (!i->log.in_line) {
+			niwa_text_add(&out, when);
+			niwa_text_add(&out, " ");
+		}
+		niwa_text_add_bytes(&out, data, n);
+		i->log.in_line = !nl;
+		data += n;
+		len -= n;
+	}
+	if (!out.failed)
+		put(i, out.data, out.len);
+	niwa_text_fini(&out);
+	if (i->log.size > e->config.log_max_bytes && !i->log.in_line)
+		roll_over(e, i);
+}
+
+/* Returns 0 at the end of the pipe. */
+static int read_some(struct niwa_engine *e, struct niwa_instance *i, size_t max)
+{
+	char data[CHUNK];
+
+	for (size_t done = 0; done < max;) {
+		ssize_t n = read(i->log_fd, data, sizeof(data));
+
+		if (n < 0)
+			return 1;
+		if (n == 0)
+			return 0;
+		put_lines(e, i, data, (size_t)n);
+		done += (size_t)n;
+	}
+	return 1;
+}
+
+static int on_readable(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+	struct niwa_instance *i = arg;
+
+	(void)fd, (void)revents;
+	if (!read_some(i->engine, i, TURN_MAX))
+		(void)sd_event_source_set_enabled(s, SD_EVENT_OFF);
+	return 0;
+}
+
+void niwa_applog_watch(struct niwa_engine *e, struct niwa_instance *i)
+{
+	if (i->log_fd < 0 || i->log_source)
+		return;
+	(void)niwa_fd_nonblock(i->log_fd);
+	if (sd_event_add_io(e->event, &i->log_source, i->log_fd, EPOLLIN, on_readable, i) < 0) {
+		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: the log of %s is not read", i->app->name);
+		return;
+	}
+	(void)sd_event_source_set_priority(i->log_source, SD_EVENT_PRIORITY_IDLE); /* wakes go first */
+}
+
+void niwa_applog_drain(struct niwa_engine *e, struct niwa_instance *i)
+{
+	if (i->log_fd >= 0)
+		(void)read_some(e, i, 1024 * 1024); /* what a pipe can hold at most */
+}
+
+void niwa_applog_last_line(struct niwa_engine *e, const struct niwa_instance *i, char *buf, size_t size)
+{
+	char path[PATH_MAX], tail[256], quoted[150], *line, *end;
+	NIWA_AUTO_FD fd = -1;
+	off_t at = i->log.size > sizeof(tail) - 1 ? (off_t)(i->log.size - (sizeof(tail) - 1)) : 0;
+	ssize_t n;
+
+	buf[0] = '\0';
+	niwa_applog_path(e, i->app->name, path, sizeof(path));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : pread(fd, tail, sizeof(tail) - 1, at);
+	if (n <= 0 || i->log.size == 0)
+		return;
+	tail[n] = '\0';
+	end = tail + n;
+	while (end > tail && end[-1] == '\n')
+		*--end = '\0';
+	line = strrchr(tail, '\n');
+	line = line ? line + 1 : tail;
+	if (strlen(line) > 28) /* without its time */
+		line += 28;
+	(void)snprintf(buf, size, "; its last line was '%s'", niwa_quote(line, strlen(line), quoted, sizeof(quoted)));
+}

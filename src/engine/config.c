@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The configuration table and its reader.
+ */
+#include "engine/config.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+
+#ifndef NIWA_LIBEXECDIR
+#define NIWA_LIBEXECDIR "/usr/local/libexec/niwa"
+#endif
+
+enum kind { PATHNAME, WORD, NUMBER, DURATION, SIZE, NETWORK };
+
+struct key {
+	const char *name;
+	enum kind kind;
+	size_t offset, size; /* size: of the character array, or offset of the prefix length */
+	const char *preset;
+	uint64_t max;
+	const char *doc;
+};
+
+#define TEXT(field) offsetof(struct niwa_config, field), sizeof(((struct niwa_config *)0)->field)
+#define NUM(field)  offsetof(struct niwa_config, field), 0
+#define NET(name)   offsetof(struct niwa_config, name##_net), offsetof(struct niwa_config, name##_bits)
+
+static const struct key keys[] = {
+	{"run_dir", PATHNAME, TEXT(run_dir), "/run/niwa", 0, "Sockets and what lives as long as the host is up."},
+	{"state_dir", PATHNAME, TEXT(state_dir), "/var/lib/niwa", 0, "The store, images and writable layers."},
+	{"log_dir", PATHNAME, TEXT(log_dir), "/var/log/niwa", 0, "What apps print, a file each."},
+	{"libexec_dir", PATHNAME, TEXT(libexec_dir), NIWA_LIBEXECDIR, 0, "Where niwa-relay and niwa-init are."},
+	{"cgroup", WORD, TEXT(cgroup), "niwa", 0,
+	 "Control group of the instances, relative to the mount points; auto: a delegated group of niwa-keep's own."},
+	{"domain", WORD, TEXT(domain), "niwa.internal", 0, "Domain of the names of apps."},
+	{"relay_user", WORD, TEXT(relay_user), "niwa-relay", 0, "Unix user of niwa-relay."},
+	{"service_range", NETWORK, NET(service), "10.64.0.0/12", 24, "Service addresses come from here. Must be free."},
+	{"private_range", NETWORK, NET(private), "10.80.0.0/16", 24,
+	 "Addresses of instances, seen by this host only. Must be free. The first one is the host's own."},
+	{"relay_port", NUMBER, NUM(relay_port), "9999", 65535, "TCP port of the transparent listener, on 127.0.0.1."},
+	{"nflog_group", NUMBER, NUM(nflog_group), "6480", 65535, "NFLOG group of the wake events."},
+	{"veth_group", NUMBER, NUM(veth_group), "6480", 1000000, "Interface group of the instances' host ends."},
+	{"lease_base", NUMBER, NUM(lease_base), "268435456", UINT32_MAX,
+	 "First user id of the pool leased to instances."},
+	{"lease_count", NUMBER, NUM(lease_count), "10000", 60000, "Ranges of 65,536 ids in that pool."},
+	{"concurrent_starts", NUMBER, NUM(concurrent_starts), "8", 1024, "Instances being cloned at the same time."},
+	{"log_max", SIZE, NUM(log_max_bytes), "8M", UINT64_C(1) << 40,
+	 "An app's log is renamed to .1 beyond this size."},
+	{"drain", DURATION, NUM(drain_us), "30s", 0, "How long a replaced instance may finish its connections."},
+	{"keep_wait", DURATION, NUM(keep_wait_us), "10s", 0, "How long niwad waits for niwa-keep at start."},
+	{"relay_connections", NUMBER, NUM(relay_connections), "16384", 1000000,
+	 "Connections through the relay, all kinds."},
+	{"relay_waiting", NUMBER, NUM(relay_waiting), "12288", 1000000, "Connections held for apps that wake."},
+	{"relay_waiting_per_source", NUMBER, NUM(relay_waiting_per_source), "12288", 1000000,
+	 "Of those, from one client address."},
+	{"relay_held_bytes", SIZE, NUM(relay_held_bytes), "64K", UINT32_MAX, "Bytes taken from a held connection."},
+	{"relay_first_byte", DURATION, NUM(relay_first_byte_us), "60s", 0, "How long a client may stay silent."},
+	{"relay_idle", DURATION, NUM(relay_idle_us), "0", 0, "Relayed connections without a byte end; 0: never."},
+	{"relay_linger", DURATION, NUM(relay_linger_us), "2s", 0, "Lingering close after an answer of our own."},
+	{"relay_linger_bytes", SIZE, NUM(relay_linger_bytes), "64K", UINT32_MAX, "Bytes discarded in that time."},
+	{"conntrack_time_wait", DURATION, NUM(conntrack_time_wait_us), "20s", 0, "conntrack keeps TIME_WAIT so long."},
+	{"conntrack_established", DURATION, NUM(conntrack_established_us), "1d", 0, "And silent established ones."},
+	{"conntrack_max", NUMBER, NUM(conntrack_max), "0", UINT32_MAX, "conntrack entries; 0: left as it is."},
+	{"rpc_connections", NUMBER, NUM(rpc_connections), "256", 65536, "Connections to the engine's socket."},
+	{"log_level", NUMBER, NUM(log_level), "6", 7, "3 errors, 4 warnings, 6 state changes, 7 everything."},
+};
+
+static int parse_network(const struct key *k, struct niwa_config *c, const char *value)
+{
+	char text[32], *slash;
+	struct in_addr addr;
+	uint64_t bits;
+	uint32_t mask;
+
+	if ((size_t)snprintf(text, sizeof(text), "%s", value) >= sizeof(text))
+		return -EINVAL;
+	slash = strchr(text, '/');
+	if (!slash)
+		return -EINVAL;
+	*slash = '\0';
+	if (inet_pton(AF_INET, text, &addr) != 1 || niwa_parse_u64(slash + 1, k->max, &bits) < 0 || bits < 8)
+		return -EINVAL;
+	mask = htonl(~UINT32_C(0) << (32 - bits));
+	if (addr.s_addr & ~mask)
+		return -EINVAL;
+	memcpy((char *)c + k->offset, &addr.s_addr, sizeof(uint32_t));
+	*(unsigned *)(void *)((char *)c + k->size) = (unsigned)bits;
+	return 0;
+}
+
+static int parse_value(const struct key *k, struct niwa_config *c, const char *value)
+{
+	char *text = (char *)c + k->offset;
+	uint64_t n;
+	int r;
+
+	switch (k->kind) {
+	case PATHNAME:
+		if (value[0] != '/')
+			return -EINVAL;
+		/* fall through */
+	case WORD:
+		if (!*value || strlen(value) >= k->size)
+			return -EINVAL;
+		memcpy(text, value, strlen(value) + 1);
+		return 0;
+	case NUMBER:
+		r = niwa_parse_u64(value, k->max, &n);
+		break;
+	case DURATION:
+		r = niwa_parse_duration(value, &n);
+		break;
+	case SIZE:
+		r = niwa_parse_size(value, &n);
+		if (r == 0 && n > k->max)
+			r = -ERANGE;
+		break;
+	case NETWORK:
+		return parse_network(k, c, value);
+	default:
+		return -EINVAL;
+	}
+	if (r == 0)
+		memcpy((char *)c + k->offset, &n, sizeof(n));
+	return r;
+}
+
+static const char *expected(const struct key *k)
+{
+	static const char *const what[] = {
+		[PATHNAME] = "an absolute path",
+		[WORD] = "a word",
+		[NUMBER] = "a number in range",
+		[DURATION] = "a duration such as 500ms, 30s, 5m",
+		[SIZE] = "a size such as 64K, 8M",
+		[NETWORK] = "a network such as 10.64.0.0/12, with the host bits zero",
+	};
+	return what[k->kind];
+}
+
+static char *trim(char *s)
+{
+	char *end;
+
+	while (isspace((unsigned char)*s))
+		s++;
+	end = s + strlen(s);
+	while (end > s && isspace((unsigned char)end[-1]))
+		end--;
+	*end = '\0';
+	return s;
+}
+
+static int parse_line(struct niwa_config *c, char *line, const char *path, unsigned no, struct niwa_error *err)
+{
+	char *hash = strchr(line, '#'), *eq, *name, *value;
+
+	if (hash)
+		*hash = '\0';
+	line = trim(line);
+	if (!*line)
+		return 0;
+	eq = strchr(line, '=');
+	if (!eq)
+		return niwa_fail(err, NIWA_CALLER, 0, "%s:%u: '%.60s' is not of the form: key = value", path, no, line);
+	*eq = '\0';
+	name = trim(line);
+	value = trim(eq + 1);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(keys); i++) {
+		if (strcmp(keys[i].name, name) != 0)
+			continue;
+		if (parse_value(&keys[i], c, value) < 0)
+			return niwa_fail(err, NIWA_CALLER, 0, "%s:%u: %s = %.60s: must be %s", path, no, name, value,
+					 expected(&keys[i]));
+		return 0;
+	}
+	return niwa_fail(err, NIWA_CALLER, 0, "%s:%u: unknown key '%.60s' (see niwad.conf(5))", path, no, name);
+}
+
+static int check_whole(struct niwa_config *c, const char *path, struct niwa_error *err)
+{
+	uint32_t s = ntohl(c->service_net), p = ntohl(c->private_net);
+	unsigned bits = c->service_bits < c->private_bits ? c->service_bits : c->private_bits;
+	uint32_t mask = ~UINT32_C(0) << (32 - bits);
+
+	if ((s & mask) == (p & mask))
+		return niwa_fail(err, NIWA_CALLER, 0, "%s: service_range and private_range overlap", path);
+	if (c->lease_base < 65536 || c->lease_base + c->lease_count * 65536 > UINT32_MAX)
+		return niwa_fail(err, NIWA_CALLER, 0, "%s: lease_base and lease_count leave the range of user ids",
+				 path);
+	if (!c->concurrent_starts || !c->relay_port || !c->rpc_connections || !c->lease_count)
+		return niwa_fail(err, NIWA_CALLER, 0,
+				 "%s: concurrent_starts, relay_port, rpc_connections and lease_count must not be 0",
+				 path);
+	c->gateway_addr = htonl(p + 1);
+	return 0;
+}
+
+int niwa_config_load(const char *path, struct niwa_config *ret, struct niwa_error *err)
+{
+	struct niwa_config c = {0};
+	char line[1024];
+	unsigned no = 0;
+	int r = 0;
+	FILE *f;
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(keys); i++)
+		if (parse_value(&keys[i], &c, keys[i].preset) < 0)
+			return niwa_fail(err, NIWA_PERMANENT, 0, "bad preset of %s", keys[i].name);
+	if (path) {
+		f = fopen(path, "re");
+		if (!f)
+			return niwa_fail(err, NIWA_CALLER, errno, "open '%s'", path);
+		while (r == 0 && fgets(line, sizeof(line), f))
+			r = parse_line(&c, line, path, ++no, err);
+		(void)fclose(f); /* read only */
+	}
+	if (r == 0)
+		r = check_whole(&c, path ? path : "built-in configuration", err);
+	if (r == 0)
+		*ret = c;
+	return r;
+}
+
+static void format_value(const struct key *k, const struct niwa_config *c, char *buf, size_t size)
+{
+	const char *at = (const char *)c + k->offset;
+	char addr[INET_ADDRSTRLEN];
+	uint64_t n = 0;
+
+	if (k->kind == NUMBER || k->kind == DURATION || k->kind == SIZE)
+		memcpy(&n, at, sizeof(n));
+	switch (k->kind) {
+	case PATHNAME:
+	case WORD:
+		(void)snprintf(buf, size, "%s", at);
+		break;
+	case NUMBER:
+		(void)snprintf(buf, size, "%" PRIu64, n);
+		break;
+	case DURATION:
+		(void)niwa_format_duration(n, buf, size);
+		break;
+	case SIZE:
+		(void)niwa_format_size(n, buf, size);
+		break;
+	case NETWORK:
+		(void)inet_ntop(AF_INET, at, addr, sizeof(addr));
+		(void)snprintf(buf, size, "%s/%u", addr, *(const unsigned *)(const void *)((const char *)c + k->size));
+		break;
+	}
+}
+
+void niwa_config_print(const struct niwa_config *config, FILE *out)
+{
+	char value[512];
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(keys); i++) {
+		format_value(&keys[i], config, value, sizeof(value));
+		(void)fprintf(out, "%s = %s\n", keys[i].name, value);
+	}
+}
+
+void niwa_config_man(FILE *out)
+{
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(keys); i++)
+		(void)fprintf(out, ".It Sy %s\n%s\nMust be %s; default\n.Li %s .\n", keys[i].name, keys[i].doc,
+			      expected(&keys[i]), keys[i].preset);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * niwad.conf(5): "key = value" lines, '#' begins a comment. One table gives parsing, defaults, the
+ * listing of `niwad --print-config` and the manual's section. Parsed whole, checked whole.
+ */
+#ifndef NIWA_ENGINE_CONFIG_H
+#define NIWA_ENGINE_CONFIG_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/error.h"
+
+struct niwa_config {
+	char run_dir[108], state_dir[256], log_dir[256], cgroup[128], libexec_dir[256], domain[128], relay_user[64];
+	uint32_t service_net, private_net, gateway_addr; /* network order */
+	unsigned service_bits, private_bits;
+	uint64_t relay_port, nflog_group, veth_group;
+	uint64_t lease_base, lease_count;
+	uint64_t concurrent_starts, log_max_bytes, drain_us, keep_wait_us;
+	uint64_t relay_connections, relay_waiting, relay_waiting_per_source, relay_held_bytes, relay_first_byte_us,
+		relay_idle_us, relay_linger_us, relay_linger_bytes;
+	uint64_t conntrack_time_wait_us, conntrack_established_us, conntrack_max;
+	uint64_t rpc_connections;
+	uint64_t log_level;
+};
+
+/* path NULL: defaults only. Messages: "niwad.conf:3: ...". */
+int niwa_config_load(const char *path, struct niwa_config *ret, struct niwa_error *err);
+void niwa_config_print(const struct niwa_config *config, FILE *out);
+/* The key section of niwad.conf(5), in mdoc. */
+void niwa_config_man(FILE *out);
+
+#endif

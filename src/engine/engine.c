@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Putting the engine together. Order matters: keep (so that two niwads cannot run), the store, the network, the
+ * control groups, the apps; then, in the loop, adoption; then the socket.
+ */
+#include "engine/engine.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <systemd/sd-daemon.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "container/image.h"
+#include "engine/adopt.h"
+#include "engine/app.h"
+#include "engine/group.h"
+#include "engine/images.h"
+#include "engine/instance.h"
+#include "engine/keep_client.h"
+#include "engine/leave.h"
+#include "engine/ready.h"
+#include "engine/rpc.h"
+#include "engine/sleep.h"
+#include "engine/trash.h"
+
+/* Hints from the packet path. */
+
+static void on_knocked(uint32_t private_addr, void *arg)
+{
+	niwa_sleep_knocked(arg, private_addr);
+}
+
+static void on_refused(uint32_t private_addr, uint16_t port, void *arg)
+{
+	struct niwa_engine *e = arg;
+	struct niwa_instance *i = niwa_map_get(e->instances_by_addr, private_addr);
+	char why[64];
+
+	if (!i || i->app->current != i || i->app->state != NIWA_RUNNING || niwa_ready_listens(i) != 0)
+		return;
+	(void)snprintf(why, sizeof(why), "port %u refuses connections", port);
+	niwa_ready_lost(e, i, why);
+}
+
+static void on_overflow(void *arg)
+{
+	struct niwa_engine *e = arg;
+
+	e->counts.overflows++;
+	niwa_sleep_read_knocked(e);
+}
+
+static void on_ruleset_lost(void *arg)
+{
+	struct niwa_engine *e = arg;
+	struct niwa_error err;
+
+	if (!e->adopted)
+		return;
+	niwa_log(NIWA_LOG_WARN, NULL, "the nftables table was changed by somebody else; it is put back");
+	e->counts.repairs++;
+	if (niwa_net_repair(e->net, &err) < 0 || niwa_adopt_elements(e, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
+}
+
+/* What must not depend on hints alone is looked at each second. */
+static int on_second(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_engine *e = arg;
+
+	if (e->frozen)
+		niwa_sleep_read_knocked(e);
+	(void)sd_notify(0, "WATCHDOG=1");
+	(void)sd_event_source_set_time(s, usec + NIWA_SEC);
+	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+static int make_maps(struct niwa_engine *e, struct niwa_error *err)
+{
+	struct niwa_map **numbers[] = {&e->apps_by_id,        &e->apps_by_addr, &e->instances, &e->instances_by_addr,
+				       &e->waiters_by_ticket, &e->checks,       &e->execs,     &e->published};
+	struct niwa_map **names[] = {&e->apps_by_name, &e->tenants, &e->images};
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(numbers); i++)
+		if (!(*numbers[i] = niwa_map_new(NIWA_MAP_U64)))
+			return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start");
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(names); i++)
+		if (!(*names[i] = niwa_map_new(NIWA_MAP_STRING)))
+			return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start");
+	return 0;
+}
+
+static int make_folders(struct niwa_engine *e, struct niwa_error *err)
+{
+	const struct niwa_config *c = &e->config;
+	char layers[300], tenants[200];
+	int r = niwa_mkdir_p(c->run_dir, 0755, err);
+
+	(void)snprintf(layers, sizeof(layers), "%s/layers", c->state_dir);
+	(void)snprintf(tenants, sizeof(tenants), "%s/tenants", c->run_dir);
+	if (r == 0)
+		r = niwa_mkdir_p(layers, 0711, err);
+	if (r == 0)
+		r = niwa_mkdir_p(c->log_dir, 0750, err);
+	if (r == 0)
+		r = niwa_mkdir_p(tenants, 0755, err);
+	return r;
+}
+
+static void fill_host(struct niwa_engine *e)
+{
+	static const uint8_t mac[6] = {0x02, 'n', 'i', 'w', 'a', 0x00};
+
+	(void)snprintf(e->host_paths[5], sizeof(e->host_paths[5]), "%.240s/dev", e->config.state_dir);
+	(void)snprintf(e->init_path, sizeof(e->init_path), "%s/niwa-init", e->config.libexec_dir);
+	e->host.run_dir = e->config.run_dir;
+	e->host.state_dir = e->config.state_dir;
+	e->host.dev_dir = e->host_paths[5];
+	e->host.init_path = e->init_path;
+	e->host.gateway_addr = e->config.gateway_addr;
+	e->host.veth_group = (uint32_t)e->config.veth_group;
+	e->host.domain = e->config.domain;
+	memcpy(e->host.host_mac, mac, sizeof(mac));
+}
+
+static int open_net(struct niwa_engine *e, struct niwa_error *err)
+{
+	const struct niwa_config *c = &e->config;
+	const struct niwa_net_config net = {.service_net = c->service_net,
+					    .private_net = c->private_net,
+					    .service_bits = c->service_bits,
+					    .private_bits = c->private_bits,
+					    .gateway_addr = c->gateway_addr,
+					    .relay_port = (uint16_t)c->relay_port,
+					    .veth_group = (uint32_t)c->veth_group,
+					    .nflog_group = (uint16_t)c->nflog_group};
+	const struct niwa_net_events events = {.knocked = on_knocked,
+					       .refused = on_refused,
+					       .overflow = on_overflow,
+					       .ruleset_lost = on_ruleset_lost,
+					       .arg = e};
+
+	niwa_net_tune_conntrack((unsigned)(c->conntrack_time_wait_us / NIWA_SEC),
+				(unsigned)(c->conntrack_established_us / NIWA_SEC), (unsigned)c->conntrack_max);
+	return niwa_net_open(&net, &events, e->event, &e->net, err);
+}
+
+static int load_one(const struct niwa_cmdb_app *stored, void *arg)
+{
+	struct niwa_error err;
+
+	/* one bad record must not keep the others from waking */
+	if (niwa_app_load(arg, stored, NULL, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "%s; the app is left out", err.msg);
+	return 0;
+}
+
+static int open_store(struct niwa_engine *e, struct niwa_error *err)
+{
+	const struct niwa_config *c = &e->config;
+	char path[300];
+
+	(void)snprintf(path, sizeof(path), "%s/niwa.db", c->state_dir);
+	return niwa_cmdb_open(path, c->service_net, c->service_bits, e->event, &e->cmdb, err);
+}
+
+static void raise_limits(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files); /* the hard limit is what it is; `niwa doctor` tells */
+	}
+}
+
+static int open_loop(struct niwa_engine *e, struct niwa_error *err)
+{
+	sigset_t mask;
+	int r;
+
+	(void)sigemptyset(&mask);
+	(void)sigaddset(&mask, SIGTERM);
+	(void)sigaddset(&mask, SIGINT);
+	(void)sigprocmask(SIG_BLOCK, &mask, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+	r = sd_event_new(&e->event);
+	if (r >= 0)
+		r = sd_event_add_signal(e->event, NULL, SIGTERM, NULL, NULL);
+	if (r >= 0)
+		r = sd_event_add_signal(e->event, NULL, SIGINT, NULL, NULL);
+	if (r >= 0)
+		r = sd_event_add_post(e->event, &e->bury_source, niwa_instance_on_post, e);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(e->bury_source, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_add_time_relative(e->event, &e->second, CLOCK_MONOTONIC, NIWA_SEC, 0, on_second, e);
+	return r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "make the loop") : 0;
+}
+
+static int open_all(struct niwa_engine *e, struct niwa_error *err)
+{
+	int r = open_loop(e, err);
+
+	if (r == 0)
+		r = make_maps(e, err);
+	if (r == 0)
+		r = make_folders(e, err);
+	if (r == 0)
+		r = niwa_keep_open(e, err);
+	if (r == 0)
+		r = niwa_group_detect(e, err);
+	if (r == 0)
+		r = niwa_lease_pool_new((uint32_t)e->config.lease_base, (uint32_t)e->config.lease_count, &e->leases,
+					err);
+	if (r == 0)
+		r = niwa_addr_pool_new(e->config.private_net, e->config.private_bits, NIWA_ADDR_REST_US, &e->addresses,
+				       err);
+	if (r == 0)
+		r = niwa_image_prepare_host(e->config.state_dir, err);
+	if (r == 0)
+		r = open_store(e, err);
+	if (r == 0)
+		r = open_net(e, err);
+	if (r == 0)
+		r = niwa_trash_new(&e->trash, err);
+	if (r == 0)
+		r = niwa_cmdb_each(e->cmdb, true, load_one, e, err);
+	return r;
+}
+
+int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, struct niwa_error *err)
+{
+	struct niwa_engine *e = niwa_zalloc(sizeof(*e));
+	int r;
+
+	if (!e)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start");
+	e->config = *config;
+	e->relay_listener = e->relay_engine_end = -1;
+	e->next_instance =
+		niwa_realtime_us() / 1000; /* never repeats: instances are made more slowly than one a millisecond */
+	e->started_us = niwa_now_us();
+	LIST_INIT(&e->instance_list);
+	LIST_INIT(&e->classes);
+	SLIST_INIT(&e->dead);
+	TAILQ_INIT(&e->start_queue);
+	raise_limits();
+	fill_host(e);
+	r = open_all(e, err);
+	if (r < 0) {
+		niwa_engine_free(&e);
+		return r;
+	}
+	*ret = e;
+	return 0;
+}
+
+void niwa_engine_serve(struct niwa_engine *e)
+{
+	struct niwa_error err;
+
+	if (niwa_rpc_open(e, &err) < 0) {
+		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
+		(void)sd_event_exit(e->event, 1);
+		return;
+	}
+	(void)sd_notify(0, "READY=1");
+}
+
+int niwa_engine_run(struct niwa_engine *e)
+{
+	int r = sd_event_loop(e->event);
+
+	return r < 0 ? 1 : r;
+}
+
+/* At the end of the program instances are left as they are; only what this process holds is released. */
+void niwa_engine_free(struct niwa_engine **ep)
+{
+	struct niwa_engine *e = *ep;
+
+	if (!e)
+		return;
+	*ep = NULL;
+	niwa_rpc_close(e);
+	niwa_cmdb_close(&e->cmdb);
+	niwa_trash_free(&e->trash);
+	niwa_channel_free(&e->relay);
+	niwa_channel_free(&e->keep);
+	niwa_net_close(&e->net);
+	(void)sd_event_source_disable_unref(e->second);
+	(void)sd_event_source_disable_unref(e->bury_source);
+	(void)sd_event_unref(e->event);
+	/* apps and instances go with the process */
+	free(e);
+}

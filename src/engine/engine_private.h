@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The engine's objects, for the files of this folder only. One thread, one loop, no locks.
+ * Ownership: the engine owns apps, tenants and instances; an app has at most one `current` instance (the one
+ * that serves or will) and any number of older ones that drain or stop. Dead objects are put on a list and freed
+ * once per turn of the loop (niwa_engine_bury), never inside a callback of their own.
+ */
+#ifndef NIWA_ENGINE_ENGINE_PRIVATE_H
+#define NIWA_ENGINE_ENGINE_PRIVATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include <jansson.h>
+#include <systemd/sd-event.h>
+
+#include "base/error.h"
+#include "base/map.h"
+#include "base/relay_protocol.h"
+#include "cmdb/cmdb.h"
+#include "container/image.h"
+#include "container/instance.h"
+#include "container/keep_protocol.h"
+#include "container/lease.h"
+#include "engine/channel.h"
+#include "engine/config.h"
+#include "engine/state.h"
+#include "net/wake.h"
+#include "spec/app.h"
+
+struct niwa_engine;
+struct niwa_app;
+struct niwa_instance;
+
+/* The stages of a wake; CLOCK_MONOTONIC microseconds, 0: did not happen. */
+struct niwa_stages {
+	uint64_t accepted_us, decided_us, cloned_us, executed_us, ready_us, connected_us, first_byte_us;
+};
+
+struct niwa_tenant {
+	uint32_t id;
+	unsigned apps;    /* declared ones */
+	bool hosts_dirty; /* the tenant's hosts file does not say what is declared */
+	char name[];
+};
+
+/* Somebody who waits for an app to be ready. */
+struct niwa_waiter {
+	TAILQ_ENTRY(niwa_waiter) link;
+	struct niwa_app *app;
+	uint64_t ticket;   /* of the relay, or 0 */
+	uint16_t port;     /* host order; 0 for a waiter of the socket */
+	uint32_t client;   /* network order */
+	unsigned attempts; /* READY answers that could not be connected */
+	bool answered;     /* not in the app's list any more: the relay connects */
+	uint64_t since_us;
+	void (*done)(const struct niwa_error *err, void *arg); /* instead of the relay; err NULL: ready */
+	void *arg;
+};
+TAILQ_HEAD(niwa_waiters, niwa_waiter);
+
+struct niwa_app_port {
+	uint16_t number;
+	uint8_t protocol, speaks;
+	uint32_t class_id;
+	struct niwa_publish publish;
+};
+
+#define NIWA_HISTORY 8
+
+/* What is only kept of apps that were awake at least once since niwad started. */
+struct niwa_app_past {
+	struct niwa_stages now, last; /* of the wake under way, of the last one that was done */
+	char path[12];                /* start, thaw */
+	uint64_t last_wake_realtime_us, last_took_us;
+	uint32_t last_client;
+	uint64_t wakes, failures;
+	uint64_t backoff_us, not_before_us; /* after a failed start */
+	char last_error[200];
+	struct {
+		uint64_t realtime_us;
+		uint8_t from, to;
+		char why[54];
+	} history[NIWA_HISTORY];
+	unsigned history_next;
+};
+
+struct niwa_app {
+	struct niwa_engine *engine;
+	uint64_t id, generation;
+	struct niwa_tenant *tenant;
+	uint32_t service_addr;
+	uint32_t wake_deadline_ms, max_waiting, waiting;
+	uint8_t state;      /* enum niwa_state; only niwa_app_set_state writes it */
+	bool removed;       /* from the store; freed when nothing of it lives */
+	bool declared;      /* its elements are in `declared` */
+	bool rotate_wanted; /* the current instance is to be replaced when it is ready */
+	bool start_queued;
+	uint8_t port_count;
+	struct niwa_app_port *ports;
+	struct niwa_instance *current;
+	struct niwa_instance *fresh; /* overlap: the one that is to replace `current` */
+	struct niwa_waiters waiters;
+	LIST_HEAD(, niwa_app_watch) watches;
+	TAILQ_ENTRY(niwa_app) start_link; /* in engine.start_queue */
+	sd_event_source *retry;           /* restart policy */
+	struct niwa_app_past *past;
+	char name[];
+};
+TAILQ_HEAD(niwa_app_queue, niwa_app);
+
+enum niwa_phase_of_life {
+	NIWA_LIFE_CLONING, /* keep has the plan */
+	NIWA_LIFE_STARTED, /* exec done, not ready */
+	NIWA_LIFE_SERVING,
+	NIWA_LIFE_DRAINING, /* replaced; open connections end */
+	NIWA_LIFE_STOPPING, /* the stop signal was sent */
+	NIWA_LIFE_GONE,     /* exited; leftovers are being collected */
+};
+
+/* The record that keep holds for an instance of ours: what a new niwad needs to adopt it. */
+struct niwa_tag {
+	uint32_t version; /* NIWA_TAG_VERSION */
+	uint32_t kind;    /* enum niwa_tag_kind */
+	uint64_t app_id, generation, instance;
+	uint32_t private_addr, lease, mark;
+	uint32_t life; /* enum niwa_phase_of_life when last written: CLONING, SERVING, DRAINING, STOPPING */
+	uint64_t began_realtime_us;
+};
+#define NIWA_TAG_VERSION 1
+enum niwa_tag_kind { NIWA_TAG_INSTANCE = 1, NIWA_TAG_EXEC, NIWA_TAG_RELAY };
+
+struct niwa_log_file {
+	int fd;
+	uint64_t size;
+	bool in_line; /* the last byte written was not a newline */
+};
+
+struct niwa_instance {
+	struct niwa_engine *engine;
+	uint64_t id;
+	struct niwa_app *app;
+	struct niwa_app_spec *spec;
+	uint64_t generation;
+	enum niwa_phase_of_life life;
+	uint32_t private_addr, lease, mark;
+	char veth[16];
+	pid_t pid;
+	int plan_fd; /* until it is carried out: to name the operation that failed */
+	int pidfd, log_fd, diag_fd, notify_fd, cgroup_events_fd;
+	bool in_awake, in_frozen, notified, net_ready, killed;
+	sd_event_source *log_source, *notify_source, *timer, *freeze_source, *life_timer;
+	struct niwa_log_file log;
+	struct niwa_stages stages;
+	uint64_t began_us, ready_deadline_us, stop_deadline_us, drain_deadline_us;
+	uint64_t ready_pause_us;
+	/* the governor's last look */
+	uint64_t seen_bytes, seen_cpu_us, looked_us, active_us;
+	uint64_t check_ticket;
+	unsigned cleanup_tries;
+	LIST_ENTRY(niwa_instance) link;       /* in engine.instance_list */
+	SLIST_ENTRY(niwa_instance) dead_link; /* in engine.dead */
+};
+
+struct niwa_class {
+	uint32_t id;
+	struct niwa_app *app;
+	uint16_t port;
+	bool any;
+	size_t count;
+	char **allow; /* tenant names */
+	LIST_ENTRY(niwa_class) link;
+};
+
+struct niwa_rpc;
+struct niwa_trash;
+
+struct niwa_engine {
+	struct niwa_config config;
+	sd_event *event;
+	struct niwa_cmdb *cmdb;
+	struct niwa_net *net;
+	struct niwa_host host;
+	char host_paths[6][256], init_path[300];
+	struct niwa_channel *keep, *relay;
+	struct niwa_rpc *rpc;
+	struct niwa_trash *trash;
+	struct niwa_map *apps_by_id, *apps_by_name, *apps_by_addr, *tenants;
+	struct niwa_map *instances, *instances_by_addr, *images, *waiters_by_ticket, *checks, *execs;
+	LIST_HEAD(, niwa_instance) instance_list;
+	LIST_HEAD(, niwa_class) classes;
+	SLIST_HEAD(, niwa_instance) dead;
+	struct niwa_app_queue start_queue;
+	struct niwa_lease_pool *leases;
+	struct niwa_addr_pool *addresses;
+	sd_event_source *bury_source, *second;
+	uint64_t next_instance, next_check, started_us;
+	uint32_t next_class;
+	unsigned cloning; /* instances in NIWA_LIFE_CLONING */
+	unsigned frozen;
+	uint64_t relay_instance;
+	pid_t relay_pid, keep_pid;
+	int relay_listener, relay_engine_end;
+	bool adopted, leftover_groups;
+	struct niwa_map *published; /* "ADDR:PORT" key number → struct niwa_published */
+	struct {
+		uint64_t wakes, thaws, starts, failures, crashes, leftovers, repairs, overflows;
+	} counts;
+	uint64_t relay_counters[8];
+};
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Processes that join an instance.
+ */
+#include "engine/exec.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "engine/images.h"
+#include "engine/keep_client.h"
+
+struct exec {
+	uint64_t id;
+	int pidfd, signal;
+	niwa_exec_done_fn *done;
+	void *arg;
+};
+
+static int make_plan(struct niwa_engine *e, struct niwa_instance *i, uint64_t id, char *const *argv, bool terminal,
+		     struct niwa_error *err)
+{
+	struct niwa_exec_params p = {.id = id, .instance = i->id, .spec = i->spec, .argv = argv, .terminal = terminal};
+	const struct niwa_image *image;
+	struct niwa_plan plan = {0};
+	uint32_t groups[32];
+	unsigned count;
+	int r = niwa_images_get(e, i->spec->image, &image, err);
+
+	if (r == 0)
+		r = niwa_image_user(image, i->spec->user ? i->spec->user : "root", &p.uid, &p.gid, groups, &count, err);
+	if (r == 0)
+		r = niwa_exec_plan(&e->host, &p, &plan, err);
+	if (r == 0)
+		r = niwa_plan_to_memfd(&plan, err);
+	niwa_plan_fini(&plan);
+	return r;
+}
+
+int niwa_exec_begin(struct niwa_engine *e, struct niwa_app *app, char *const *argv, bool terminal, const int *fds,
+		    size_t nfds, niwa_exec_done_fn *done, void *arg, uint64_t *ret_id, struct niwa_error *err)
+{
+	struct niwa_tag tag = {.version = NIWA_TAG_VERSION, .kind = NIWA_TAG_EXEC, .app_id = app->id};
+	struct niwa_instance *i = app->current;
+	int send[NIWA_SLOT_FIRST_FREE + 5], r;
+	NIWA_AUTO_FD plan = -1;
+	struct exec *x;
+	size_t n = 0;
+
+	if (!i || i->pidfd < 0 || !niwa_state_is_awake(app->state))
+		return niwa_fail(err, NIWA_TEMPORARY, 0, "%s is not running", app->name);
+	if (nfds != (terminal ? 1u : 3u))
+		return niwa_fail(err, NIWA_CALLER, 0, "exec needs %s",
+				 terminal ? "a console socket" : "three descriptors");
+	tag.instance = e->next_instance++;
+	plan = make_plan(e, i, tag.instance, argv, terminal, err);
+	if (plan < 0)
+		return plan;
+	x = niwa_zalloc(sizeof(*x));
+	if (!x || niwa_map_put(e->execs, tag.instance, x) < 0) {
+		free(x);
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "exec in %s", app->name);
+	}
+	*x = (struct exec){.id = tag.instance, .pidfd = -1, .done = done, .arg = arg};
+	send[n++] = plan;
+	for (int slot = 0; slot < NIWA_SLOT_FIRST_FREE; slot++)
+		send[n++] = plan; /* not used by this plan */
+	send[n++] = i->pidfd;
+	for (size_t k = 0; k < nfds; k++)
+		send[n++] = fds[k];
+	r = niwa_keep_start(e, x->id, &tag, send, n);
+	if (r < 0) {
+		(void)niwa_map_del(e->execs, x->id);
+		free(x);
+		return niwa_fail(err, NIWA_TEMPORARY, -r, "ask niwa-keep");
+	}
+	*ret_id = tag.instance;
+	return 0;
+}
+
+void niwa_exec_signal(struct niwa_engine *e, uint64_t id, int signal)
+{
+	struct exec *x = niwa_map_get(e->execs, id);
+
+	if (!x)
+		return;
+	if (x->pidfd < 0)
+		x->signal = signal;
+	else
+		(void)pidfd_send_signal(x->pidfd, signal, NULL, 0); /* -ESRCH: ending already */
+}
+
+void niwa_exec_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds)
+{
+	struct exec *x = niwa_map_get(e->execs, m->id);
+	struct niwa_error err;
+
+	if (m->type == NIWA_KEEP_STARTED) {
+		if (nfds)
+			x->pidfd = NIWA_TAKE_FD(fds[0]);
+		if (x->signal)
+			niwa_exec_signal(e, m->id, x->signal);
+		return;
+	}
+	if (x->done && m->type == NIWA_KEEP_FAILED) {
+		(void)niwa_fail(&err, NIWA_PERMANENT, m->error, "start the command");
+		x->done(0, 0, &err, x->arg);
+	} else if (x->done) {
+		x->done(m->code, m->status, NULL, x->arg);
+	}
+	niwa_keep_forget(e, m->id);
+	(void)niwa_map_del(e->execs, x->id);
+	niwa_fd_close(&x->pidfd);
+	free(x);
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Control groups through their files.
+ */
+#include "engine/group.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <linux/magic.h>
+
+#include "base/fd.h"
+#include "base/text.h"
+
+#define V2_UNIFIED "/sys/fs/cgroup"
+#define V2_HYBRID  "/sys/fs/cgroup/unified"
+
+static bool is_v2(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+/* The group that a manager delegated to niwa-keep, e.g. "niwa.slice/niwa-keep.service". */
+static int delegated_group(pid_t keep, char *buf, size_t size)
+{
+	char path[64], text[8192], *line, *save = NULL;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)keep);
+	if (niwa_file_read(path, text, sizeof(text)) < 0)
+		return -ENOENT;
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		if (strncmp(line, "0::/", 4) == 0) {
+			(void)snprintf(buf, size, "%s", line + 4);
+			return 0;
+		}
+	return -ENOENT;
+}
+
+/* A group with processes of its own cannot hand controllers on (v2): keep moves to a leaf beside the instances. */
+static int split_delegated(pid_t keep, const char *mount, char *group, size_t size, struct niwa_error *err)
+{
+	char path[PATH_MAX], pid[24], *tail;
+	int r = delegated_group(keep, group, size);
+
+	if (r < 0)
+		return niwa_fail(err, NIWA_PERMANENT, -r, "cgroup = auto: look up niwa-keep's group");
+	tail = strrchr(group, '/');
+	if (tail && strcmp(tail, "/keep") == 0) /* moved by an earlier niwad */
+		*tail = '\0';
+	(void)snprintf(path, sizeof(path), "%s/%s/keep", mount, group);
+	r = niwa_mkdir_p(path, 0755, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(path, sizeof(path), "%s/%s/keep/cgroup.procs", mount, group);
+	(void)snprintf(pid, sizeof(pid), "%d", (int)keep);
+	r = niwa_file_write(path, pid);
+	if (r < 0)
+		return niwa_fail(err, NIWA_PERMANENT, -r, "cgroup = auto: move niwa-keep into '%s'", path);
+	(void)snprintf(group + strlen(group), size - strlen(group), "/instances");
+	return 0;
+}
+
+static int make(char *buf, size_t size, const char *mount, const char *group, struct niwa_error *err)
+{
+	if ((size_t)snprintf(buf, size, "%s/%s", mount, group) >= size)
+		return niwa_fail(err, NIWA_CALLER, ENAMETOOLONG, "cgroup '%s'", group);
+	return niwa_mkdir_p(buf, 0755, err);
+}
+
+/* Every folder from the mount down to ours hands the controllers on. What is missing is told by `niwa doctor`. */
+static void enable_controllers(const char *mount, const char *group)
+{
+	static const char *const controllers[] = {"+memory", "+cpu", "+pids", "+io"};
+	char path[PATH_MAX], file[PATH_MAX + 32];
+	size_t len = (size_t)snprintf(path, sizeof(path), "%s", mount);
+
+	for (;;) {
+		size_t n;
+
+		(void)snprintf(file, sizeof(file), "%s/cgroup.subtree_control", path);
+		for (size_t i = 0; i < NIWA_ARRAY_LEN(controllers); i++)
+			(void)niwa_file_write(file, controllers[i]);
+		group += strspn(group, "/");
+		n = strcspn(group, "/");
+		if (!n || len + n + 2 > sizeof(path))
+			return;
+		len += (size_t)snprintf(path + len, sizeof(path) - len, "/%.*s", (int)n, group);
+		group += n;
+	}
+}
+
+static int detect_hybrid(struct niwa_engine *e, const char *group, struct niwa_error *err)
+{
+	static const char *const names[] = {"memory", "cpu", "pids", "blkio"};
+	const char **paths[] = {&e->host.cgroup_memory, &e->host.cgroup_cpu, &e->host.cgroup_pids,
+				&e->host.cgroup_blkio};
+	char mount[64];
+	int r = make(e->host_paths[0], sizeof(e->host_paths[0]), V2_HYBRID, group, err);
+
+	if (r < 0)
+		return r;
+	e->host.cgroup_layout = NIWA_CGROUP_HYBRID;
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(names); i++) {
+		(void)snprintf(mount, sizeof(mount), "/sys/fs/cgroup/%s", names[i]);
+		if (access(mount, F_OK) < 0)
+			continue;
+		r = make(e->host_paths[i + 1], sizeof(e->host_paths[0]), mount, group, err);
+		if (r < 0)
+			return r;
+		*paths[i] = e->host_paths[i + 1];
+	}
+	return 0;
+}
+
+int niwa_group_detect(struct niwa_engine *e, struct niwa_error *err)
+{
+	bool unified = is_v2(V2_UNIFIED);
+	char group[256];
+	int r = 0;
+
+	if (!unified && !is_v2(V2_HYBRID))
+		return niwa_fail(err, NIWA_PERMANENT, 0,
+				 "no cgroup v2 hierarchy at " V2_UNIFIED " or " V2_HYBRID
+				 "; boot with systemd.unified_cgroup_hierarchy=1");
+	(void)snprintf(group, sizeof(group), "%s", e->config.cgroup);
+	if (strcmp(group, "auto") == 0)
+		r = split_delegated(e->keep_pid, unified ? V2_UNIFIED : V2_HYBRID, group, sizeof(group), err);
+	if (r < 0)
+		return r;
+	e->host.cgroup_v2 = e->host_paths[0];
+	if (!unified)
+		return detect_hybrid(e, group, err);
+	e->host.cgroup_layout = NIWA_CGROUP_UNIFIED;
+	r = make(e->host_paths[0], sizeof(e->host_paths[0]), V2_UNIFIED, group, err);
+	enable_controllers(V2_UNIFIED, group);
+	return r;
+}
+
+static void file_of(struct niwa_engine *e, uint64_t id, const char *file, char *buf, size_t size)
+{
+	(void)snprintf(buf, size, "%s/i%" PRIu64 "/%s", e->host.cgroup_v2, id, file);
+}
+
+int niwa_group_freeze(struct niwa_engine *e, uint64_t id, bool frozen)
+{
+	char path[PATH_MAX];
+
+	file_of(e, id, "cgroup.freeze", path, sizeof(path));
+	return niwa_file_write(path, frozen ? "1" : "0");
+}
+
+int niwa_group_freeze_asked(struct niwa_engine *e, uint64_t id)
+{
+	char path[PATH_MAX], text[16];
+	ssize_t n;
+
+	file_of(e, id, "cgroup.freeze", path, sizeof(path));
+	n = niwa_file_read(path, text, sizeof(text));
+	return n < 0 ? (int)n : text[0] == '1';
+}
+
+int niwa_group_open_events(struct niwa_engine *e, uint64_t id)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	file_of(e, id, "cgroup.events", path, sizeof(path));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int niwa_group_events_frozen(int fd)
+{
+	char text[256];
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	if (n < 0)
+		return -errno;
+	text[n] = '\0';
+	return strstr(text, "frozen 1") != NULL;
+}
+
+int niwa_group_is_frozen(struct niwa_engine *e, uint64_t id)
+{
+	NIWA_AUTO_FD fd = niwa_group_open_events(e, id);
+
+	return fd < 0 ? fd : niwa_group_events_frozen(fd);
+}
+
+void niwa_group_kill(struct niwa_engine *e, uint64_t id)
+{
+	char path[PATH_MAX];
+
+	file_of(e, id, "cgroup.kill", path, sizeof(path));
+	(void)niwa_file_write(path, "1"); /* no group: nothing to kill */
+}
+
+int niwa_group_remove(struct niwa_engine *e, uint64_t id)
+{
+	const char *bases[] = {e->host.cgroup_v2, e->host.cgroup_memory, e->host.cgroup_cpu, e->host.cgroup_pids,
+			       e->host.cgroup_blkio};
+	char path[PATH_MAX];
+	int r = 0;
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(bases); i++) {
+		if (!bases[i])
+			continue;
+		(void)snprintf(path, sizeof(path), "%s/i%" PRIu64, bases[i], id);
+		if (rmdir(path) < 0 && errno == EBUSY)
+			r = -EBUSY;
+	}
+	return r;
+}
+
+int niwa_group_cpu_us(struct niwa_engine *e, uint64_t id, uint64_t *ret)
+{
+	char path[PATH_MAX], text[1024], *at;
+	ssize_t n;
+
+	file_of(e, id, "cpu.stat", path, sizeof(path));
+	n = niwa_file_read(path, text, sizeof(text));
+	if (n < 0)
+		return (int)n;
+	at = strstr(text, "usage_usec ");
+	if (!at)
+		return -EBADMSG;
+	*ret = strtoull(at + 11, NULL, 10);
+	return 0;
+}
+
+int niwa_group_memory(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes)
+{
+	char path[PATH_MAX], text[64];
+	ssize_t n;
+
+	if (e->host.cgroup_layout == NIWA_CGROUP_UNIFIED)
+		file_of(e, id, "memory.current", path, sizeof(path));
+	else
+		(void)snprintf(path, sizeof(path), "%s/i%" PRIu64 "/memory.usage_in_bytes",
+			       e->host.cgroup_memory ? e->host.cgroup_memory : "", id);
+	n = niwa_file_read(path, text, sizeof(text));
+	if (n < 0)
+		return (int)n;
+	*ret_bytes = strtoull(text, NULL, 10);
+	return 0;
+}
+
+static int each_in(const char *base, int (*fn)(uint64_t id, void *arg), void *arg)
+{
+	DIR *dir = opendir(base);
+	struct dirent *entry;
+	uint64_t id;
+	int r = 0;
+
+	if (!dir)
+		return -errno;
+	while (r >= 0 && (entry = readdir(dir)))
+		if (entry->d_name[0] == 'i' && niwa_parse_u64(entry->d_name + 1, UINT64_MAX, &id) == 0)
+			r = fn(id, arg);
+	(void)closedir(dir);
+	return r;
+}
+
+int niwa_group_each(struct niwa_engine *e, int (*fn)(uint64_t id, void *arg), void *arg)
+{
+	const char *bases[] = {e->host.cgroup_v2, e->host.cgroup_memory, e->host.cgroup_cpu, e->host.cgroup_pids,
+			       e->host.cgroup_blkio};
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < NIWA_ARRAY_LEN(bases); i++)
+		if (bases[i])
+			r = each_in(bases[i], fn, arg);
+	return r;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The control groups of instances: freeze, kill, usage, removal, in both layouts (all v2; or v2 for freezing and
+ * v1 for limits).
+ */
+#ifndef NIWA_ENGINE_GROUP_H
+#define NIWA_ENGINE_GROUP_H
+
+#include <stdint.h>
+
+#include "engine/engine_private.h"
+
+/* Finds out the layout and makes niwa's own groups; fills e->host. */
+int niwa_group_detect(struct niwa_engine *e, struct niwa_error *err);
+
+int niwa_group_freeze(struct niwa_engine *e, uint64_t id, bool frozen); /* asks; 0 or -errno */
+/* 1 frozen, 0 not, -errno. */
+int niwa_group_is_frozen(struct niwa_engine *e, uint64_t id);
+/* 1 when asked to freeze. */
+int niwa_group_freeze_asked(struct niwa_engine *e, uint64_t id);
+/* A descriptor on which EPOLLPRI tells that `frozen` may have changed. */
+int niwa_group_open_events(struct niwa_engine *e, uint64_t id);
+int niwa_group_events_frozen(int fd);
+
+void niwa_group_kill(struct niwa_engine *e, uint64_t id);
+/* 0 when nothing is left, -EBUSY while processes are dying. */
+int niwa_group_remove(struct niwa_engine *e, uint64_t id);
+
+int niwa_group_cpu_us(struct niwa_engine *e, uint64_t id, uint64_t *ret);
+int niwa_group_memory(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes);
+/* Every instance number that has a group. */
+int niwa_group_each(struct niwa_engine *e, int (*fn)(uint64_t id, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Making an instance and following it through keep. Everything borrowed for it (ids, address, layer, groups,
+ * elements) is given back in collect(), in one place.
+ */
+#include "engine/instance.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "engine/app.h"
+#include "engine/applog.h"
+#include "engine/group.h"
+#include "engine/images.h"
+#include "engine/keep_client.h"
+#include "engine/leave.h"
+#include "engine/ready.h"
+#include "engine/rotate.h"
+#include "engine/sleep.h"
+#include "engine/trash.h"
+#include "engine/volume.h"
+#include "engine/wake.h"
+
+static struct niwa_instance *new_object(struct niwa_engine *e, struct niwa_app *app, uint64_t id)
+{
+	struct niwa_instance *i = niwa_zalloc(sizeof(*i));
+
+	if (!i)
+		return NULL;
+	i->engine = e;
+	i->app = app;
+	i->id = id;
+	i->plan_fd = i->pidfd = i->log_fd = i->diag_fd = i->notify_fd = i->cgroup_events_fd = i->log.fd = -1;
+	niwa_instance_veth_name(id, i->veth);
+	if (niwa_map_put(e->instances, id, i) < 0) {
+		free(i);
+		return NULL;
+	}
+	LIST_INSERT_HEAD(&e->instance_list, i, link);
+	return i;
+}
+
+static void free_object(struct niwa_instance *i)
+{
+	(void)sd_event_source_disable_unref(i->log_source);
+	(void)sd_event_source_disable_unref(i->notify_source);
+	(void)sd_event_source_disable_unref(i->timer);
+	(void)sd_event_source_disable_unref(i->freeze_source);
+	(void)sd_event_source_disable_unref(i->life_timer);
+	niwa_fd_close(&i->plan_fd);
+	niwa_fd_close(&i->pidfd);
+	niwa_fd_close(&i->log_fd);
+	niwa_fd_close(&i->diag_fd);
+	niwa_fd_close(&i->notify_fd);
+	niwa_fd_close(&i->cgroup_events_fd);
+	niwa_fd_close(&i->log.fd);
+	niwa_app_spec_free(&i->spec);
+	free(i);
+}
+
+void niwa_instance_bury(struct niwa_engine *e, struct niwa_instance *i)
+{
+	struct niwa_app *app = i->app;
+
+	LIST_REMOVE(i, link);
+	(void)niwa_map_del(e->instances, i->id);
+	if (i->private_addr && niwa_map_get(e->instances_by_addr, i->private_addr) == i)
+		(void)niwa_map_del(e->instances_by_addr, i->private_addr);
+	i->timer = sd_event_source_disable_unref(i->timer);
+	i->freeze_source = sd_event_source_disable_unref(i->freeze_source);
+	i->life_timer = sd_event_source_disable_unref(i->life_timer);
+	i->log_source = sd_event_source_disable_unref(i->log_source);
+	i->notify_source = sd_event_source_disable_unref(i->notify_source);
+	SLIST_INSERT_HEAD(&e->dead, i, dead_link);
+	(void)sd_event_source_set_enabled(e->bury_source, SD_EVENT_ON);
+	if (app)
+		niwa_app_unlink_if_done(e, app);
+}
+
+int niwa_instance_on_post(sd_event_source *s, void *arg)
+{
+	struct niwa_engine *e = arg;
+	struct niwa_instance *i;
+
+	while ((i = SLIST_FIRST(&e->dead))) {
+		SLIST_REMOVE_HEAD(&e->dead, dead_link);
+		free_object(i);
+	}
+	return sd_event_source_set_enabled(s, SD_EVENT_OFF);
+}
+
+static int borrow(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
+{
+	int r = niwa_lease_take(e->leases, &i->lease, err);
+
+	if (r < 0)
+		return r;
+	r = niwa_addr_take(e->addresses, niwa_now_us(), &i->private_addr, err);
+	if (r < 0)
+		return r;
+	i->mark = (uint32_t)i->id ? (uint32_t)i->id : 1;
+	if (niwa_map_put(e->instances_by_addr, i->private_addr, i) < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start %s", i->app->name);
+	return 0;
+}
+
+static void give_back(struct niwa_engine *e, struct niwa_instance *i)
+{
+	if (i->private_addr) {
+		if (niwa_map_get(e->instances_by_addr, i->private_addr) == i)
+			(void)niwa_map_del(e->instances_by_addr, i->private_addr);
+		(void)niwa_addr_return(e->addresses, niwa_now_us(),
+				       i->private_addr); /* -ENOENT: adopted twice, harmless */
+	}
+	if (i->lease)
+		(void)niwa_lease_return(e->leases, i->lease);
+	i->private_addr = i->lease = 0;
+}
+
+static void layer_path(const struct niwa_engine *e, uint64_t id, char *buf, size_t size)
+{
+	(void)snprintf(buf, size, "%s/layers/%llu", e->config.state_dir, (unsigned long long)id);
+}
+
+/* The elements that an instance needs before its first instruction: its mark, where it may go. */
+static int enter_kernel(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
+{
+	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
+
+	if (!txn)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start %s", i->app->name);
+	niwa_instance_elements(e, i, txn);
+	i->net_ready = true;
+	return niwa_net_commit(&txn, err);
+}
+
+void niwa_instance_elements(struct niwa_engine *e, struct niwa_instance *i, struct niwa_net_txn *txn)
+{
+	niwa_net_mark(txn, NIWA_ADD, i->private_addr, i->mark);
+	niwa_classes_permit(e, i->app->tenant, i->private_addr, txn);
+	if (i->spec->egress == NIWA_EGRESS_INTERNET)
+		niwa_net_egress(txn, NIWA_ADD, i->private_addr);
+	if (i->spec->egress == NIWA_EGRESS_LIST)
+		niwa_volume_egress_list(i, txn, NIWA_ADD);
+}
+
+static void leave_kernel(struct niwa_engine *e, struct niwa_instance *i)
+{
+	struct niwa_log_ctx ctx = {.app = i->app ? i->app->name : NULL, .instance = i->id, .doing = "collect"};
+	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
+	struct niwa_class *c;
+	struct niwa_error err;
+
+	if (!txn || !i->net_ready || !i->app)
+		goto out;
+	niwa_net_mark(txn, NIWA_DEL, i->private_addr, i->mark);
+	niwa_net_may(txn, NIWA_DEL, i->private_addr, i->app->tenant->id);
+	LIST_FOREACH(c, &e->classes, link)
+	niwa_net_may(txn, NIWA_DEL, i->private_addr, c->id);
+	if (i->in_frozen)
+		niwa_net_frozen(txn, NIWA_DEL, i->private_addr);
+	if (i->spec && i->spec->egress == NIWA_EGRESS_INTERNET)
+		niwa_net_egress(txn, NIWA_DEL, i->private_addr);
+	if (i->spec && i->spec->egress == NIWA_EGRESS_LIST)
+		niwa_volume_egress_list(i, txn, NIWA_DEL);
+	if (niwa_net_commit(&txn, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
+	if (niwa_net_flush_all(e->net, i->mark, &err) < 0)
+		niwa_log(NIWA_LOG_WARN, &ctx, "%s", err.msg);
+	i->net_ready = i->in_frozen = false;
+out:
+	niwa_net_txn_free(&txn);
+}
+
+static int build_plan(struct niwa_engine *e, struct niwa_instance *i, int *ret_fd, struct niwa_error *err)
+{
+	struct niwa_instance_params p = {.id = i->id,
+					 .spec = i->spec,
+					 .id_base = i->lease,
+					 .private_addr = i->private_addr,
+					 .service_addr = i->app->service_addr};
+	char layer[512], tenant_dir[512];
+	struct niwa_plan plan = {0};
+	int r = niwa_images_get(e, i->spec->image, &p.image, err);
+
+	if (r == 0)
+		r = niwa_image_user(p.image, i->spec->user ? i->spec->user : "root", &p.uid, &p.gid, p.groups,
+				    &p.group_count, err);
+	if (r == 0)
+		r = niwa_tenant_files(e, i->app->tenant, err);
+	if (r == 0)
+		r = niwa_volume_params(e, i, p.image, &p, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(tenant_dir, sizeof(tenant_dir), "%s/tenants/%s", e->config.run_dir, i->app->tenant->name);
+	layer_path(e, i->id, layer, sizeof(layer));
+	r = niwa_mkdir_p(layer, 0700, err);
+	if (r < 0)
+		return r;
+	p.layer_dir = layer;
+	p.tenant_dir = tenant_dir;
+	memcpy(p.veth, i->veth, sizeof(p.veth));
+	r = niwa_instance_plan(&e->host, &p, &plan, err);
+	if (r == 0)
+		r = niwa_plan_to_memfd(&plan, err);
+	niwa_plan_fini(&plan);
+	if (r < 0)
+		return r;
+	*ret_fd = r;
+	return 0;
+}
+
+static void fill_tag(const struct niwa_instance *i, struct niwa_tag *tag)
+{
+	*tag = (struct niwa_tag){.version = NIWA_TAG_VERSION,
+				 .kind = NIWA_TAG_INSTANCE,
+				 .app_id = i->app ? i->app->id : 0,
+				 .generation = i->generation,
+				 .instance = i->id,
+				 .private_addr = i->private_addr,
+				 .lease = i->lease,
+				 .mark = i->mark,
+				 .life = (uint32_t)i->life,
+				 .began_realtime_us = niwa_realtime_us() - (niwa_now_us() - i->began_us)};
+}
+
+void niwa_instance_write_tag(struct niwa_engine *e, const struct niwa_instance *i)
+{
+	struct niwa_tag tag;
+
+	fill_tag(i, &tag);
+	niwa_keep_tag(e, i->id, &tag);
+}
+
+static int make(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
+{
+	struct niwa_tag tag;
+	int r = niwa_app_spec_read(e, i->app, &i->spec, err);
+
+	if (r == 0)
+		r = borrow(e, i, err);
+	if (r == 0)
+		r = build_plan(e, i, &i->plan_fd, err);
+	if (r == 0)
+		r = enter_kernel(e, i, err);
+	if (r < 0)
+		return r;
+	r = niwa_applog_open(e, i->app->name, &i->log, err);
+	if (r < 0)
+		return r;
+	r = niwa_fault("niwad.start");
+	fill_tag(i, &tag);
+	if (r == 0)
+		r = niwa_keep_start(e, i->id, &tag, &i->plan_fd, 1);
+	return r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "ask niwa-keep to start %s", i->app->name) : 0;
+}
+
+/* Gives back everything. May be called again by its timer while groups still have dying processes. */
+static void collect(struct niwa_engine *e, struct niwa_instance *i);
+
+static int on_collect(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_instance *i = arg;
+
+	(void)s, (void)usec;
+	collect(i->engine, i);
+	return 0;
+}
+
+static void collect(struct niwa_engine *e, struct niwa_instance *i)
+{
+	char layer[512];
+
+	i->life = NIWA_LIFE_GONE;
+	if (niwa_group_remove(e, i->id) == -EBUSY && i->cleanup_tries++ < 200) {
+		niwa_group_kill(e, i->id);
+		i->timer = sd_event_source_disable_unref(i->timer);
+		if (sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, 5 * NIWA_MS, 0, on_collect, i) >=
+		    0)
+			return;
+	}
+	layer_path(e, i->id, layer, sizeof(layer));
+	niwa_trash_put(e->trash, layer);
+	give_back(e, i);
+	niwa_keep_forget(e, i->id);
+	niwa_instance_bury(e, i);
+}
+
+static void end(struct niwa_engine *e, struct niwa_instance *i)
+{
+	niwa_sleep_unwatch(i);
+	niwa_applog_drain(e, i);
+	leave_kernel(e, i);
+	collect(e, i);
+}
+
+int niwa_instance_make(struct niwa_engine *e, struct niwa_app *app, struct niwa_instance **ret, struct niwa_error *err)
+{
+	struct niwa_instance *i = new_object(e, app, e->next_instance++);
+	int r;
+
+	if (!i)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start %s", app->name);
+	i->generation = app->generation;
+	i->began_us = niwa_now_us();
+	i->life = NIWA_LIFE_CLONING;
+	r = make(e, i, err);
+	if (r < 0) {
+		*ret = NULL;
+		end(e, i);
+		return r;
+	}
+	e->cloning++;
+	*ret = i;
+	return 0;
+}
+
+struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app *app, struct niwa_app_spec *spec,
+					  const struct niwa_tag *tag)
+{
+	struct niwa_instance *i = new_object(e, app, tag->instance);
+	struct niwa_error err;
+
+	if (!i)
+		return NULL;
+	i->spec = spec;
+	i->generation = tag->generation;
+	i->private_addr = tag->private_addr;
+	i->lease = tag->lease;
+	i->mark = tag->mark;
+	i->life = (enum niwa_phase_of_life)tag->life;
+	i->began_us = niwa_now_us() - (niwa_realtime_us() - tag->began_realtime_us);
+	i->net_ready = true;
+	(void)niwa_lease_mark(e->leases, i->lease);
+	(void)niwa_addr_mark(e->addresses, i->private_addr);
+	(void)niwa_map_put(e->instances_by_addr, i->private_addr, i);
+	if (niwa_applog_open(e, app->name, &i->log, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
+	return i;
+}
+
+void niwa_instance_take(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_keep_msg *m, int *fds,
+			size_t nfds)
+{
+	size_t n = 0;
+
+	i->pid = m->pid;
+	i->stages.cloned_us = m->cloned_us;
+	i->stages.executed_us = m->started_us;
+	if (n < nfds)
+		i->pidfd = NIWA_TAKE_FD(fds[n++]);
+	for (unsigned slot = 0; slot < NIWA_SLOTS && n < nfds; slot++) {
+		if (!(m->sent & (1u << slot)))
+			continue;
+		if (slot == NIWA_SLOT_LOG)
+			i->log_fd = NIWA_TAKE_FD(fds[n]);
+		else if (slot == NIWA_SLOT_DIAG)
+			i->diag_fd = NIWA_TAKE_FD(fds[n]);
+		else if (slot == NIWA_SLOT_NOTIFY)
+			i->notify_fd = NIWA_TAKE_FD(fds[n]);
+		n++;
+	}
+	niwa_applog_watch(e, i);
+}
+
+void niwa_instance_started(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_keep_msg *m, int *fds,
+			   size_t nfds)
+{
+	if (i->life != NIWA_LIFE_CLONING)
+		return;
+	e->cloning--;
+	niwa_fd_close(&i->plan_fd);
+	niwa_instance_take(e, i, m, fds, nfds);
+	if (!i->stages.executed_us)
+		i->stages.executed_us = niwa_now_us();
+	i->life = NIWA_LIFE_STARTED;
+	if (i->killed)
+		niwa_leave_stop(e, i, "no longer wanted");
+	else
+		niwa_ready_begin(e, i);
+	niwa_wake_pump(e);
+}
+
+/* The operation that keep names, in words: "mount /srv/blog". */
+static void name_operation(const struct niwa_instance *i, int index, char *buf, size_t size)
+{
+	struct niwa_op_view op;
+	struct stat st;
+	size_t pos = 0;
+	void *data;
+
+	(void)snprintf(buf, size, index < 0 ? "niwa-keep" : "operation %d", index);
+	if (i->plan_fd < 0 || fstat(i->plan_fd, &st) < 0)
+		return;
+	data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, i->plan_fd, 0);
+	if (data == MAP_FAILED)
+		return;
+	while (index >= 0 && niwa_plan_next(data, (size_t)st.st_size, &pos, &op)) {
+		if (op.index != (uint32_t)index)
+			continue;
+		if (op.op == NIWA_OP_EXEC && i->spec->command && i->spec->command[0])
+			(void)snprintf(buf, size, "execute '%s'", i->spec->command[0]);
+		else
+			(void)snprintf(buf, size, "%s%s%s%s%s", niwa_op_name(op.op), *op.s ? " " : "", op.s,
+				       *op.t ? " " : "", op.t);
+	}
+	(void)munmap(data, (size_t)st.st_size);
+}
+
+static void explain_failure(const struct niwa_instance *i, const struct niwa_keep_msg *m, struct niwa_error *err)
+{
+	char what[300];
+
+	name_operation(i, m->op, what, sizeof(what));
+	(void)niwa_fail(
+		err, m->error == EAGAIN || m->error == ENOMEM || m->error == ENOSPC ? NIWA_TEMPORARY : NIWA_PERMANENT,
+		m->error, "%s: %s", i->app->name, what);
+}
+
+/* Nothing of the process exists any more: tells whoever waited for it. */
+static void report_end(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_error *err)
+{
+	struct niwa_app *app = i->app;
+
+	if (app->fresh == i) {
+		niwa_rotate_failed(e, app, err);
+		return;
+	}
+	if (app->current != i)
+		return; /* a drained one: nobody waits */
+	if (app->state == NIWA_STOPPING) {
+		app->current = NULL;
+		if (app->removed || (TAILQ_EMPTY(&app->waiters) && !app->rotate_wanted))
+			niwa_app_set_state(e, app, NIWA_STOPPED, "ended");
+		else
+			niwa_wake_start(e, app, app->rotate_wanted ? "a fresh instance" : "connections are waiting");
+		return;
+	}
+	if (i->in_awake)
+		niwa_awake_leave(e, i);
+	if (app->state != NIWA_STARTING)
+		e->counts.crashes++;
+	if (app->fresh && app->state == NIWA_RUNNING) { /* the one that was to replace it does so at once */
+		app->current = app->fresh;
+		app->fresh = NULL;
+		niwa_app_set_state(e, app, NIWA_STARTING, err->msg);
+		return;
+	}
+	niwa_wake_failed(e, app, err);
+}
+
+void niwa_instance_failed(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_keep_msg *m)
+{
+	struct niwa_error err;
+
+	if (i->life != NIWA_LIFE_CLONING)
+		return;
+	e->cloning--;
+	explain_failure(i, m, &err);
+	report_end(e, i, &err);
+	end(e, i);
+	niwa_wake_pump(e);
+}
+
+char *niwa_exit_text(int code, int status, char *buf, size_t size)
+{
+	if (code == CLD_EXITED)
+		(void)snprintf(buf, size, "exited with status %d", status);
+	else
+		(void)snprintf(buf, size, "killed by SIG%s%s", sigabbrev_np(status) ? sigabbrev_np(status) : "?",
+			       code == CLD_DUMPED ? " (core dumped)" : "");
+	return buf;
+}
+
+void niwa_instance_exited(struct niwa_engine *e, struct niwa_instance *i, int code, int status)
+{
+	bool early = i->life == NIWA_LIFE_STARTED && !i->stages.ready_us;
+	char text[64], last[200];
+	struct niwa_error err;
+
+	if (i->life == NIWA_LIFE_GONE)
+		return;
+	niwa_applog_drain(e, i);
+	niwa_applog_last_line(e, i, last, sizeof(last));
+	(void)niwa_exit_text(code, status, text, sizeof(text));
+	(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s %s%s%s%s", i->app->name, text, early ? " before it was ready" : "",
+			early && code == CLD_EXITED && status == 0 ? " (a command must stay in the foreground)" : "",
+			last[0] ? last : "");
+	report_end(e, i, &err);
+	end(e, i);
+}
+
+int niwa_instance_signal(struct niwa_instance *i, int signal)
+{
+	if (i->pidfd < 0)
+		return -ESRCH;
+	return pidfd_send_signal(i->pidfd, signal, NULL, 0) < 0 ? -errno : 0;
+}
+
+void niwa_instance_kill(struct niwa_engine *e, struct niwa_instance *i)
+{
+	niwa_group_kill(e, i->id);
+	(void)niwa_instance_signal(i, SIGKILL); /* -ESRCH: it is ending already */
+}

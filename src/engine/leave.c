@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Entering and leaving `awake`, and stopping.
+ */
+#include "engine/leave.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "engine/app.h"
+#include "engine/instance.h"
+#include "engine/sleep.h"
+
+#define SETTLE_US (100 * NIWA_MS)
+
+static void put_awake(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change)
+{
+	for (size_t n = 0; n < i->spec->port_count; n++)
+		niwa_net_awake(txn, change, i->app->service_addr, i->spec->ports[n].number, i->private_addr,
+			       i->spec->ports[n].number);
+}
+
+void niwa_awake_elements(struct niwa_instance *i, struct niwa_net_txn *txn)
+{
+	put_awake(i, txn, NIWA_ADD);
+}
+
+int niwa_awake_enter(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
+{
+	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
+	int r;
+
+	if (!txn)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "announce %s to the kernel", i->app->name);
+	put_awake(i, txn, NIWA_ADD);
+	r = niwa_net_commit(&txn, err);
+	i->in_awake = r == 0;
+	return r;
+}
+
+void niwa_awake_leave(struct niwa_engine *e, struct niwa_instance *i)
+{
+	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "leave awake"};
+	struct niwa_net_txn *txn;
+	struct niwa_error err;
+
+	if (!i->in_awake)
+		return;
+	i->in_awake = false;
+	txn = niwa_net_txn_new(e->net);
+	if (!txn) {
+		niwa_log(NIWA_LOG_ERR, &ctx, "out of memory");
+		return;
+	}
+	put_awake(i, txn, NIWA_DEL);
+	if (niwa_net_commit(&txn, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
+	(void)niwa_fault("niwad.left-awake");
+	if (niwa_net_flush_unreplied(e->net, i->mark, &err) < 0)
+		niwa_log(NIWA_LOG_WARN, &ctx, "%s", err.msg);
+}
+
+/* After the element is gone nobody new can come: did somebody come just before? */
+static bool is_quiet(struct niwa_engine *e, struct niwa_instance *i)
+{
+	uint64_t bytes, cpu;
+
+	if (niwa_sleep_has_connections(i))
+		return false;
+	return niwa_sleep_usage(e, i, &bytes, &cpu) < 0 || bytes == i->seen_bytes;
+}
+
+int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, const char *why)
+{
+	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "sleep"};
+	struct niwa_error err;
+
+	if (!is_quiet(e, i)) /* a look before anything is changed: the common case of open connections */
+		return -EAGAIN;
+	niwa_awake_leave(e, i);
+	if (!is_quiet(e, i)) {
+		if (niwa_awake_enter(e, i, &err) < 0)
+			niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
+		return -EAGAIN;
+	}
+	niwa_leave_stop(e, i, why);
+	return 0;
+}
+
+static int on_grace_over(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_instance *i = arg;
+	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "stop"};
+
+	(void)s, (void)usec;
+	niwa_log(NIWA_LOG_WARN, &ctx, "did not end within its grace; killed");
+	niwa_instance_kill(i->engine, i);
+	return 0;
+}
+
+static void send_stop(struct niwa_engine *e, struct niwa_instance *i)
+{
+	int r;
+
+	(void)niwa_fault("niwad.before-stop-signal");
+	i->life = NIWA_LIFE_STOPPING;
+	niwa_instance_write_tag(e, i);
+	niwa_sleep_release(e, i);
+	r = niwa_instance_signal(i, i->killed ? SIGKILL : i->spec->stop.signal);
+	if (r == -ESRCH)
+		return; /* its exit is on the way */
+	i->timer = sd_event_source_disable_unref(i->timer);
+	if (!i->spec->stop.grace_us || i->killed ||
+	    sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, i->spec->stop.grace_us, 0, on_grace_over,
+				       i) < 0)
+		niwa_instance_kill(e, i);
+}
+
+static int on_settled(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_instance *i = arg;
+
+	(void)s, (void)usec;
+	send_stop(i->engine, i);
+	return 0;
+}
+
+void niwa_leave_stop(struct niwa_engine *e, struct niwa_instance *i, const char *why)
+{
+	struct niwa_app *app = i->app;
+	bool busy = i->life == NIWA_LIFE_SERVING && app->current == i && app->state == NIWA_RUNNING && !i->killed;
+
+	if (i->life == NIWA_LIFE_GONE || i->life == NIWA_LIFE_STOPPING ||
+	    (app->current == i && app->state == NIWA_STOPPING))
+		return;
+	if (app->current == i)
+		niwa_app_set_state(e, app, NIWA_STOPPING, why);
+	if (i->life == NIWA_LIFE_CLONING) { /* its pid is not known yet */
+		i->killed = true;
+		return;
+	}
+	niwa_awake_leave(e, i);
+	niwa_sleep_unwatch(i);
+	/* Connections that the instance's kernel has accepted a moment ago get a chance to be taken by the app: a
+	 * listener that is closed with connections in its backlog resets them. */
+	if (!busy || sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, SETTLE_US, 0, on_settled, i) < 0)
+		send_stop(e, i);
+}
+
+void niwa_leave_all(struct niwa_engine *e, struct niwa_app *app, const char *why)
+{
+	struct niwa_instance *i = LIST_FIRST(&e->instance_list), *next;
+
+	for (; i; i = next) {
+		next = LIST_NEXT(i, link);
+		if (i->app == app)
+			niwa_leave_stop(e, i, why);
+	}
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Entering and leaving the kernel's map of awake apps, and the end of an instance. The order of leaving is what
+ * keeps connections from being lost: delete the elements; delete the conntrack entries that never saw a reply;
+ * look again for connections and bytes; only then stop.
+ */
+#ifndef NIWA_ENGINE_LEAVE_H
+#define NIWA_ENGINE_LEAVE_H
+
+#include "engine/engine_private.h"
+
+/* The instance becomes the target of its app's service address (replacing another one in the same transaction). */
+int niwa_awake_enter(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err);
+/* Adds the elements that niwa_awake_enter would, to a larger transaction. */
+void niwa_awake_elements(struct niwa_instance *i, struct niwa_net_txn *txn);
+/* New connections go to the relay from now on. */
+void niwa_awake_leave(struct niwa_engine *e, struct niwa_instance *i);
+
+/* Ends an idle app, if it is still idle when looked at again. -EAGAIN: it is not, and is running again. */
+int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, const char *why);
+/* Ends an instance: leaves `awake`, thaws, sends the stop signal, kills after the grace. Its app's state becomes
+ * stopping if it is the current one. */
+void niwa_leave_stop(struct niwa_engine *e, struct niwa_instance *i, const char *why);
+/* All instances of an app. */
+void niwa_leave_all(struct niwa_engine *e, struct niwa_app *app, const char *why);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Ports published on the host's own addresses: listening sockets that niwad binds (so that nobody else can take
+ * the port and a clash is found), kept by niwa-keep across restarts of niwad, served by the relay. On addresses
+ * that are not loopback an awake app is reached through the kernel's map besides.
+ */
+#ifndef NIWA_ENGINE_PUBLISH_H
+#define NIWA_ENGINE_PUBLISH_H
+
+#include "engine/engine_private.h"
+
+struct niwa_published {
+	uint32_t addr;
+	uint16_t port;
+	int fd;
+	struct niwa_app *app; /* NULL: kept socket that no app claimed yet (adoption) */
+	uint16_t app_port;
+};
+
+/* Checks that every published port of these specs could be bound; called before a commit. The sockets are bound
+ * and closed again unless they are ours already. */
+int niwa_publish_check(struct niwa_engine *e, const char *app, const struct niwa_port *ports, size_t count,
+		       struct niwa_error *err);
+/* Opens what is missing; what cannot be bound is logged and shown. */
+void niwa_publish_app(struct niwa_engine *e, struct niwa_app *app);
+void niwa_publish_drop(struct niwa_engine *e, struct niwa_app *app);
+/* Closes those of the old ports that the app does not publish any more; the others stay open untouched. */
+void niwa_publish_change(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_port *old, size_t count);
+/* Tells a (new) relay of all of them. */
+void niwa_publish_tell_relay(struct niwa_engine *e);
+/* A stored socket came back from keep; name as niwa_publish_name wrote it. Takes fd. */
+void niwa_publish_adopt(struct niwa_engine *e, const char *name, int fd);
+/* After adoption: every app takes its sockets, missing ones are opened. */
+void niwa_publish_claim(struct niwa_engine *e);
+/* Closes adopted sockets that no app claims. */
+void niwa_publish_sweep(struct niwa_engine *e);
+
+#endif

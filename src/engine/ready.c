@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Readiness: exact look-ups of the LISTEN socket, first often, then ever slower, until the deadline.
+ */
+#include "engine/ready.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/app.h"
+#include "engine/instance.h"
+#include "engine/leave.h"
+#include "engine/relay_client.h"
+#include "engine/rotate.h"
+#include "engine/sleep.h"
+#include "engine/wake.h"
+#include "net/diag.h"
+
+#define PAUSE_FIRST_US 300
+#define PAUSE_MAX_US   (20 * NIWA_MS)
+#define CHECK_PAUSE_US (50 * NIWA_MS)
+#define CHECK_TICKET   (UINT64_C(1) << 63)
+
+static void look(struct niwa_engine *e, struct niwa_instance *i);
+
+int niwa_ready_listens(const struct niwa_instance *i)
+{
+	uint16_t port = i->spec->ready.port ? i->spec->ready.port : i->spec->port_count ? i->spec->ports[0].number : 0;
+
+	if (!port)
+		return 1;
+	return i->diag_fd < 0 ? -EBADF : niwa_diag_listens(i->diag_fd, i->private_addr, port);
+}
+
+static void done(struct niwa_engine *e, struct niwa_instance *i)
+{
+	i->timer = sd_event_source_disable_unref(i->timer);
+	if (i->check_ticket)
+		(void)niwa_map_del(e->checks, i->check_ticket);
+	i->check_ticket = 0;
+	if (i->app->fresh == i)
+		niwa_rotate_ready(e, i);
+	else
+		niwa_wake_ready(e, i);
+}
+
+static void too_late(struct niwa_engine *e, struct niwa_instance *i)
+{
+	uint16_t port = i->spec->ready.port ? i->spec->ready.port : i->spec->port_count ? i->spec->ports[0].number : 0;
+	struct niwa_error err;
+
+	if (i->spec->ready.kind == NIWA_READY_NOTIFY)
+		(void)niwa_fail(&err, NIWA_TEMPORARY, 0,
+				"%s was not ready in time: it sent no READY=1 to $NOTIFY_SOCKET", i->app->name);
+	else if (i->check_ticket || niwa_ready_listens(i) > 0)
+		(void)niwa_fail(&err, NIWA_TEMPORARY, 0,
+				"%s was not ready in time: GET %s on port %u was not answered with 2xx or 3xx",
+				i->app->name, i->spec->ready.path ? i->spec->ready.path : "/", port);
+	else
+		(void)niwa_fail(&err, NIWA_TEMPORARY, 0,
+				"%s was not ready in time: nothing listens on TCP port %u (on all addresses, not only "
+				"127.0.0.1)",
+				i->app->name, port);
+	if (i->check_ticket)
+		(void)niwa_map_del(e->checks, i->check_ticket);
+	i->check_ticket = 0;
+	if (i->app->fresh == i) {
+		niwa_rotate_failed(e, i->app, &err);
+		i->killed = true;
+		niwa_leave_stop(e, i, "not ready in time");
+		return;
+	}
+	i->killed = true;
+	niwa_wake_gave_up(e, i->app, &err);
+	niwa_leave_stop(e, i, "not ready in time");
+}
+
+static int on_timer(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_instance *i = arg;
+
+	(void)s, (void)usec;
+	look(i->engine, i);
+	return 0;
+}
+
+static void look_again(struct niwa_engine *e, struct niwa_instance *i, uint64_t pause_us)
+{
+	i->timer = sd_event_source_disable_unref(i->timer);
+	if (sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, pause_us, 1, on_timer, i) < 0)
+		too_late(e, i); /* no memory for a timer: nobody would look again */
+}
+
+static void ask_http(struct niwa_engine *e, struct niwa_instance *i)
+{
+	uint16_t port = i->spec->ready.port ? i->spec->ready.port : i->spec->ports[0].number;
+
+	if (i->check_ticket)
+		(void)niwa_map_del(e->checks, i->check_ticket);
+	i->check_ticket = CHECK_TICKET | ++e->next_check;
+	if (niwa_map_put(e->checks, i->check_ticket, i) < 0 ||
+	    niwa_relay_check(e, i->check_ticket, i->private_addr, port, i->spec->ready.path) < 0)
+		look_again(e, i, CHECK_PAUSE_US);
+	else
+		look_again(e, i, NIWA_SEC); /* the answer comes before, or is asked for again */
+}
+
+static void look(struct niwa_engine *e, struct niwa_instance *i)
+{
+	int r = 0;
+
+	if (i->life != NIWA_LIFE_STARTED)
+		return;
+	if (niwa_now_us() >= i->ready_deadline_us) {
+		too_late(e, i);
+		return;
+	}
+	if (i->spec->ready.kind == NIWA_READY_NOTIFY)
+		r = i->notified;
+	else
+		r = niwa_ready_listens(i);
+	if (r > 0 && i->spec->ready.kind == NIWA_READY_HTTP) {
+		ask_http(e, i);
+		return;
+	}
+	if (r > 0) {
+		done(e, i);
+		return;
+	}
+	i->ready_pause_us = i->ready_pause_us ? i->ready_pause_us + i->ready_pause_us / 8 : PAUSE_FIRST_US;
+	if (i->ready_pause_us > PAUSE_MAX_US)
+		i->ready_pause_us = PAUSE_MAX_US;
+	look_again(e, i, i->ready_pause_us);
+}
+
+static int on_notify(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+	struct niwa_instance *i = arg;
+	char text[512];
+	ssize_t n;
+
+	(void)s, (void)revents;
+	while ((n = recv(fd, text, sizeof(text), MSG_DONTWAIT)) > 0)
+		for (ssize_t at = 0; at + 7 <= n; at++)
+			if ((at == 0 || text[at - 1] == '\n') && memcmp(text + at, "READY=1", 7) == 0 &&
+			    (at + 7 == n || text[at + 7] == '\n'))
+				i->notified = true;
+	if (i->notified && i->life == NIWA_LIFE_STARTED)
+		look(i->engine, i);
+	return 0;
+}
+
+void niwa_ready_begin(struct niwa_engine *e, struct niwa_instance *i)
+{
+	i->ready_deadline_us = niwa_now_us() + i->spec->ready.deadline_us;
+	i->ready_pause_us = 0;
+	if (i->notify_fd >= 0 && !i->notify_source &&
+	    sd_event_add_io(e->event, &i->notify_source, i->notify_fd, EPOLLIN, on_notify, i) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: %s cannot tell that it is ready", i->app->name);
+	look(e, i);
+}
+
+void niwa_ready_checked(struct niwa_engine *e, uint64_t ticket, int error)
+{
+	struct niwa_instance *i = niwa_map_del(e->checks, ticket);
+
+	if (!i || i->check_ticket != ticket || i->life != NIWA_LIFE_STARTED)
+		return;
+	i->check_ticket = 0;
+	if (!error)
+		done(e, i);
+	else
+		look_again(e, i, CHECK_PAUSE_US);
+}
+
+void niwa_ready_lost(struct niwa_engine *e, struct niwa_instance *i, const char *why)
+{
+	niwa_awake_leave(e, i);
+	niwa_sleep_unwatch(i);
+	i->life = NIWA_LIFE_STARTED;
+	i->notified = false;
+	niwa_app_set_state(e, i->app, NIWA_STARTING, why);
+	niwa_ready_begin(e, i);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * When is a started instance ready? listen: a LISTEN socket in its network namespace, looked up without a
+ * connection; http: besides, the relay's GET is answered; notify: READY=1 on its socket.
+ */
+#ifndef NIWA_ENGINE_READY_H
+#define NIWA_ENGINE_READY_H
+
+#include "engine/engine_private.h"
+
+/* Looks at once, and again until ready or the deadline; then calls niwa_wake_ready / niwa_rotate_ready, or stops
+ * the instance with a failure. */
+void niwa_ready_begin(struct niwa_engine *e, struct niwa_instance *i);
+/* The relay's answer to a CHECK. */
+void niwa_ready_checked(struct niwa_engine *e, uint64_t ticket, int error);
+/* A serving instance does not listen any more: it leaves `awake` and has to become ready again. */
+void niwa_ready_lost(struct niwa_engine *e, struct niwa_instance *i, const char *why);
+/* 1: the port the app is ready by (its first one by default) has a listener; 0: no; -errno. */
+int niwa_ready_listens(const struct niwa_instance *i);
+
+#endif

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The relay's start and its messages. The listener and the engine's end of the pair are stored in niwa-keep, so that
+ * neither a restart of niwad nor one of the relay refuses a connection.
+ */
+#include "engine/relay_client.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "engine/app.h"
+#include "engine/instance.h"
+#include "engine/keep_client.h"
+#include "engine/publish.h"
+#include "engine/ready.h"
+#include "engine/wake.h"
+
+#define RESTART_PAUSE_US (50 * NIWA_MS)
+#define LISTENER_NAME    "relay-listener"
+#define ENGINE_END_NAME  "relay-engine-end"
+
+static void send_msg(struct niwa_engine *e, struct niwa_relay_msg *m)
+{
+	int r = e->relay ? niwa_channel_send(e->relay, m, sizeof(*m), NULL, 0) : -ENOTCONN;
+
+	if (r < 0 && r != -ENOTCONN)
+		niwa_log(NIWA_LOG_ERR, NULL, "message %u to niwa-relay: %s", m->type, strerror(-r));
+}
+
+static uint32_t ms(uint64_t us)
+{
+	return us / 1000 > UINT32_MAX ? UINT32_MAX : (uint32_t)(us / 1000);
+}
+
+static void hello(struct niwa_engine *e)
+{
+	const struct niwa_config *c = &e->config;
+	struct niwa_relay_msg m = {
+		.type = NIWA_RELAY_HELLO,
+		.limits = {.connections = (uint32_t)c->relay_connections,
+			   .waiting = (uint32_t)c->relay_waiting,
+			   .waiting_per_source = (uint32_t)c->relay_waiting_per_source,
+			   .held_bytes = (uint32_t)c->relay_held_bytes,
+			   .first_byte_ms = ms(c->relay_first_byte_us),
+			   .idle_ms = ms(c->relay_idle_us),
+			   .linger_ms = ms(c->relay_linger_us),
+			   .linger_bytes = (uint32_t)c->relay_linger_bytes},
+	};
+
+	send_msg(e, &m);
+	niwa_publish_tell_relay(e);
+}
+
+static void reply(struct niwa_engine *e, const struct niwa_relay_msg *to, enum niwa_relay_type type,
+		  uint32_t deadline_ms)
+{
+	struct niwa_relay_msg m = {.type = type, .ticket = to->ticket, .deadline_ms = deadline_ms};
+
+	send_msg(e, &m);
+}
+
+static void on_open(struct niwa_engine *e, const struct niwa_relay_msg *m)
+{
+	struct niwa_app *app = niwa_map_get(e->apps_by_addr, m->service);
+	struct niwa_app_port *port = app && !app->removed ? niwa_app_port(app, m->port) : NULL;
+	struct niwa_waiter *w = niwa_map_get(e->waiters_by_ticket, m->ticket);
+
+	if (!port) {
+		reply(e, m, NIWA_RELAY_REFUSE, 0);
+		return;
+	}
+	if (w) /* repeated after HELLO, or bytes for one that is held already */
+		return;
+	if (port->speaks == NIWA_SPEAKS_CLIENT && !(m->flags & NIWA_RELAY_BYTES)) {
+		reply(e, m, NIWA_RELAY_WAIT, ms(e->config.relay_first_byte_us));
+		return;
+	}
+	w = niwa_waiter_new(app, m->ticket, m->port, m->client);
+	if (!w) {
+		reply(e, m, NIWA_RELAY_REFUSE, 0);
+		return;
+	}
+	w->since_us = m->accepted_us;
+	niwa_wake(e, app, w, m->accepted_us);
+}
+
+static void on_message(const void *data, size_t len, int *fds, size_t nfds, void *arg)
+{
+	struct niwa_engine *e = arg;
+	struct niwa_relay_msg m;
+
+	for (size_t i = 0; i < nfds; i++)
+		niwa_fd_close(&fds[i]); /* the relay sends none */
+	if (len != sizeof(m)) {
+		niwa_log(NIWA_LOG_ERR, NULL, "niwa-relay sent %zu bytes, expected %zu: not the same version", len,
+			 sizeof(m));
+		return;
+	}
+	memcpy(&m, data, sizeof(m));
+	switch (m.type) {
+	case NIWA_RELAY_OPEN:
+		on_open(e, &m);
+		break;
+	case NIWA_RELAY_GONE:
+		niwa_wake_gone(e, m.ticket);
+		break;
+	case NIWA_RELAY_RESULT:
+		niwa_wake_connected(e, m.ticket, m.error, m.connected_us);
+		break;
+	case NIWA_RELAY_CLOSED:
+		niwa_wake_gone(e, m.ticket);
+		break;
+	case NIWA_RELAY_CHECKED:
+		niwa_ready_checked(e, m.ticket, m.error);
+		break;
+	case NIWA_RELAY_STATS:
+		memcpy(e->relay_counters, m.counters, sizeof(e->relay_counters));
+		break;
+	default:
+		niwa_log(NIWA_LOG_ERR, NULL, "niwa-relay sent an unknown message %u", m.type);
+	}
+}
+
+/* The relay's tickets died with it. Waiters of the socket stay. */
+static void forget_tickets(struct niwa_engine *e)
+{
+	struct niwa_waiter *w;
+	size_t pos = 0;
+
+	while ((w = niwa_map_next(e->waiters_by_ticket, &pos)))
+		niwa_wake_gone(e, w->ticket);
+}
+
+static void on_closed(int error, void *arg)
+{
+	struct niwa_engine *e = arg;
+
+	(void)error;
+	niwa_channel_free(&e->relay); /* its exit, told by keep, starts the next one */
+	forget_tickets(e);
+}
+
+static int take_channel(struct niwa_engine *e, int fd, struct niwa_error *err)
+{
+	int r = niwa_channel_new(fd, sizeof(struct niwa_relay_msg), e->event, on_message, on_closed, e, &e->relay);
+
+	return r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "talk to niwa-relay") : 0;
+}
+
+static int open_listener(struct niwa_engine *e, struct niwa_error *err)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)e->config.relay_port),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	NIWA_AUTO_FD fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int one = 1;
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    setsockopt(fd, SOL_IP, IP_TRANSPARENT, &one, sizeof(one)) < 0 ||
+	    bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, 16384) < 0)
+		return niwa_fail(err, NIWA_PERMANENT, errno, "open the transparent listener on 127.0.0.1:%u",
+				 (unsigned)e->config.relay_port);
+	niwa_keep_store(e, LISTENER_NAME, fd);
+	e->relay_listener = NIWA_TAKE_FD(fd);
+	return 0;
+}
+
+static int make_plan(struct niwa_engine *e, struct niwa_error *err)
+{
+	char path[512];
+	char *argv[] = {path, NULL}, *env[] = {(char[]){"PATH=/usr/bin:/bin"}, NULL};
+	struct niwa_program_params p = {.argv = argv, .env = env, .fd_count = 2};
+	struct passwd *pw = getpwnam(e->config.relay_user);
+	struct niwa_plan plan = {0};
+	int r;
+
+	if (!pw)
+		return niwa_fail(err, NIWA_PERMANENT, 0,
+				 "no Unix user '%s' for niwa-relay: create it (adduser --system %s)",
+				 e->config.relay_user, e->config.relay_user);
+	p.uid = pw->pw_uid;
+	p.gid = pw->pw_gid;
+	(void)snprintf(path, sizeof(path), "%s/niwa-relay", e->config.libexec_dir);
+	r = niwa_program_plan(&p, &plan, err);
+	if (r == 0)
+		r = niwa_plan_to_memfd(&plan, err);
+	niwa_plan_fini(&plan);
+	return r;
+}
+
+static int start_relay(struct niwa_engine *e, struct niwa_error *err)
+{
+	struct niwa_tag tag = {.version = NIWA_TAG_VERSION, .kind = NIWA_TAG_RELAY};
+	NIWA_AUTO_FD plan = make_plan(e, err);
+	int pair[2], fds[6], r;
+	size_t n = 0;
+
+	if (plan < 0)
+		return plan;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, errno, "make a socket pair");
+	e->relay_instance = tag.instance = e->next_instance++;
+	fds[n++] = plan;
+	for (int slot = 0; slot < NIWA_SLOT_FIRST_FREE; slot++)
+		fds[n++] = plan; /* slots before the first free one are not used by this plan */
+	fds[n++] = e->relay_listener;
+	fds[n++] = pair[1];
+	r = niwa_keep_start(e, e->relay_instance, &tag, fds, n);
+	niwa_keep_store(e, ENGINE_END_NAME, pair[0]);
+	niwa_fd_close(&pair[1]);
+	if (r < 0) {
+		niwa_fd_close(&pair[0]);
+		return niwa_fail(err, NIWA_TEMPORARY, -r, "ask niwa-keep to start niwa-relay");
+	}
+	r = take_channel(e, pair[0], err);
+	if (r == 0)
+		hello(e);
+	return r;
+}
+
+int niwa_relay_begin(struct niwa_engine *e, struct niwa_error *err)
+{
+	int r = e->relay_listener < 0 ? open_listener(e, err) : 0;
+
+	if (r < 0)
+		return r;
+	if (e->relay_instance && e->relay_engine_end >= 0) {
+		r = take_channel(e, NIWA_TAKE_FD(e->relay_engine_end), err);
+		if (r == 0)
+			hello(e);
+		return r;
+	}
+	niwa_fd_close(&e->relay_engine_end);
+	return start_relay(e, err);
+}
+
+static int on_restart(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_engine *e = arg;
+	struct niwa_error err;
+
+	(void)usec;
+	(void)sd_event_source_disable_unref(s);
+	if (start_relay(e, &err) < 0) {
+		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
+		(void)sd_event_add_time_relative(e->event, NULL, CLOCK_MONOTONIC, NIWA_SEC, 0, on_restart, e);
+	}
+	return 0;
+}
+
+void niwa_relay_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds)
+{
+	char text[64];
+
+	(void)fds, (void)nfds;
+	if (m->type == NIWA_KEEP_STARTED) {
+		e->relay_pid = m->pid;
+		return;
+	}
+	if (m->type == NIWA_KEEP_FAILED)
+		niwa_log(NIWA_LOG_ERR, NULL, "start niwa-relay: operation %d: %s", m->op, strerror(m->error));
+	else
+		niwa_log(NIWA_LOG_ERR, NULL, "niwa-relay %s; starting another one",
+			 niwa_exit_text(m->code, m->status, text, sizeof(text)));
+	niwa_keep_forget(e, m->id);
+	e->relay_instance = 0;
+	niwa_channel_free(&e->relay);
+	forget_tickets(e);
+	if (sd_event_add_time_relative(e->event, NULL, CLOCK_MONOTONIC,
+				       m->type == NIWA_KEEP_FAILED ? NIWA_SEC : RESTART_PAUSE_US, 0, on_restart, e) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: niwa-relay is not started again");
+}
+
+void niwa_relay_ready(struct niwa_engine *e, const struct niwa_waiter *w, uint32_t private_addr)
+{
+	struct niwa_relay_msg m = {
+		.type = NIWA_RELAY_READY, .ticket = w->ticket, .to = private_addr, .to_port = w->port};
+
+	send_msg(e, &m);
+}
+
+void niwa_relay_hold(struct niwa_engine *e, const struct niwa_waiter *w)
+{
+	const struct niwa_app_port *port = niwa_app_port(w->app, w->port);
+	uint64_t waited = niwa_now_us() - w->since_us;
+	uint32_t left = ms(waited) < w->app->wake_deadline_ms ? w->app->wake_deadline_ms - ms(waited) : 1;
+	struct niwa_relay_msg m = {.type = NIWA_RELAY_HOLD,
+				   .ticket = w->ticket,
+				   .deadline_ms = left,
+				   .protocol = port ? port->protocol : 0,
+				   .retry_after_s = 5};
+
+	(void)snprintf(m.text, sizeof(m.text), "%.180s did not wake in time", w->app->name);
+	send_msg(e, &m);
+}
+
+void niwa_relay_fail(struct niwa_engine *e, const struct niwa_waiter *w, const struct niwa_error *err)
+{
+	const struct niwa_app_port *port = niwa_app_port(w->app, w->port);
+	struct niwa_relay_msg m = {.type = NIWA_RELAY_FAIL,
+				   .ticket = w->ticket,
+				   .protocol = port ? port->protocol : 0,
+				   .kind = err->kind,
+				   .retry_after_s = 5};
+
+	/* what exactly went wrong is the operator's business (niwa show), not the visitor's */
+	(void)snprintf(m.text, sizeof(m.text), "%.180s cannot be reached at the moment", w->app->name);
+	send_msg(e, &m);
+}
+
+int niwa_relay_check(struct niwa_engine *e, uint64_t ticket, uint32_t addr, uint16_t port, const char *path)
+{
+	struct niwa_relay_msg m = {
+		.type = NIWA_RELAY_CHECK, .ticket = ticket, .to = addr, .to_port = port, .deadline_ms = 900};
+
+	(void)snprintf(m.text, sizeof(m.text), "%s", path ? path : "/");
+	return e->relay ? niwa_channel_send(e->relay, &m, sizeof(m), NULL, 0) : -ENOTCONN;
+}
+
+void niwa_relay_ask_stats(struct niwa_engine *e)
+{
+	struct niwa_relay_msg m = {.type = NIWA_RELAY_ASK_STATS};
+
+	send_msg(e, &m);
+}

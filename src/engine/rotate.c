@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Rotation in its two modes, draining, lifetimes.
+ */
+#include "engine/rotate.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "engine/app.h"
+#include "engine/instance.h"
+#include "engine/leave.h"
+#include "engine/sleep.h"
+#include "net/diag.h"
+#include "net/wake.h"
+
+#define DRAIN_LOOK_US (250 * NIWA_MS)
+#define RETRY_US      (30 * NIWA_SEC)
+
+static int on_lifetime(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_instance *i = arg;
+
+	(void)s, (void)usec;
+	i->life_timer = sd_event_source_disable_unref(i->life_timer);
+	if (i->app->current == i)
+		niwa_rotate(i->engine, i->app, "end of lifetime");
+	return 0;
+}
+
+static void arm(struct niwa_engine *e, struct niwa_instance *i, uint64_t at_us)
+{
+	i->life_timer = sd_event_source_disable_unref(i->life_timer);
+	if (sd_event_add_time(e->event, &i->life_timer, CLOCK_MONOTONIC, at_us, 0, on_lifetime, i) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: the lifetime of %s has no end", i->app->name);
+}
+
+void niwa_rotate_arm(struct niwa_engine *e, struct niwa_instance *i)
+{
+	if (i->spec->lifetime_us)
+		arm(e, i, i->began_us + i->spec->lifetime_us);
+}
+
+/* The declared mode is the one of the record as it is now; the old instance's data rules it out as well. */
+static bool may_overlap(struct niwa_engine *e, struct niwa_app *app)
+{
+	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
+	struct niwa_error err;
+
+	if (app->current->spec->rotate != NIWA_ROTATE_OVERLAP || niwa_app_has_own_data(app->current->spec))
+		return false;
+	if (niwa_app_spec_read(e, app, &spec, &err) < 0)
+		return false;
+	return spec->rotate == NIWA_ROTATE_OVERLAP && !niwa_app_has_own_data(spec);
+}
+
+static void overlap(struct niwa_engine *e, struct niwa_app *app, const char *why)
+{
+	struct niwa_log_ctx ctx = {.app = app->name, .instance = app->current->id, .doing = "rotate"};
+	struct niwa_error err;
+
+	if (app->fresh)
+		return;
+	niwa_log(NIWA_LOG_INFO, &ctx, "a fresh instance is made beside this one (%s)", why);
+	if (niwa_instance_make(e, app, &app->fresh, &err) < 0)
+		niwa_rotate_failed(e, app, &err);
+}
+
+void niwa_rotate(struct niwa_engine *e, struct niwa_app *app, const char *why)
+{
+	struct niwa_instance *i = app->current;
+
+	switch ((enum niwa_state)app->state) {
+	case NIWA_RUNNING:
+		if (may_overlap(e, app)) {
+			overlap(e, app, why);
+			return;
+		}
+		app->rotate_wanted = true; /* a fresh one follows at once: somebody was using it */
+		niwa_leave_stop(e, i, why);
+		break;
+	case NIWA_FREEZING:
+	case NIWA_FROZEN:
+	case NIWA_PAGED:
+		if (niwa_sleep_has_connections(i)) { /* somebody waits behind it: treat it as running */
+			niwa_sleep_thaw(e, i, why);
+			niwa_rotate(e, app, why);
+			return;
+		}
+		niwa_leave_stop(e, i, why);
+		break;
+	case NIWA_STOPPED: /* the next wake makes a fresh one */
+	case NIWA_SAVED:
+	case NIWA_STARTING: /* niwa_wake_ready compares the generations */
+	case NIWA_STOPPING:
+	case NIWA_SAVING:
+	case NIWA_RESTORING:
+	case NIWA_STATE_COUNT:
+		break;
+	}
+}
+
+void niwa_rotate_changed(struct niwa_engine *e, struct niwa_app *app)
+{
+	if (app->past)
+		app->past->not_before_us = app->past->backoff_us = 0; /* perhaps the change mends it */
+	if (app->fresh && app->fresh->generation != app->generation) {
+		struct niwa_instance *old = app->fresh;
+
+		app->fresh = NULL;
+		old->killed = true;
+		niwa_leave_stop(e, old, "changed again");
+	}
+	if (app->current && app->current->generation != app->generation)
+		niwa_rotate(e, app, "changed");
+}
+
+void niwa_rotate_ready(struct niwa_engine *e, struct niwa_instance *fresh)
+{
+	struct niwa_app *app = fresh->app;
+	struct niwa_instance *old = app->current;
+	struct niwa_log_ctx ctx = {.app = app->name, .instance = fresh->id, .doing = "rotate"};
+	struct niwa_error err;
+
+	fresh->life = NIWA_LIFE_SERVING;
+	fresh->stages.ready_us = niwa_now_us();
+	app->fresh = NULL;
+	app->current = fresh;
+	if (niwa_awake_enter(e, fresh, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, &ctx, "%s; its connections go through the relay", err.msg);
+	niwa_log(NIWA_LOG_INFO, &ctx, "serves instead of instance %llu", (unsigned long long)(old ? old->id : 0));
+	niwa_instance_write_tag(e, fresh);
+	niwa_sleep_watch(e, fresh);
+	niwa_rotate_arm(e, fresh);
+	niwa_app_notify(app);
+	if (old) {
+		old->in_awake = false; /* its elements point to the fresh one now */
+		if (niwa_net_flush_unreplied(e->net, old->mark, &err) < 0)
+			niwa_log(NIWA_LOG_WARN, &ctx, "%s", err.msg);
+		niwa_rotate_drain(e, old);
+	}
+	if (fresh->generation != app->generation)
+		niwa_rotate(e, app, "changed");
+}
+
+void niwa_rotate_failed(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err)
+{
+	struct niwa_log_ctx ctx = {.app = app->name, .doing = "rotate"};
+
+	niwa_log(NIWA_LOG_ERR, &ctx, "%s; the old instance goes on, the next try is in 30 s", err->msg);
+	e->counts.failures++;
+	app->fresh = NULL;
+	if (niwa_app_past(app))
+		(void)snprintf(app->past->last_error, sizeof(app->past->last_error), "%.199s", err->msg);
+	if (app->current)
+		arm(e, app->current, niwa_now_us() + RETRY_US);
+}
+
+static int on_drain(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_instance *i = arg;
+	unsigned active = 0, total = 0;
+
+	(void)s, (void)usec;
+	i->timer = sd_event_source_disable_unref(i->timer);
+	if (niwa_now_us() < i->drain_deadline_us && i->diag_fd >= 0 &&
+	    niwa_diag_active(i->diag_fd, i->spec->sleep.connection_us, &active, &total) == 0 && total > 0 &&
+	    sd_event_add_time_relative(i->engine->event, &i->timer, CLOCK_MONOTONIC, DRAIN_LOOK_US, 0, on_drain, i) >=
+		    0)
+		return 0;
+	niwa_leave_stop(i->engine, i, "drained");
+	return 0;
+}
+
+void niwa_rotate_drain(struct niwa_engine *e, struct niwa_instance *i)
+{
+	niwa_sleep_unwatch(i);
+	i->life_timer = sd_event_source_disable_unref(i->life_timer);
+	i->life = NIWA_LIFE_DRAINING;
+	i->drain_deadline_us = niwa_now_us() + e->config.drain_us;
+	niwa_instance_write_tag(e, i);
+	/* the pause covers connections that were accepted by the kernel just before the map was changed */
+	if (sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, DRAIN_LOOK_US, 0, on_drain, i) < 0)
+		niwa_leave_stop(e, i, "drained");
+}

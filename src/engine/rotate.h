@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Replacing an instance by a fresh one: at the end of its lifetime, when its app changed, on request. `overlap`: the
+ * fresh one is ready before the old one drains; `handover`: new connections are held while the old one stops and the
+ * fresh one starts. A sleeping instance is only stopped: the next wake makes a fresh one.
+ */
+#ifndef NIWA_ENGINE_ROTATE_H
+#define NIWA_ENGINE_ROTATE_H
+
+#include "engine/engine_private.h"
+
+void niwa_rotate(struct niwa_engine *e, struct niwa_app *app, const char *why);
+/* The stored record changed. */
+void niwa_rotate_changed(struct niwa_engine *e, struct niwa_app *app);
+/* Starts the clock of an instance's lifetime. */
+void niwa_rotate_arm(struct niwa_engine *e, struct niwa_instance *i);
+/* The fresh instance of an overlap is ready, or has failed. */
+void niwa_rotate_ready(struct niwa_engine *e, struct niwa_instance *fresh);
+void niwa_rotate_failed(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err);
+/* Lets a replaced instance finish its connections, then stops it. */
+void niwa_rotate_drain(struct niwa_engine *e, struct niwa_instance *i);
+
+#endif

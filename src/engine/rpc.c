@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Connections of the engine's socket. One request a connection and turn of the loop, at a lower priority than
+ * wakes, so that a long conversation delays nobody's connection.
+ */
+#include "engine/rpc.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/ipc.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "engine/app.h"
+
+#define OUT_MAX    (16 * 1024 * 1024)
+#define CALLS_MAX  64 /* unanswered ones of a connection */
+#define READ_CHUNK 65536
+#define PRIORITY   (SD_EVENT_PRIORITY_NORMAL + 10)
+
+struct niwa_rpc_conn {
+	struct niwa_engine *engine;
+	int fd;
+	enum niwa_role role;
+	sd_event_source *source, *more;
+	char *in;
+	size_t in_len, in_size, scanned;
+	int fds[NIWA_IPC_FDS_MAX];
+	size_t nfds;
+	struct niwa_text out;
+	size_t out_sent;
+	unsigned calls_count;
+	bool closing; /* after what is queued has been sent */
+	LIST_HEAD(, niwa_call) calls;
+	struct niwa_rpc_state state;
+	LIST_ENTRY(niwa_rpc_conn) link;
+};
+
+struct niwa_rpc {
+	int fd;
+	sd_event_source *source;
+	unsigned count;
+	LIST_HEAD(, niwa_rpc_conn) conns;
+};
+
+struct niwa_rpc_state *niwa_rpc_state(struct niwa_rpc_conn *conn)
+{
+	return &conn->state;
+}
+
+static void close_fds(int *fds, size_t *nfds)
+{
+	for (size_t i = 0; i < *nfds; i++)
+		niwa_fd_close(&fds[i]);
+	*nfds = 0;
+}
+
+static void conn_free(struct niwa_rpc_conn *c)
+{
+	struct niwa_engine *e = c->engine;
+	struct niwa_call *call;
+
+	LIST_REMOVE(c, link);
+	e->rpc->count--;
+	LIST_FOREACH(call, &c->calls, link)
+	call->conn = NULL;
+	niwa_cmdb_txn_free(&c->state.txn);
+	niwa_rpc_exec_conn_gone(e, &c->state);
+	(void)sd_event_source_disable_unref(c->source);
+	(void)sd_event_source_disable_unref(c->more);
+	close_fds(c->fds, &c->nfds);
+	niwa_fd_close(&c->fd);
+	niwa_text_fini(&c->out);
+	free(c->in);
+	free(c);
+}
+
+/* Output. */
+
+static int flush(struct niwa_rpc_conn *c)
+{
+	while (c->out_sent < c->out.len) {
+		ssize_t n =
+			send(c->fd, c->out.data + c->out_sent, c->out.len - c->out_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0)
+			return errno == EAGAIN ? 0 : -errno;
+		c->out_sent += (size_t)n;
+	}
+	c->out.len = c->out_sent = 0;
+	if (c->out.size > READ_CHUNK)
+		niwa_text_fini(&c->out);
+	return c->closing ? -ESHUTDOWN : 0;
+}
+
+static void watch(struct niwa_rpc_conn *c)
+{
+	uint32_t events = c->closing ? 0 : EPOLLIN;
+
+	if (c->out.len)
+		events = EPOLLOUT; /* who does not read is not read from */
+	(void)sd_event_source_set_io_events(c->source, events);
+}
+
+static void put_json(struct niwa_rpc_conn *c, json_t *message)
+{
+	char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+
+	if (text && c->out.len - c->out_sent + strlen(text) < OUT_MAX) {
+		niwa_text_add(&c->out, text);
+		niwa_text_add(&c->out, "\n");
+	}
+	if (!text || c->out.failed)
+		c->closing = true; /* the client sees the end instead of an answer */
+	free(text);
+	json_decref(message);
+	(void)flush(c); /* an error is seen again by the loop */
+	watch(c);
+}
+
+void niwa_rpc_notify(struct niwa_rpc_conn *conn, const char *method, json_t *params)
+{
+	put_json(conn, json_pack("{s:s,s:s,s:o}", "jsonrpc", "2.0", "method", method, "params", params));
+}
+
+static void call_free(struct niwa_call *call)
+{
+	if (call->conn)
+		call->conn->calls_count--;
+	if (call->conn)
+		LIST_REMOVE(call, link);
+	close_fds(call->fds, &call->nfds);
+	json_decref(call->id);
+	json_decref(call->params);
+	free(call);
+}
+
+void niwa_call_answer(struct niwa_call *call, json_t *result)
+{
+	if (call->conn && call->id)
+		put_json(call->conn, json_pack("{s:s,s:O,s:o}", "jsonrpc", "2.0", "id", call->id, "result", result));
+	else
+		json_decref(result);
+	call_free(call);
+}
+
+void niwa_call_fail(struct niwa_call *call, int code, const struct niwa_error *err)
+{
+	char text[NIWA_ERROR_MAX * 4];
+
+	(void)niwa_quote(err->msg, strlen(err->msg), text, sizeof(text));
+	if (call->conn && call->id)
+		put_json(call->conn,
+			 json_pack("{s:s,s:O,s:{s:i,s:s,s:{s:s}}}", "jsonrpc", "2.0", "id", call->id, "error", "code",
+				   code, "message", text, "data", "kind", niwa_error_kind_name(err->kind)));
+	call_free(call);
+}
+
+void niwa_call_fail_text(struct niwa_call *call, int code, enum niwa_error_kind kind, const char *fmt, ...)
+{
+	struct niwa_error err;
+	char text[NIWA_ERROR_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	(void)niwa_fail(&err, kind, 0, "%s", text);
+	niwa_call_fail(call, code, &err);
+}
+
+struct niwa_app *niwa_call_app(struct niwa_call *call)
+{
+	const char *name = json_string_value(json_object_get(call->params, "name"));
+	struct niwa_app *app;
+
+	if (!name) {
+		niwa_call_fail_text(call, NIWA_RPC_BAD_PARAMS, NIWA_CALLER,
+				    "params.name: the name of an app is missing");
+		return NULL;
+	}
+	app = niwa_app_by_name(call->engine, name);
+	if (!app)
+		niwa_call_fail_text(call, NIWA_RPC_NO_APP, NIWA_CALLER,
+				    "no app is called '%.253s' (niwa ls lists them)", name);
+	return app;
+}
+
+/* Input. */
+
+static void protocol_error(struct niwa_rpc_conn *c, int code, const char *text, bool end)
+{
+	c->closing = end;
+	put_json(c, json_pack("{s:s,s:n,s:{s:i,s:s}}", "jsonrpc", "2.0", "id", "error", "code", code, "message", text));
+}
+
+static void dispatch(struct niwa_rpc_conn *c, struct niwa_call *call, const char *method)
+{
+	for (const struct niwa_method *m = niwa_methods; m->name; m++) {
+		if (strcmp(m->name, method) != 0)
+			continue;
+		if (c->role < m->role)
+			niwa_call_fail_text(call, NIWA_RPC_NOT_ALLOWED, NIWA_CALLER,
+					    "%s needs to be root or in group niwa", method);
+		else
+			m->fn(call);
+		return;
+	}
+	niwa_call_fail_text(call, -32601, NIWA_CALLER, "no method '%.64s'", method);
+}
+
+static void handle_line(struct niwa_rpc_conn *c, const char *line, size_t len)
+{
+	json_error_t jerr;
+	json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &jerr), *params;
+	const char *method = json_string_value(json_object_get(request, "method"));
+	struct niwa_call *call;
+
+	params = json_object_get(request, "params");
+	if (!request || !method || (params && !json_is_object(params))) {
+		close_fds(c->fds, &c->nfds);
+		protocol_error(c, request ? -32600 : -32700,
+			       request ? "not a JSON-RPC 2.0 request with params as an object" : jerr.text, false);
+		json_decref(request);
+		return;
+	}
+	call = c->calls_count < CALLS_MAX ? niwa_zalloc(sizeof(*call)) : NULL;
+	if (!call) {
+		close_fds(c->fds, &c->nfds);
+		protocol_error(c, NIWA_RPC_FAILED, "too many requests are unanswered on this connection", true);
+		json_decref(request);
+		return;
+	}
+	call->engine = c->engine;
+	call->conn = c;
+	call->id = json_incref(json_object_get(request, "id"));
+	call->params = params ? json_incref(params) : json_object();
+	memcpy(call->fds, c->fds, sizeof(call->fds));
+	call->nfds = c->nfds;
+	c->nfds = 0;
+	LIST_INSERT_HEAD(&c->calls, call, link);
+	c->calls_count++;
+	dispatch(c, call, method);
+	json_decref(request);
+}
+
+/* Handles one line if there is a whole one. Returns 1 when another may be there. */
+static int handle_one(struct niwa_rpc_conn *c)
+{
+	char *nl = c->in_len > c->scanned ? memchr(c->in + c->scanned, '\n', c->in_len - c->scanned) : NULL;
+	size_t len;
+
+	if (!nl) {
+		c->scanned = c->in_len;
+		if (c->in_len >= NIWA_RPC_LINE_MAX)
+			protocol_error(c, -32600, "a line is longer than 1 MiB", true);
+		return 0;
+	}
+	len = (size_t)(nl - c->in);
+	if (len > 0)
+		handle_line(c, c->in, len);
+	c->in_len -= len + 1;
+	memmove(c->in, nl + 1, c->in_len);
+	c->scanned = 0;
+	if (c->in_len == 0 && c->in_size > READ_CHUNK) {
+		free(c->in);
+		c->in = NULL;
+		c->in_size = 0;
+	}
+	return c->in_len > 0 && !c->closing;
+}
+
+static int fill(struct niwa_rpc_conn *c)
+{
+	int fds[NIWA_IPC_FDS_MAX];
+	size_t nfds;
+	ssize_t n;
+
+	if (c->in_size - c->in_len < READ_CHUNK) {
+		size_t size = c->in_size ? c->in_size * 2 : READ_CHUNK;
+		char *p;
+
+		if (size > NIWA_RPC_LINE_MAX + READ_CHUNK)
+			size = NIWA_RPC_LINE_MAX + READ_CHUNK;
+		if (c->in_len >= size)
+			return -EMSGSIZE;
+		p = realloc(c->in, size);
+		if (!p)
+			return -ENOMEM;
+		c->in = p;
+		c->in_size = size;
+	}
+	n = niwa_ipc_recv(c->fd, c->in + c->in_len, c->in_size - c->in_len, fds, &nfds);
+	if (n == -EAGAIN)
+		return 0;
+	if (n <= 0)
+		return n < 0 ? (int)n : -ECONNRESET;
+	if (nfds) {
+		close_fds(c->fds, &c->nfds);
+		memcpy(c->fds, fds, nfds * sizeof(int));
+		c->nfds = nfds;
+	}
+	c->in_len += (size_t)n;
+	return 1;
+}
+
+static int on_more(sd_event_source *s, void *arg)
+{
+	struct niwa_rpc_conn *c = arg;
+
+	(void)sd_event_source_set_enabled(s, handle_one(c) ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+	return 0;
+}
+
+static int on_conn(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+	struct niwa_rpc_conn *c = arg;
+	int r = 0;
+
+	(void)s, (void)fd;
+	if (revents & EPOLLOUT)
+		r = flush(c);
+	if (r == 0 && (revents & EPOLLIN))
+		r = fill(c);
+	if (r < 0 || (r == 0 && (revents & (EPOLLHUP | EPOLLERR)) && !(revents & EPOLLIN))) {
+		conn_free(c);
+		return 0;
+	}
+	if (r > 0 && handle_one(c))
+		(void)sd_event_source_set_enabled(c->more, SD_EVENT_ONESHOT);
+	if (c->closing && c->out.len == 0) {
+		conn_free(c);
+		return 0;
+	}
+	watch(c);
+	return 0;
+}
+
+/* Accepting. */
+
+static enum niwa_role role_of(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return NIWA_ROLE_API;
+	/* the socket's own mode lets in only root and the group */
+	return peer.uid == 0 ? NIWA_ROLE_ROOT : NIWA_ROLE_ADMIN;
+}
+
+static int conn_new(struct niwa_engine *e, int fd)
+{
+	struct niwa_rpc_conn *c = niwa_zalloc(sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->engine = e;
+	c->fd = fd;
+	c->role = role_of(fd);
+	LIST_INIT(&c->calls);
+	LIST_INIT(&c->state.execs);
+	LIST_INSERT_HEAD(&e->rpc->conns, c, link);
+	e->rpc->count++;
+	if (sd_event_add_io(e->event, &c->source, fd, EPOLLIN, on_conn, c) < 0 ||
+	    sd_event_add_defer(e->event, &c->more, on_more, c) < 0) {
+		c->fd = -1;
+		conn_free(c);
+		return -ENOMEM;
+	}
+	(void)sd_event_source_set_enabled(c->more, SD_EVENT_OFF);
+	(void)sd_event_source_set_priority(c->source, PRIORITY);
+	(void)sd_event_source_set_priority(c->more, PRIORITY);
+	return 0;
+}
+
+static int on_listener(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+	struct niwa_engine *e = arg;
+	NIWA_AUTO_FD conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	(void)s, (void)revents;
+	if (conn < 0)
+		return 0;
+	if (e->rpc->count >= e->config.rpc_connections) {
+		static const char text[] =
+			"{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32000,\"message\":"
+			"\"too many connections (rpc_connections)\",\"data\":{\"kind\":\"temporary\"}}}\n";
+
+		(void)send(conn, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		return 0;
+	}
+	if (conn_new(e, conn) == 0)
+		conn = -1;
+	return 0;
+}
+
+int niwa_rpc_open(struct niwa_engine *e, struct niwa_error *err)
+{
+	struct group *group = getgrnam("niwa");
+	char path[256];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "%s/niwad.sock", e->config.run_dir);
+	e->rpc = niwa_zalloc(sizeof(*e->rpc));
+	if (!e->rpc)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "open '%s'", path);
+	e->rpc->fd = niwa_ipc_listen(path, SOCK_STREAM, 0660);
+	if (e->rpc->fd < 0)
+		return niwa_fail(err, NIWA_PERMANENT, -e->rpc->fd, "open '%s'", path);
+	if (group && chown(path, 0, group->gr_gid) < 0)
+		return niwa_fail(err, NIWA_PERMANENT, errno, "give '%s' to group niwa", path);
+	r = sd_event_add_io(e->event, &e->rpc->source, e->rpc->fd, EPOLLIN, on_listener, e);
+	if (r < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, -r, "watch '%s'", path);
+	(void)sd_event_source_set_priority(e->rpc->source, PRIORITY);
+	return 0;
+}
+
+void niwa_rpc_close(struct niwa_engine *e)
+{
+	struct niwa_rpc_conn *c;
+
+	if (!e->rpc)
+		return;
+	while ((c = LIST_FIRST(&e->rpc->conns)))
+		conn_free(c);
+	(void)sd_event_source_disable_unref(e->rpc->source);
+	niwa_fd_close(&e->rpc->fd);
+	free(e->rpc);
+	e->rpc = NULL;
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * apply.*: a transaction of one connection. Every record is checked again here (the client may be anybody in the
+ * group), published ports are tried, then the store commits; the registry follows what the store says.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "engine/app.h"
+#include "engine/publish.h"
+#include "engine/rpc.h"
+
+#define NAMES_MAX 100
+
+struct commit {
+	struct niwa_engine *engine;
+	struct niwa_call *call;
+	json_int_t counts[4]; /* by enum niwa_cmdb_change_kind */
+	json_t *names[4];
+};
+
+static struct niwa_rpc_state *state_of(struct niwa_call *call)
+{
+	struct niwa_rpc_state *s = niwa_rpc_state(call->conn);
+	json_int_t txn = json_integer_value(json_object_get(call->params, "txn"));
+
+	if (s->txn && (uint64_t)txn == s->txn_id)
+		return s;
+	niwa_call_fail_text(call, NIWA_RPC_BAD_PARAMS, NIWA_CALLER,
+			    "params.txn: no such transaction on this connection");
+	return NULL;
+}
+
+void niwa_rpc_apply_begin(struct niwa_call *call)
+{
+	struct niwa_rpc_state *s = niwa_rpc_state(call->conn);
+
+	niwa_cmdb_txn_free(&s->txn);
+	s->txn = niwa_cmdb_txn_new(call->engine->cmdb);
+	s->txn_id++;
+	s->txn_changes = 0;
+	if (!s->txn)
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
+	else
+		niwa_call_answer(call, json_pack("{s:I}", "txn", (json_int_t)s->txn_id));
+}
+
+static int put_one(struct niwa_call *call, struct niwa_rpc_state *s, const json_t *json, struct niwa_error *err)
+{
+	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
+	NIWA_AUTO(niwa_free_ptr) char *text = NULL;
+	json_t *canonical;
+	int r = niwa_app_from_json(json, &spec, NULL, err);
+
+	if (r == 0)
+		r = niwa_publish_check(call->engine, spec->name, spec->ports, spec->port_count, err);
+	if (r < 0)
+		return r;
+	canonical = niwa_app_to_json(spec);
+	text = canonical ? json_dumps(canonical, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+	json_decref(canonical);
+	if (!text)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "%s", spec->name);
+	r = niwa_cmdb_txn_put(s->txn, spec->name, spec->tenant, text, strlen(text));
+	return r < 0 ? niwa_fail(err, r == -E2BIG ? NIWA_CALLER : NIWA_TEMPORARY, -r, "%s", spec->name) : 0;
+}
+
+void niwa_rpc_apply_put(struct niwa_call *call)
+{
+	json_t *apps = json_object_get(call->params, "apps"), *app;
+	struct niwa_rpc_state *s = state_of(call);
+	struct niwa_error err;
+	size_t index;
+
+	if (!s)
+		return;
+	if (!json_is_array(apps)) {
+		niwa_call_fail_text(call, NIWA_RPC_BAD_PARAMS, NIWA_CALLER,
+				    "params.apps: an array of app records is missing");
+		return;
+	}
+	json_array_foreach(apps, index, app)
+	{
+		if (put_one(call, s, app, &err) < 0) {
+			niwa_cmdb_txn_free(&s->txn); /* one bad app refuses all */
+			niwa_call_fail(call, err.kind == NIWA_CALLER ? NIWA_RPC_BAD_PARAMS : NIWA_RPC_FAILED, &err);
+			return;
+		}
+		s->txn_changes++;
+	}
+	niwa_call_answer(call, json_pack("{s:I}", "count", (json_int_t)s->txn_changes));
+}
+
+void niwa_rpc_apply_remove(struct niwa_call *call)
+{
+	struct niwa_rpc_state *s = state_of(call);
+	struct niwa_app *app;
+	int r;
+
+	if (!s)
+		return;
+	app = niwa_call_app(call);
+	if (!app)
+		return;
+	r = niwa_cmdb_txn_remove(s->txn, app->name);
+	if (r < 0) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "%s: %s", app->name, strerror(-r));
+		return;
+	}
+	s->txn_changes++;
+	niwa_call_answer(call, json_object());
+}
+
+static void take_change(struct niwa_engine *e, const struct niwa_cmdb_change *c, struct niwa_net_txn *txn)
+{
+	struct niwa_app *app;
+	struct niwa_error err;
+
+	switch (c->kind) {
+	case NIWA_CMDB_ADDED:
+	case NIWA_CMDB_CHANGED:
+		if (niwa_app_load(e, &c->app, txn, &err) < 0)
+			niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
+		break;
+	case NIWA_CMDB_REMOVED:
+		app = niwa_map_get(e->apps_by_id, c->app.id);
+		if (app && !app->removed)
+			niwa_app_forget(e, app, txn);
+		break;
+	case NIWA_CMDB_UNCHANGED:
+		break;
+	}
+}
+
+static void commit_free(struct commit *c)
+{
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(c->names); i++)
+		json_decref(c->names[i]);
+	free(c);
+}
+
+static void finish(struct commit *c)
+{
+	niwa_call_answer(c->call,
+			 json_pack("{s:I,s:I,s:I,s:I,s:{s:O,s:O,s:O}}", "added", c->counts[NIWA_CMDB_ADDED], "changed",
+				   c->counts[NIWA_CMDB_CHANGED], "unchanged", c->counts[NIWA_CMDB_UNCHANGED], "removed",
+				   c->counts[NIWA_CMDB_REMOVED], "names", "added", c->names[NIWA_CMDB_ADDED], "changed",
+				   c->names[NIWA_CMDB_CHANGED], "removed", c->names[NIWA_CMDB_REMOVED]));
+	commit_free(c);
+}
+
+static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool last, const struct niwa_error *err,
+		    void *arg)
+{
+	struct commit *c = arg;
+	struct niwa_net_txn *txn;
+	struct niwa_error net_err;
+
+	if (err) {
+		niwa_call_fail(c->call, NIWA_RPC_FAILED, err);
+		commit_free(c);
+		return;
+	}
+	txn = niwa_net_txn_new(c->engine->net);
+	for (size_t i = 0; i < count; i++) {
+		take_change(c->engine, &changes[i], txn);
+		if (c->counts[changes[i].kind]++ < NAMES_MAX)
+			(void)json_array_append_new(c->names[changes[i].kind], json_string(changes[i].app.name));
+	}
+	if (txn && niwa_net_commit(&txn, &net_err) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "declare apps to the kernel: %s", net_err.msg);
+	if (last)
+		finish(c);
+}
+
+void niwa_rpc_apply_commit(struct niwa_call *call)
+{
+	struct niwa_rpc_state *s = state_of(call);
+	struct niwa_cmdb_txn *txn;
+	struct commit *c;
+
+	if (!s)
+		return;
+	c = niwa_zalloc(sizeof(*c));
+	for (size_t i = 0; c && i < NIWA_ARRAY_LEN(c->names); i++)
+		c->names[i] = json_array();
+	if (!c) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
+		return;
+	}
+	c->engine = call->engine;
+	c->call = call;
+	txn = NIWA_TAKE(s->txn);
+	niwa_cmdb_txn_commit(txn, on_done, c);
+}

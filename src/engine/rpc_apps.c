@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The table of methods, and those that act on one app: wake, freeze, stop, restart, log, exec.
+ */
+#include <dirent.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "engine/app.h"
+#include "engine/applog.h"
+#include "engine/exec.h"
+#include "engine/leave.h"
+#include "engine/rotate.h"
+#include "engine/rpc.h"
+#include "engine/rpc_show.h"
+#include "engine/sleep.h"
+#include "engine/wake.h"
+
+const struct niwa_method niwa_methods[] = {
+	{"ping", NIWA_ROLE_API, niwa_rpc_ping},
+	{"host.status", NIWA_ROLE_API, niwa_rpc_host_status},
+	{"app.list", NIWA_ROLE_API, niwa_rpc_app_list},
+	{"app.show", NIWA_ROLE_API, niwa_rpc_app_show},
+	{"app.wake", NIWA_ROLE_API, niwa_rpc_app_wake},
+	{"app.log", NIWA_ROLE_API, niwa_rpc_app_log},
+	{"top", NIWA_ROLE_API, niwa_rpc_top},
+	{"app.freeze", NIWA_ROLE_ADMIN, niwa_rpc_app_freeze},
+	{"app.stop", NIWA_ROLE_ADMIN, niwa_rpc_app_stop},
+	{"app.restart", NIWA_ROLE_ADMIN, niwa_rpc_app_restart},
+	{"app.exec", NIWA_ROLE_ADMIN, niwa_rpc_app_exec},
+	{"exec.signal", NIWA_ROLE_ADMIN, niwa_rpc_exec_signal},
+	{"apply.begin", NIWA_ROLE_ADMIN, niwa_rpc_apply_begin},
+	{"apply.put", NIWA_ROLE_ADMIN, niwa_rpc_apply_put},
+	{"apply.remove", NIWA_ROLE_ADMIN, niwa_rpc_apply_remove},
+	{"apply.commit", NIWA_ROLE_ADMIN, niwa_rpc_apply_commit},
+	{"image.prepare", NIWA_ROLE_ADMIN, niwa_rpc_image_prepare},
+	{NULL, NIWA_ROLE_ROOT, NULL},
+};
+
+static json_t *state_of(const struct niwa_app *app)
+{
+	return json_pack("{s:s}", "state", niwa_state_name(app->state));
+}
+
+static void on_awake(const struct niwa_error *err, void *arg)
+{
+	struct niwa_call *call = arg;
+	struct niwa_app *app;
+	json_t *result;
+
+	if (err) {
+		niwa_call_fail(call, NIWA_RPC_FAILED, err);
+		return;
+	}
+	app = niwa_call_app(call);
+	if (!app)
+		return;
+	result = state_of(app);
+	if (app->past) {
+		(void)json_object_set_new(result, "took_us", json_integer((json_int_t)app->past->last_took_us));
+		(void)json_object_set_new(result, "stages", niwa_rpc_stages(&app->past->last));
+	}
+	niwa_call_answer(call, result);
+}
+
+void niwa_rpc_app_wake(struct niwa_call *call)
+{
+	struct niwa_app *app = niwa_call_app(call);
+	struct niwa_waiter *w;
+
+	if (!app)
+		return;
+	w = niwa_waiter_new(app, 0, 0, 0);
+	if (!w) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
+		return;
+	}
+	w->done = on_awake;
+	w->arg = call;
+	w->since_us = niwa_now_us();
+	if (app->past)
+		app->past->not_before_us = 0; /* a person asks: the back-off is for machines */
+	niwa_wake(call->engine, app, w, w->since_us);
+}
+
+/* Waiting for a state. */
+
+static void on_state(struct niwa_app *app, bool reached, void *arg)
+{
+	struct niwa_call *call = arg;
+
+	if (reached)
+		niwa_call_answer(call, state_of(app));
+	else
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "%s is %s instead (%s)", app->name,
+				    niwa_state_name(app->state), app->past ? niwa_app_last_why(app) : "");
+}
+
+void niwa_rpc_app_freeze(struct niwa_call *call)
+{
+	struct niwa_app *app = niwa_call_app(call);
+	struct niwa_error err;
+
+	if (!app)
+		return;
+	if (app->state == NIWA_FROZEN) {
+		niwa_call_answer(call, state_of(app));
+		return;
+	}
+	if (app->state != NIWA_RUNNING) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_CALLER, "%s is %s; only a running app can be frozen",
+				    app->name, niwa_state_name(app->state));
+		return;
+	}
+	if (niwa_sleep_usage(call->engine, app->current, &app->current->seen_bytes, &app->current->seen_cpu_us) < 0 ||
+	    niwa_app_watch(app, NIWA_FROZEN, 0, on_state, call) < 0) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "cannot look at %s", app->name);
+		return;
+	}
+	if (niwa_sleep_freeze(call->engine, app->current, "asked for", &err) < 0)
+		niwa_app_unwatch(app); /* answers: not reached */
+}
+
+void niwa_rpc_app_stop(struct niwa_call *call)
+{
+	struct niwa_app *app = niwa_call_app(call);
+
+	if (!app)
+		return;
+	if (app->state == NIWA_STOPPED) {
+		niwa_call_answer(call, state_of(app));
+		return;
+	}
+	if (niwa_app_watch(app, NIWA_STOPPED, 0, on_state, call) < 0) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
+		return;
+	}
+	niwa_leave_all(call->engine, app, "asked for");
+}
+
+void niwa_rpc_app_restart(struct niwa_call *call)
+{
+	struct niwa_app *app = niwa_call_app(call);
+
+	if (!app)
+		return;
+	if (app->state != NIWA_RUNNING) { /* its next instance is a fresh one anyway */
+		niwa_rotate(call->engine, app, "asked for");
+		niwa_call_answer(call, state_of(app));
+		return;
+	}
+	if (niwa_app_watch(app, NIWA_RUNNING, app->current->id, on_state, call) < 0)
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
+	else
+		niwa_rotate(call->engine, app, "asked for");
+}
+
+void niwa_rpc_app_log(struct niwa_call *call)
+{
+	struct niwa_app *app = niwa_call_app(call);
+	char path[PATH_MAX];
+
+	if (!app)
+		return;
+	niwa_applog_path(call->engine, app->name, path, sizeof(path));
+	niwa_call_answer(call, json_pack("{s:s}", "path", path));
+}
+
+/* exec. */
+
+struct niwa_rpc_exec {
+	LIST_ENTRY(niwa_rpc_exec) link;
+	struct niwa_engine *engine;
+	struct niwa_rpc_conn *conn; /* NULL: nobody listens any more */
+	uint64_t id;
+};
+
+static void on_exec_done(int code, int status, const struct niwa_error *err, void *arg)
+{
+	struct niwa_rpc_exec *x = arg;
+	json_t *p = json_pack("{s:I,s:i,s:i}", "exec", (json_int_t)x->id, "code", code, "status", status);
+
+	if (err)
+		(void)json_object_set_new(p, "error", json_string(err->msg));
+	if (x->conn) {
+		LIST_REMOVE(x, link);
+		niwa_rpc_notify(x->conn, "exec.exited", p);
+	} else {
+		json_decref(p);
+	}
+	free(x);
+}
+
+void niwa_rpc_exec_conn_gone(struct niwa_engine *e, struct niwa_rpc_state *state)
+{
+	struct niwa_rpc_exec *x;
+
+	while ((x = LIST_FIRST(&state->execs))) {
+		LIST_REMOVE(x, link);
+		x->conn = NULL;
+		niwa_exec_signal(e, x->id, SIGHUP);
+	}
+}
+
+static char **strings_of(const json_t *array)
+{
+	char **list = json_array_size(array) ? niwa_zalloc((json_array_size(array) + 1) * sizeof(char *)) : NULL;
+	json_t *item;
+	size_t i;
+
+	if (list)
+		json_array_foreach((json_t *)(uintptr_t)array, i, item) list[i] =
+			(char *)(uintptr_t)json_string_value(item);
+	return list;
+}
+
+static void exec_now(const struct niwa_error *wake_err, void *arg)
+{
+	struct niwa_call *call = arg;
+	struct niwa_app *app = wake_err ? NULL : niwa_call_app(call);
+	bool terminal = json_is_true(json_object_get(call->params, "terminal"));
+	struct niwa_rpc_exec *x;
+	struct niwa_error err;
+	char **argv;
+	int r;
+
+	if (wake_err)
+		niwa_call_fail(call, NIWA_RPC_FAILED, wake_err);
+	if (!app)
+		return;
+	argv = strings_of(json_object_get(call->params, "argv"));
+	x = niwa_zalloc(sizeof(*x));
+	if (!argv || !argv[0] || !x || !call->conn) {
+		niwa_call_fail_text(call, NIWA_RPC_BAD_PARAMS, NIWA_CALLER, "params.argv: a command is missing");
+		free(argv);
+		free(x);
+		return;
+	}
+	x->engine = call->engine;
+	x->conn = call->conn;
+	r = niwa_exec_begin(call->engine, app, argv, terminal, call->fds, call->nfds, on_exec_done, x, &x->id, &err);
+	free(argv);
+	if (r < 0) {
+		free(x);
+		niwa_call_fail(call, NIWA_RPC_FAILED, &err);
+		return;
+	}
+	LIST_INSERT_HEAD(&niwa_rpc_state(call->conn)->execs, x, link);
+	niwa_call_answer(call, json_pack("{s:I}", "exec", (json_int_t)x->id));
+}
+
+void niwa_rpc_app_exec(struct niwa_call *call)
+{
+	struct niwa_app *app = niwa_call_app(call);
+	struct niwa_waiter *w;
+
+	if (!app)
+		return;
+	w = niwa_waiter_new(app, 0, 0, 0);
+	if (!w) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
+		return;
+	}
+	w->done = exec_now;
+	w->arg = call;
+	w->since_us = niwa_now_us();
+	niwa_wake(call->engine, app, w, w->since_us);
+}
+
+void niwa_rpc_exec_signal(struct niwa_call *call)
+{
+	uint64_t id = (uint64_t)json_integer_value(json_object_get(call->params, "exec"));
+	int signal = (int)json_integer_value(json_object_get(call->params, "signal"));
+	struct niwa_rpc_exec *x;
+
+	LIST_FOREACH(x, &niwa_rpc_state(call->conn)->execs, link)
+	if (x->id == id && signal > 0 && signal < 65) {
+		niwa_exec_signal(call->engine, id, signal);
+		niwa_call_answer(call, json_object());
+		return;
+	}
+	niwa_call_fail_text(call, NIWA_RPC_BAD_PARAMS, NIWA_CALLER, "no such command on this connection");
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ping, host.status, image.prepare, and the warnings that app.show gives.
+ */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "container/image.h"
+#include "engine/app.h"
+#include "engine/images.h"
+#include "engine/relay_client.h"
+#include "engine/rpc.h"
+#include "engine/rpc_show.h"
+
+#define OUTSIDE_WARN_BYTES (1024 * 1024)
+#define WALK_MAX           2000 /* files looked at */
+
+void niwa_rpc_ping(struct niwa_call *call)
+{
+	struct niwa_engine *e = call->engine;
+
+	niwa_call_answer(call,
+			 json_pack("{s:s,s:i,s:I,s:I}", "version", NIWA_VERSION, "pid", (int)getpid(), "started_us",
+				   (json_int_t)(niwa_realtime_us() - (niwa_now_us() - e->started_us)), "apps",
+				   (json_int_t)niwa_map_count(e->apps_by_id)));
+}
+
+static json_t *number_of(const char *path)
+{
+	char text[64];
+
+	if (niwa_file_read(path, text, sizeof(text)) < 0)
+		return json_null();
+	return json_integer(atoll(text));
+}
+
+static json_t *network(uint32_t net, unsigned bits)
+{
+	char addr[INET_ADDRSTRLEN], text[32];
+
+	(void)inet_ntop(AF_INET, &net, addr, sizeof(addr));
+	(void)snprintf(text, sizeof(text), "%s/%u", addr, bits);
+	return json_string(text);
+}
+
+static json_t *relay_status(const struct niwa_engine *e)
+{
+	static const char *const names[] = {"open",     "waiting", "accepted", "spliced",
+					    "answered", "refused", "bytes",    "over_limit"};
+	json_t *r = json_pack("{s:i}", "pid", (int)e->relay_pid);
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(names); i++)
+		(void)json_object_set_new(r, names[i], json_integer((json_int_t)e->relay_counters[i]));
+	return r;
+}
+
+void niwa_rpc_host_status(struct niwa_call *call)
+{
+	struct niwa_engine *e = call->engine;
+	struct rlimit files = {0};
+	json_t *r;
+
+	(void)getrlimit(RLIMIT_NOFILE, &files);
+	r = json_pack("{s:I,s:I,s:I,s:o,s:o,s:I,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I},s:{s:o,s:o},s:o}", "apps",
+		      (json_int_t)niwa_map_count(e->apps_by_id), "instances", (json_int_t)niwa_map_count(e->instances),
+		      "frozen", (json_int_t)e->frozen, "service_range",
+		      network(e->config.service_net, e->config.service_bits), "private_range",
+		      network(e->config.private_net, e->config.private_bits), "open_files_limit",
+		      (json_int_t)files.rlim_cur, "counts", "wakes", (json_int_t)e->counts.wakes, "thaws",
+		      (json_int_t)e->counts.thaws, "starts", (json_int_t)e->counts.starts, "failures",
+		      (json_int_t)e->counts.failures, "crashes", (json_int_t)e->counts.crashes, "leftovers",
+		      (json_int_t)e->counts.leftovers, "repairs", (json_int_t)e->counts.repairs, "overflows",
+		      (json_int_t)e->counts.overflows, "conntrack", "entries",
+		      number_of("/proc/sys/net/netfilter/nf_conntrack_count"), "max",
+		      number_of("/proc/sys/net/netfilter/nf_conntrack_max"), "relay", relay_status(e));
+	niwa_relay_ask_stats(e); /* for the next time */
+	niwa_call_answer(call, r);
+}
+
+void niwa_rpc_image_prepare(struct niwa_call *call)
+{
+	struct niwa_error err;
+
+	if (niwa_image_prepare_host(call->engine->config.state_dir, &err) < 0) {
+		niwa_call_fail(call, NIWA_RPC_FAILED, &err);
+		return;
+	}
+	niwa_images_forget(call->engine);
+	niwa_call_answer(call, json_object());
+}
+
+/* Bytes in a writable layer, as far as a bounded walk sees. */
+static uint64_t walk(const char *path, unsigned *left)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	uint64_t sum = 0;
+
+	if (!dir)
+		return 0;
+	while (*left && (entry = readdir(dir))) {
+		char sub[PATH_MAX];
+		struct stat st;
+
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		--*left;
+		if ((size_t)snprintf(sub, sizeof(sub), "%s/%s", path, entry->d_name) >= sizeof(sub) ||
+		    lstat(sub, &st) < 0)
+			continue;
+		if (S_ISDIR(st.st_mode))
+			sum += walk(sub, left);
+		else if (S_ISREG(st.st_mode))
+			sum += (uint64_t)st.st_blocks * 512;
+	}
+	(void)closedir(dir);
+	return sum;
+}
+
+json_t *niwa_rpc_warnings(struct niwa_engine *e, struct niwa_app *app)
+{
+	json_t *list = json_array();
+	char path[PATH_MAX], size[32], text[200];
+	unsigned left = WALK_MAX;
+	uint64_t bytes;
+
+	if (!app->current)
+		return list;
+	if (app->current->generation != app->generation)
+		(void)json_array_append_new(list, json_string("the record has changed since this instance was made"));
+	(void)snprintf(path, sizeof(path), "%s/layers/%" PRIu64 "/upper", e->config.state_dir, app->current->id);
+	bytes = walk(path, &left);
+	if (bytes > OUTSIDE_WARN_BYTES) {
+		(void)niwa_format_size(bytes / 1024 * 1024, size, sizeof(size));
+		(void)snprintf(text, sizeof(text),
+			       "%s%s were written outside volumes; they are gone when the instance ends: declare a "
+			       "volume for what must stay",
+			       left ? "" : "more than ", size);
+		(void)json_array_append_new(list, json_string(text));
+	}
+	return list;
+}

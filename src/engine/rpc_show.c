@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * app.list, app.show, top: what is known about apps, as JSON.
+ */
+#include <arpa/inet.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "engine/app.h"
+#include "engine/group.h"
+#include "engine/rpc.h"
+#include "engine/rpc_show.h"
+#include "engine/sleep.h"
+
+#define LIST_MAX 1000
+
+static json_t *address(uint32_t addr)
+{
+	char text[INET_ADDRSTRLEN];
+
+	(void)inet_ntop(AF_INET, &addr, text, sizeof(text));
+	return json_string(text);
+}
+
+static json_t *ports_of(const struct niwa_app *app)
+{
+	json_t *ports = json_array();
+
+	for (unsigned i = 0; i < app->port_count; i++) {
+		const struct niwa_app_port *p = &app->ports[i];
+		json_t *port = json_pack("{s:i,s:s}", "number", p->number, "protocol",
+					 niwa_protocol_name((enum niwa_protocol)p->protocol));
+		char addr[INET_ADDRSTRLEN], text[32];
+
+		if (p->publish.port) {
+			(void)inet_ntop(AF_INET, &p->publish.addr, addr, sizeof(addr));
+			(void)snprintf(text, sizeof(text), "%s:%u", addr, p->publish.port);
+			(void)json_object_set_new(port, "publish", json_string(text));
+		}
+		(void)json_array_append_new(ports, port);
+	}
+	return ports;
+}
+
+static json_int_t count_instances(struct niwa_engine *e, const struct niwa_app *app)
+{
+	const struct niwa_instance *i;
+	json_int_t n = 0;
+
+	LIST_FOREACH(i, &e->instance_list, link)
+	n += i->app == app;
+	return n;
+}
+
+static json_t *last_wake(const struct niwa_app_past *past)
+{
+	json_t *wake = json_pack("{s:I,s:I,s:s}", "at", (json_int_t)past->last_wake_realtime_us, "took_us",
+				 (json_int_t)past->last_took_us, "path", past->path);
+
+	if (past->last_client)
+		(void)json_object_set_new(wake, "from", address(past->last_client));
+	return wake;
+}
+
+static json_t *row(struct niwa_engine *e, struct niwa_app *app)
+{
+	json_t *r = json_pack("{s:s,s:s,s:s,s:o,s:o,s:I,s:I}", "name", app->name, "tenant", app->tenant->name, "state",
+			      niwa_state_name(app->state), "service_address", address(app->service_addr), "ports",
+			      ports_of(app), "instances", app->current || app->fresh ? count_instances(e, app) : 0,
+			      "waiting", (json_int_t)app->waiting);
+
+	if (app->past && app->past->wakes)
+		(void)json_object_set_new(r, "last_wake", last_wake(app->past));
+	return r;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp((*(struct niwa_app *const *)a)->name, (*(struct niwa_app *const *)b)->name);
+}
+
+struct filter {
+	const char *after, *state, *tenant, *match;
+	size_t limit;
+};
+
+static bool passes(const struct filter *f, const struct niwa_app *app)
+{
+	return !app->removed && (!f->after || strcmp(app->name, f->after) > 0) &&
+	       (!f->state || strcmp(niwa_state_name(app->state), f->state) == 0) &&
+	       (!f->tenant || strcmp(app->tenant->name, f->tenant) == 0) &&
+	       (!f->match || fnmatch(f->match, app->name, 0) == 0);
+}
+
+void niwa_rpc_app_list(struct niwa_call *call)
+{
+	struct niwa_engine *e = call->engine;
+	struct filter f = {.after = json_string_value(json_object_get(call->params, "after")),
+			   .state = json_string_value(json_object_get(call->params, "state")),
+			   .tenant = json_string_value(json_object_get(call->params, "tenant")),
+			   .match = json_string_value(json_object_get(call->params, "match")),
+			   .limit = (size_t)json_integer_value(json_object_get(call->params, "limit"))};
+	struct niwa_app **apps = niwa_zalloc((niwa_map_count(e->apps_by_id) + 1) * sizeof(struct niwa_app *)), *app;
+	json_t *rows = json_array(), *result;
+	size_t count = 0, pos = 0;
+
+	if (f.limit == 0 || f.limit > LIST_MAX)
+		f.limit = LIST_MAX;
+	while (apps && (app = niwa_map_next(e->apps_by_id, &pos)))
+		if (passes(&f, app))
+			apps[count++] = app;
+	if (count)
+		qsort(apps, count, sizeof(struct niwa_app *), by_name);
+	for (size_t i = 0; i < count && i < f.limit; i++)
+		(void)json_array_append_new(rows, row(e, apps[i]));
+	result = json_pack("{s:o}", "apps", rows);
+	if (count > f.limit)
+		(void)json_object_set_new(result, "next", json_string(apps[f.limit - 1]->name));
+	free(apps);
+	niwa_call_answer(call, result);
+}
+
+json_t *niwa_rpc_stages(const struct niwa_stages *s)
+{
+	const struct {
+		const char *name;
+		uint64_t at;
+	} stages[] = {{"accepted", s->accepted_us},    {"decided", s->decided_us}, {"cloned", s->cloned_us},
+		      {"executed", s->executed_us},    {"ready", s->ready_us},     {"connected", s->connected_us},
+		      {"first_byte", s->first_byte_us}};
+	json_t *result = json_object();
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(stages); i++)
+		if (stages[i].at && stages[i].at >= s->accepted_us)
+			(void)json_object_set_new(result, stages[i].name,
+						  json_integer((json_int_t)(stages[i].at - s->accepted_us)));
+	return result;
+}
+
+static json_t *instances_of(struct niwa_engine *e, const struct niwa_app *app)
+{
+	static const char *const lives[] = {
+		[NIWA_LIFE_CLONING] = "cloning",   [NIWA_LIFE_STARTED] = "started",   [NIWA_LIFE_SERVING] = "serving",
+		[NIWA_LIFE_DRAINING] = "draining", [NIWA_LIFE_STOPPING] = "stopping", [NIWA_LIFE_GONE] = "gone"};
+	json_t *list = json_array();
+	struct niwa_instance *i;
+
+	LIST_FOREACH(i, &e->instance_list, link)
+	{
+		if (i->app != app)
+			continue;
+		(void)json_array_append_new(
+			list, json_pack("{s:I,s:s,s:i,s:o,s:I,s:I,s:s}", "id", (json_int_t)i->id, "life",
+					lives[i->life], "pid", (int)i->pid, "private_address", address(i->private_addr),
+					"began_at", (json_int_t)(niwa_realtime_us() - (niwa_now_us() - i->began_us)),
+					"generation", (json_int_t)i->generation, "veth", i->veth));
+	}
+	return list;
+}
+
+static json_t *history_of(const struct niwa_app_past *past)
+{
+	json_t *list = json_array();
+
+	for (unsigned n = 0; past && n < NIWA_HISTORY; n++) {
+		unsigned at = (past->history_next + n) % NIWA_HISTORY;
+
+		if (past->history[at].realtime_us)
+			(void)json_array_append_new(
+				list, json_pack("{s:I,s:s,s:s,s:s}", "at", (json_int_t)past->history[at].realtime_us,
+						"from", niwa_state_name(past->history[at].from), "to",
+						niwa_state_name(past->history[at].to), "why", past->history[at].why));
+	}
+	return list;
+}
+
+static void add_past(json_t *r, struct niwa_app *app)
+{
+	const struct niwa_app_past *past = app->past;
+	unsigned last;
+
+	(void)json_object_set_new(r, "wakes", json_integer(past ? (json_int_t)past->wakes : 0));
+	(void)json_object_set_new(r, "failures", json_integer(past ? (json_int_t)past->failures : 0));
+	if (!past)
+		return;
+	last = (past->history_next + NIWA_HISTORY - 1) % NIWA_HISTORY;
+	if (past->history[last].realtime_us)
+		(void)json_object_set_new(r, "why", json_string(past->history[last].why));
+	if (past->last.accepted_us)
+		(void)json_object_set_new(r, "stages", niwa_rpc_stages(&past->last));
+	if (past->last_error[0])
+		(void)json_object_set_new(r, "last_error", json_string(past->last_error));
+}
+
+static void add_usage(struct niwa_engine *e, json_t *r, struct niwa_app *app)
+{
+	uint64_t cpu;
+
+	if (!app->current)
+		return;
+	if (niwa_group_cpu_us(e, app->current->id, &cpu) == 0)
+		(void)json_object_set_new(r, "cpu_us", json_integer((json_int_t)cpu));
+	(void)json_object_set_new(r, "memory_bytes", json_integer((json_int_t)niwa_sleep_memory(e, app->current)));
+}
+
+void niwa_rpc_app_show(struct niwa_call *call)
+{
+	struct niwa_engine *e = call->engine;
+	struct niwa_app *app = niwa_call_app(call);
+	NIWA_AUTO(niwa_free_ptr) char *text = NULL;
+	struct niwa_error err;
+	json_t *r;
+
+	if (!app)
+		return;
+	if (niwa_cmdb_get(e->cmdb, app->id, &text, &err) < 0) {
+		niwa_call_fail(call, NIWA_RPC_FAILED, &err);
+		return;
+	}
+	r = row(e, app);
+	(void)json_object_set_new(r, "record", json_loads(text, 0, NULL));
+	(void)json_object_set_new(r, "generation", json_integer((json_int_t)app->generation));
+	(void)json_object_set_new(r, "instances", instances_of(e, app));
+	(void)json_object_set_new(r, "history", history_of(app->past));
+	(void)json_object_set_new(r, "warnings", niwa_rpc_warnings(e, app));
+	add_past(r, app);
+	add_usage(e, r, app);
+	niwa_call_answer(call, r);
+}
+
+struct usage {
+	struct niwa_app *app;
+	uint64_t cpu, memory;
+};
+
+static int by_cpu(const void *a, const void *b)
+{
+	const struct usage *x = a, *y = b;
+
+	return x->cpu < y->cpu ? 1 : x->cpu > y->cpu ? -1 : 0;
+}
+
+void niwa_rpc_top(struct niwa_call *call)
+{
+	struct niwa_engine *e = call->engine;
+	size_t limit = (size_t)json_integer_value(json_object_get(call->params, "limit")), count = 0;
+	struct usage *u = niwa_zalloc((niwa_map_count(e->instances) + 1) * sizeof(*u));
+	json_t *rows = json_array();
+	struct niwa_instance *i;
+
+	if (limit == 0 || limit > LIST_MAX)
+		limit = LIST_MAX;
+	LIST_FOREACH(i, &e->instance_list, link)
+	{
+		if (!u || i->app->current != i || niwa_group_cpu_us(e, i->id, &u[count].cpu) < 0)
+			continue;
+		u[count].app = i->app;
+		u[count++].memory = niwa_sleep_memory(e, i);
+	}
+	if (count)
+		qsort(u, count, sizeof(*u), by_cpu);
+	for (size_t n = 0; n < count && n < limit; n++)
+		(void)json_array_append_new(
+			rows, json_pack("{s:s,s:s,s:s,s:I,s:I,s:I}", "name", u[n].app->name, "tenant",
+					u[n].app->tenant->name, "state", niwa_state_name(u[n].app->state), "cpu_us",
+					(json_int_t)u[n].cpu, "memory_bytes", (json_int_t)u[n].memory, "wakes",
+					(json_int_t)(u[n].app->past ? u[n].app->past->wakes : 0)));
+	free(u);
+	niwa_call_answer(call, json_pack("{s:o}", "apps", rows));
+}

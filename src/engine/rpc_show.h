@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Pieces of answers that several methods give.
+ */
+#ifndef NIWA_ENGINE_RPC_SHOW_H
+#define NIWA_ENGINE_RPC_SHOW_H
+
+#include "engine/engine_private.h"
+
+json_t *niwa_rpc_stages(const struct niwa_stages *s);
+/* Texts about what the operator should know of the app: data outside volumes, record newer than the instance, ... */
+json_t *niwa_rpc_warnings(struct niwa_engine *e, struct niwa_app *app);
+
+#endif

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Looks of the governor, freezing, thawing. A freeze is: the address into `frozen`; the freezer; its
+ * confirmation; the veth's counter compared with the one of the decision. Events are hints, `knocked` is state.
+ */
+#include "engine/sleep.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "engine/app.h"
+#include "engine/group.h"
+#include "engine/leave.h"
+#include "engine/wake.h"
+#include "net/diag.h"
+
+#define LOOK_MIN_US        (20 * NIWA_MS)
+#define LOOK_MAX_US        NIWA_SEC
+#define FREEZE_DEADLINE_US (2 * NIWA_SEC)
+#define RETRY_DEEPER_US    (60 * NIWA_SEC)
+
+static int on_look(sd_event_source *s, uint64_t usec, void *arg);
+
+int niwa_sleep_usage(struct niwa_engine *e, struct niwa_instance *i, uint64_t *ret_bytes, uint64_t *ret_cpu_us)
+{
+	uint64_t rx, tx;
+	int r = niwa_net_veth_bytes(e->net, i->veth, &rx, &tx);
+
+	if (r < 0)
+		return r;
+	*ret_bytes = rx + tx;
+	return niwa_group_cpu_us(e, i->id, ret_cpu_us);
+}
+
+uint64_t niwa_sleep_memory(struct niwa_engine *e, const struct niwa_instance *i)
+{
+	uint64_t bytes;
+
+	return niwa_group_memory(e, i->id, &bytes) < 0 ? 0 : bytes;
+}
+
+bool niwa_sleep_has_connections(const struct niwa_instance *i)
+{
+	unsigned active = 0, total = 0;
+
+	return i->diag_fd >= 0 && i->spec->sleep.connection_us &&
+	       niwa_diag_active(i->diag_fd, i->spec->sleep.connection_us, &active, &total) == 0 && active > 0;
+}
+
+static void look_after(struct niwa_instance *i, uint64_t pause_us)
+{
+	i->timer = sd_event_source_disable_unref(i->timer);
+	if (sd_event_add_time_relative(i->engine->event, &i->timer, CLOCK_MONOTONIC, pause_us, pause_us / 20, on_look,
+				       i) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: %s stays awake", i->app->name);
+}
+
+/* How long until the next look is worth something. */
+static uint64_t next_pause(const struct niwa_instance *i, uint64_t quiet_us)
+{
+	uint64_t goal = i->spec->sleep.freeze_us ? i->spec->sleep.freeze_us : i->spec->sleep.save_us;
+	uint64_t pause = quiet_us < goal ? goal - quiet_us : LOOK_MIN_US;
+
+	if (pause > goal / 2)
+		pause = goal / 2;
+	if (pause > LOOK_MAX_US)
+		pause = LOOK_MAX_US;
+	return pause < LOOK_MIN_US ? LOOK_MIN_US : pause;
+}
+
+/* Notes activity since the last look; returns how long the instance has been quiet. */
+static uint64_t look(struct niwa_engine *e, struct niwa_instance *i)
+{
+	uint64_t now = niwa_now_us(), bytes, cpu, elapsed = now - i->looked_us;
+
+	if (niwa_sleep_usage(e, i, &bytes, &cpu) < 0)
+		return 0; /* it is ending */
+	if (bytes != i->seen_bytes || !TAILQ_EMPTY(&i->app->waiters) ||
+	    (cpu - i->seen_cpu_us) * 10000 >= (uint64_t)i->spec->sleep.cpu_centi * (elapsed ? elapsed : 1))
+		i->active_us = now;
+	i->seen_bytes = bytes;
+	i->seen_cpu_us = cpu;
+	i->looked_us = now;
+	return now - i->active_us;
+}
+
+static void go_deeper(struct niwa_engine *e, struct niwa_instance *i)
+{
+	uint64_t pause =
+		i->spec->sleep.connection_us < RETRY_DEEPER_US ? i->spec->sleep.connection_us : RETRY_DEEPER_US;
+
+	if (niwa_leave_idle(e, i, "quiet for sleep.save") < 0)
+		look_after(i, pause < LOOK_MAX_US ? LOOK_MAX_US : pause);
+}
+
+static void look_running(struct niwa_engine *e, struct niwa_instance *i)
+{
+	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "sleep"};
+	uint64_t quiet = look(e, i);
+	struct niwa_error err;
+
+	if (i->app->fresh) { /* about to be replaced */
+		look_after(i, LOOK_MAX_US);
+		return;
+	}
+	if (i->spec->sleep.freeze_us && quiet >= i->spec->sleep.freeze_us) {
+		if (niwa_sleep_freeze(e, i, "quiet for sleep.freeze", &err) == 0)
+			return;
+		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
+		look_after(i, LOOK_MAX_US);
+		return;
+	}
+	if (!i->spec->sleep.freeze_us && i->spec->sleep.save_us && quiet >= i->spec->sleep.save_us) {
+		go_deeper(e, i);
+		return;
+	}
+	look_after(i, next_pause(i, quiet));
+}
+
+static int on_look(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_instance *i = arg;
+	struct niwa_engine *e = i->engine;
+
+	(void)s, (void)usec;
+	if (i->app->state == NIWA_RUNNING)
+		look_running(e, i);
+	else if (i->app->state == NIWA_FROZEN)
+		go_deeper(e, i);
+	return 0;
+}
+
+void niwa_sleep_watch(struct niwa_engine *e, struct niwa_instance *i)
+{
+	i->active_us = i->looked_us = niwa_now_us();
+	if (niwa_sleep_usage(e, i, &i->seen_bytes, &i->seen_cpu_us) < 0)
+		i->seen_bytes = i->seen_cpu_us = 0;
+	if (i->spec->sleep.freeze_us || i->spec->sleep.save_us)
+		look_after(i, next_pause(i, 0));
+}
+
+void niwa_sleep_unwatch(struct niwa_instance *i)
+{
+	i->timer = sd_event_source_disable_unref(i->timer);
+	i->freeze_source = sd_event_source_disable_unref(i->freeze_source);
+	niwa_fd_close(&i->cgroup_events_fd);
+}
+
+static int set_frozen_element(struct niwa_engine *e, struct niwa_instance *i, enum niwa_change change,
+			      struct niwa_error *err)
+{
+	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
+
+	if (!txn)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "freeze %s", i->app->name);
+	niwa_net_frozen(txn, change, i->private_addr);
+	i->in_frozen = change == NIWA_ADD;
+	return niwa_net_commit(&txn, err);
+}
+
+void niwa_sleep_resume_frozen(struct niwa_engine *e, struct niwa_instance *i)
+{
+	uint64_t at = i->active_us + i->spec->sleep.save_us, now = niwa_now_us();
+
+	(void)e;
+	i->timer = sd_event_source_disable_unref(i->timer);
+	if (i->spec->sleep.save_us)
+		look_after(i, at > now + LOOK_MIN_US ? at - now : LOOK_MIN_US);
+}
+
+static void frozen_now(struct niwa_engine *e, struct niwa_instance *i)
+{
+	uint64_t bytes, cpu;
+
+	i->freeze_source = sd_event_source_disable_unref(i->freeze_source);
+	niwa_fd_close(&i->cgroup_events_fd);
+	(void)niwa_fault("niwad.frozen");
+	if (niwa_sleep_usage(e, i, &bytes, &cpu) == 0 && bytes != i->seen_bytes) {
+		niwa_sleep_thaw(e, i, "bytes came while it froze");
+		return;
+	}
+	niwa_app_set_state(e, i->app, NIWA_FROZEN, "quiet");
+	niwa_sleep_resume_frozen(e, i);
+}
+
+static int on_group_event(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+	struct niwa_instance *i = arg;
+
+	(void)s, (void)revents;
+	if (niwa_group_events_frozen(fd) > 0 && i->app->state == NIWA_FREEZING)
+		frozen_now(i->engine, i);
+	return 0;
+}
+
+static int on_freeze_deadline(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_instance *i = arg;
+
+	(void)s, (void)usec;
+	if (i->app->state == NIWA_FREEZING)
+		niwa_sleep_thaw(i->engine, i, "the freezer did not finish in time");
+	return 0;
+}
+
+int niwa_sleep_freeze(struct niwa_engine *e, struct niwa_instance *i, const char *why, struct niwa_error *err)
+{
+	int r = set_frozen_element(e, i, NIWA_ADD, err);
+
+	if (r < 0)
+		return r;
+	i->timer = sd_event_source_disable_unref(i->timer);
+	niwa_app_set_state(e, i->app, NIWA_FREEZING, why);
+	(void)niwa_fault("niwad.before-freeze");
+	i->cgroup_events_fd = niwa_group_open_events(e, i->id);
+	r = i->cgroup_events_fd < 0 ? i->cgroup_events_fd : niwa_group_freeze(e, i->id, true);
+	if (r == 0)
+		r = sd_event_add_io(e->event, &i->freeze_source, i->cgroup_events_fd, EPOLLPRI, on_group_event, i);
+	if (r >= 0)
+		r = sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, FREEZE_DEADLINE_US, 0,
+					       on_freeze_deadline, i);
+	if (r < 0) {
+		niwa_sleep_thaw(e, i, "the freezer refused");
+		return niwa_fail(err, NIWA_TEMPORARY, -r, "freeze the control group");
+	}
+	if (niwa_group_events_frozen(i->cgroup_events_fd) > 0)
+		frozen_now(e, i);
+	return 0;
+}
+
+void niwa_sleep_thaw(struct niwa_engine *e, struct niwa_instance *i, const char *why)
+{
+	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "thaw"};
+	struct niwa_error err;
+	int r = niwa_group_freeze(e, i->id, false);
+
+	if (r < 0)
+		niwa_log(NIWA_LOG_ERR, &ctx, "thaw the control group: error %d", -r);
+	e->counts.thaws++;
+	i->freeze_source = sd_event_source_disable_unref(i->freeze_source);
+	niwa_fd_close(&i->cgroup_events_fd);
+	(void)niwa_fault("niwad.thawed");
+	if (set_frozen_element(e, i, NIWA_DEL, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
+	niwa_app_set_state(e, i->app, NIWA_RUNNING, why);
+	if (i->app->past && i->app->past->now.accepted_us) {
+		i->app->past->now.ready_us = niwa_now_us();
+		i->app->past->last = i->app->past->now;
+		i->app->past->last_took_us = i->app->past->now.ready_us - i->app->past->now.accepted_us;
+		i->app->past->now.accepted_us = 0;
+	}
+	niwa_sleep_watch(e, i);
+}
+
+void niwa_sleep_release(struct niwa_engine *e, struct niwa_instance *i)
+{
+	struct niwa_error err;
+
+	(void)niwa_group_freeze(e, i->id, false); /* a group that is gone needs none */
+	if (i->in_frozen && set_frozen_element(e, i, NIWA_DEL, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
+}
+
+/* A late or foreign hint: the set must be empty for the next knock. */
+static void clear_knock(struct niwa_engine *e, uint32_t private_addr)
+{
+	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
+	struct niwa_error err;
+
+	if (!txn)
+		return;
+	niwa_net_frozen(txn, NIWA_DEL, private_addr);
+	if (niwa_net_commit(&txn, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
+}
+
+void niwa_sleep_knocked(struct niwa_engine *e, uint32_t private_addr)
+{
+	struct niwa_instance *i = niwa_map_get(e->instances_by_addr, private_addr);
+
+	if (i && i->app->current == i && (i->app->state == NIWA_FROZEN || i->app->state == NIWA_FREEZING)) {
+		niwa_wake_note(e, i->app, NULL, "thaw", niwa_now_us());
+		niwa_sleep_thaw(e, i, "traffic");
+	} else {
+		clear_knock(e, private_addr);
+	}
+}
+
+struct knocks {
+	uint32_t addr[256];
+	size_t count;
+};
+
+static int on_knocked_element(const struct niwa_net_element *el, void *arg)
+{
+	struct knocks *k = arg;
+
+	if (k->count < NIWA_ARRAY_LEN(k->addr))
+		k->addr[k->count++] = el->addr;
+	return 0;
+}
+
+void niwa_sleep_read_knocked(struct niwa_engine *e)
+{
+	struct knocks k;
+	struct niwa_error err;
+
+	do { /* thawing takes the address out of the set */
+		k.count = 0;
+		if (niwa_net_each(e->net, NIWA_NET_KNOCKED, on_knocked_element, &k, &err) < 0) {
+			niwa_log(NIWA_LOG_ERR, NULL, "read who knocked: %s", err.msg);
+			return;
+		}
+		for (size_t n = 0; n < k.count; n++)
+			niwa_sleep_knocked(e, k.addr[n]);
+	} while (k.count == NIWA_ARRAY_LEN(k.addr));
+}

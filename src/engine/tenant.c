@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The files every instance of a tenant sees at /run/niwa/tenant: hosts (the tenant's apps by name) and
+ * resolv.conf. Written when an instance starts and something has changed since; running instances see the change.
+ */
+#include <arpa/inet.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/text.h"
+#include "engine/app.h"
+
+#define HOSTS_MAX 5000 /* lines; a tenant with more uses DNS */
+
+static void hosts_text(struct niwa_engine *e, const struct niwa_tenant *tenant, struct niwa_text *out)
+{
+	char addr[INET_ADDRSTRLEN];
+	const struct niwa_app *app;
+	unsigned lines = 0;
+	size_t pos = 0;
+
+	niwa_text_add(out, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
+	(void)inet_ntop(AF_INET, &e->config.gateway_addr, addr, sizeof(addr));
+	niwa_text_addf(out, "%s host.%s\n", addr, e->config.domain);
+	while (lines < HOSTS_MAX && (app = niwa_map_next(e->apps_by_id, &pos))) {
+		if (app->tenant != tenant || app->removed)
+			continue;
+		(void)inet_ntop(AF_INET, &app->service_addr, addr, sizeof(addr));
+		niwa_text_addf(out, "%s %s %s.%s\n", addr, app->name, app->name, e->config.domain);
+		lines++;
+	}
+}
+
+/* The host's resolvers as the instances can use them: a resolver on loopback is of no use to them, but
+ * systemd-resolved writes down the real ones. */
+static void resolv_text(struct niwa_text *out)
+{
+	static const char *const files[] = {"/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"};
+	char text[16384], *line, *save;
+	unsigned servers = 0;
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(files) && !servers; i++) {
+		if (niwa_file_read(files[i], text, sizeof(text)) < 0)
+			continue;
+		save = NULL;
+		for (line = strtok_r(text, "\n", &save); line && servers < 3; line = strtok_r(NULL, "\n", &save)) {
+			if (strncmp(line, "nameserver ", 11) != 0 || strncmp(line + 11, "127.", 4) == 0)
+				continue;
+			niwa_text_addf(out, "%s\n", line);
+			servers++;
+		}
+	}
+	niwa_text_add(out, "options timeout:2 attempts:2\n");
+}
+
+int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct niwa_error *err)
+{
+	struct niwa_text hosts = {0}, resolv = {0};
+	char dir[PATH_MAX], path[PATH_MAX + 16];
+	int r;
+
+	(void)snprintf(dir, sizeof(dir), "%s/tenants/%s", e->config.run_dir, tenant->name);
+	if (!tenant->hosts_dirty && access(dir, F_OK) == 0)
+		return 0;
+	hosts_text(e, tenant, &hosts);
+	resolv_text(&resolv);
+	r = niwa_mkdir_p(dir, 0755, err);
+	(void)snprintf(path, sizeof(path), "%s/hosts", dir);
+	if (r == 0)
+		r = hosts.failed ? niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "write '%s'", path)
+				 : niwa_file_replace(path, hosts.data, hosts.len, 0644, err);
+	(void)snprintf(path, sizeof(path), "%s/resolv.conf", dir);
+	if (r == 0)
+		r = resolv.failed ? niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "write '%s'", path)
+				  : niwa_file_replace(path, resolv.data, resolv.len, 0644, err);
+	niwa_text_fini(&hosts);
+	niwa_text_fini(&resolv);
+	if (r == 0)
+		tenant->hosts_dirty = false;
+	return r;
+}

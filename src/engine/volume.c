@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Volumes and egress lists of an instance, resolved on this host.
+ */
+#include "engine/volume.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/text.h"
+
+/* On disk a tenant's ids begin here; above the pool of leases (config.lease_base) so that no instance's own range
+ * is ever a tenant's. */
+#define TENANT_IDS_FIRST UINT32_C(0x50000000)
+
+uint32_t niwa_volume_tenant_base(const struct niwa_tenant *tenant)
+{
+	return TENANT_IDS_FIRST + tenant->id * NIWA_LEASE_IDS;
+}
+
+static int look_up_owner(const char *owner, uint32_t *ret_uid, uint32_t *ret_gid, struct niwa_error *err)
+{
+	struct passwd *pw = getpwnam(owner);
+	char number[32], *colon;
+	uint64_t uid, gid;
+
+	if (pw) {
+		*ret_uid = pw->pw_uid;
+		*ret_gid = pw->pw_gid;
+		return 0;
+	}
+	(void)snprintf(number, sizeof(number), "%s", owner);
+	colon = strchr(number, ':');
+	if (colon)
+		*colon++ = '\0';
+	if (niwa_parse_u64(number, UINT32_MAX - 1, &uid) < 0 ||
+	    niwa_parse_u64(colon ? colon : number, UINT32_MAX - 1, &gid) < 0)
+		return niwa_fail(err, NIWA_PERMANENT, 0,
+				 "owner '%s' is no user of this host; create it, or use owner: tenant", owner);
+	*ret_uid = (uint32_t)uid;
+	*ret_gid = (uint32_t)gid;
+	return 0;
+}
+
+static bool is_empty(const char *path)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	unsigned entries = 0;
+
+	if (!dir)
+		return false;
+	while (entries < 3 && (entry = readdir(dir)))
+		entries++; /* "." and ".." */
+	(void)closedir(dir);
+	return entries < 3;
+}
+
+/* A new, empty volume of a tenant belongs to the tenant's root, else nothing could be written to it. */
+static int prepare_tenant_volume(struct niwa_engine *e, const struct niwa_instance *i, const char *from,
+				 struct niwa_error *err)
+{
+	uint32_t base = niwa_volume_tenant_base(i->app->tenant);
+	struct stat st;
+
+	(void)e;
+	if (stat(from, &st) < 0)
+		return niwa_fail(err, NIWA_PERMANENT, errno, "volume '%s'", from);
+	if (st.st_uid != 0 || !S_ISDIR(st.st_mode) || !is_empty(from))
+		return 0;
+	if (lchown(from, base, base) < 0)
+		return niwa_fail(err, NIWA_PERMANENT, errno, "give the empty volume '%s' to tenant %s", from,
+				 i->app->tenant->name);
+	return 0;
+}
+
+int niwa_volume_params(struct niwa_engine *e, const struct niwa_instance *i, const struct niwa_image *image,
+		       struct niwa_instance_params *p, struct niwa_error *err)
+{
+	int r = 0;
+
+	(void)image;
+	p->tenant_id_base = niwa_volume_tenant_base(i->app->tenant);
+	for (size_t n = 0; r == 0 && n < i->spec->volume_count; n++) {
+		const struct niwa_volume *v = &i->spec->volumes[n];
+
+		if (access(v->from, F_OK) < 0)
+			r = niwa_fail(err, NIWA_PERMANENT, errno, "volumes[%zu].from: '%s' (create it, owned by %s)", n,
+				      v->from,
+				      v->owner == NIWA_OWNER_TENANT ? "root and empty, or by the tenant's ids"
+								    : v->owner_user);
+		else if (v->owner == NIWA_OWNER_TENANT)
+			r = prepare_tenant_volume(e, i, v->from, err);
+		else
+			r = look_up_owner(v->owner_user, &p->volume_ids[n].host_uid, &p->volume_ids[n].host_gid, err);
+		if (r == 0 && v->owner == NIWA_OWNER_USER && p->volume_ids[n].host_uid == 0)
+			r = niwa_fail(err, NIWA_PERMANENT, 0,
+				      "volumes[%zu].owner: root of the host cannot own a volume", n);
+		p->volume_ids[n].container_uid = p->uid;
+		p->volume_ids[n].container_gid = p->gid;
+	}
+	return r < 0 ? niwa_fail_in(err, r, "%s", i->app->name) : 0;
+}
+
+void niwa_volume_egress_list(const struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change)
+{
+	for (char **item = i->spec->egress_list; item && *item; item++) {
+		char text[INET_ADDRSTRLEN + 4], *slash;
+		struct in_addr addr;
+		uint64_t bits = 32;
+
+		(void)snprintf(text, sizeof(text), "%s", *item);
+		slash = strchr(text, '/');
+		if (slash)
+			*slash++ = '\0';
+		if (inet_pton(AF_INET, text, &addr) == 1 && (!slash || niwa_parse_u64(slash, 32, &bits) == 0))
+			niwa_net_egress_list(txn, change, i->private_addr, addr.s_addr, (unsigned)bits);
+	}
+}

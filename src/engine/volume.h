@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What of an instance's plan has to be looked up on this host: owners of volumes, egress lists.
+ */
+#ifndef NIWA_ENGINE_VOLUME_H
+#define NIWA_ENGINE_VOLUME_H
+
+#include "engine/engine_private.h"
+
+/* Fills tenant_id_base and volume_ids; refuses a volume whose source is missing, with what to do. */
+int niwa_volume_params(struct niwa_engine *e, const struct niwa_instance *i, const struct niwa_image *image,
+		       struct niwa_instance_params *p, struct niwa_error *err);
+void niwa_volume_egress_list(const struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change);
+/* First id on disk of a tenant's files. */
+uint32_t niwa_volume_tenant_base(const struct niwa_tenant *tenant);
+
+#endif

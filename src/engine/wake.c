@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Waiters, the start limiter, answers and failures. A waiter is in its app's list until it is answered; a
+ * relay's waiter then lives on, outside the list, until the relay says whether it could connect.
+ */
+#include "engine/wake.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "engine/app.h"
+#include "engine/instance.h"
+#include "engine/leave.h"
+#include "engine/ready.h"
+#include "engine/relay_client.h"
+#include "engine/rotate.h"
+#include "engine/sleep.h"
+
+#define ATTEMPTS_MAX 3
+#define HEALTHY_US   (60 * NIWA_SEC)
+
+struct niwa_waiter *niwa_waiter_new(struct niwa_app *app, uint64_t ticket, uint16_t port, uint32_t client)
+{
+	struct niwa_waiter *w = niwa_zalloc(sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->app = app;
+	w->ticket = ticket;
+	w->port = port;
+	w->client = client;
+	return w;
+}
+
+static void waiter_free(struct niwa_engine *e, struct niwa_waiter *w)
+{
+	if (w->ticket && niwa_map_get(e->waiters_by_ticket, w->ticket) == w)
+		(void)niwa_map_del(e->waiters_by_ticket, w->ticket);
+	free(w);
+}
+
+static void unlist(struct niwa_waiter *w)
+{
+	TAILQ_REMOVE(&w->app->waiters, w, link);
+	w->app->waiting--;
+}
+
+static void fail(struct niwa_engine *e, struct niwa_waiter *w, const struct niwa_error *err)
+{
+	if (w->ticket)
+		niwa_relay_fail(e, w, err);
+	if (w->done)
+		w->done(err, w->arg);
+	waiter_free(e, w);
+}
+
+static void answer(struct niwa_engine *e, struct niwa_waiter *w)
+{
+	if (w->done)
+		w->done(NULL, w->arg);
+	if (!w->ticket) {
+		waiter_free(e, w);
+		return;
+	}
+	w->answered = true;
+	niwa_relay_ready(e, w, w->app->current->private_addr);
+}
+
+void niwa_wake_note(struct niwa_engine *e, struct niwa_app *app, const struct niwa_waiter *w, const char *path,
+		    uint64_t accepted_us)
+{
+	struct niwa_app_past *past = niwa_app_past(app);
+
+	e->counts.wakes++;
+	if (!past)
+		return;
+	past->now = (struct niwa_stages){.accepted_us = accepted_us, .decided_us = niwa_now_us()};
+	(void)snprintf(past->path, sizeof(past->path), "%s", path);
+	past->last_wake_realtime_us = niwa_realtime_us();
+	past->last_client = w ? w->client : 0;
+	past->wakes++;
+}
+
+static const char *why_of(const struct niwa_waiter *w, char *buf, size_t size)
+{
+	char addr[INET_ADDRSTRLEN];
+
+	if (!w->ticket)
+		return "asked for";
+	(void)inet_ntop(AF_INET, &w->client, addr, sizeof(addr));
+	(void)snprintf(buf, size, "connection from %s", addr);
+	return buf;
+}
+
+static void hold(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *w)
+{
+	TAILQ_INSERT_TAIL(&app->waiters, w, link);
+	app->waiting++;
+	w->answered = false;
+	if (w->ticket)
+		niwa_relay_hold(e, w);
+}
+
+static void refuse(struct niwa_engine *e, struct niwa_waiter *w, const char *text)
+{
+	struct niwa_error err;
+
+	(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s: %s", w->app->name, text);
+	fail(e, w, &err);
+}
+
+static void wake_stopped(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *w, uint64_t accepted_us)
+{
+	struct niwa_app_past *past = niwa_app_past(app);
+	char why[64];
+
+	if (past && past->not_before_us > niwa_now_us()) {
+		refuse(e, w, past->last_error);
+		return;
+	}
+	niwa_wake_note(e, app, w, "start", accepted_us);
+	hold(e, app, w);
+	niwa_wake_start(e, app, why_of(w, why, sizeof(why)));
+}
+
+void niwa_wake(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *w, uint64_t accepted_us)
+{
+	char why[64];
+
+	if (w->ticket && !niwa_map_get(e->waiters_by_ticket, w->ticket) &&
+	    niwa_map_put(e->waiters_by_ticket, w->ticket, w) < 0) {
+		refuse(e, w, "out of memory");
+		return;
+	}
+	if (app->removed) {
+		refuse(e, w, "was removed");
+		return;
+	}
+	if (app->waiting >= app->max_waiting && !niwa_state_is_awake(app->state)) {
+		refuse(e, w, "too many connections are waiting for it (max_waiting)");
+		return;
+	}
+	switch ((enum niwa_state)app->state) {
+	case NIWA_RUNNING:
+		answer(e, w);
+		break;
+	case NIWA_FREEZING:
+	case NIWA_FROZEN:
+	case NIWA_PAGED:
+		niwa_wake_note(e, app, w, "thaw", accepted_us);
+		niwa_sleep_thaw(e, app->current, why_of(w, why, sizeof(why)));
+		answer(e, w);
+		break;
+	case NIWA_STOPPED:
+		wake_stopped(e, app, w, accepted_us);
+		break;
+	case NIWA_STARTING:
+	case NIWA_STOPPING:
+	case NIWA_RESTORING:
+	case NIWA_SAVING:
+	case NIWA_SAVED:
+	case NIWA_STATE_COUNT:
+		hold(e, app, w);
+		break;
+	}
+}
+
+void niwa_wake_gone(struct niwa_engine *e, uint64_t ticket)
+{
+	struct niwa_waiter *w = niwa_map_get(e->waiters_by_ticket, ticket);
+
+	if (!w)
+		return;
+	if (!w->answered)
+		unlist(w);
+	waiter_free(e, w);
+}
+
+void niwa_wake_connected(struct niwa_engine *e, uint64_t ticket, int error, uint64_t connected_us)
+{
+	struct niwa_waiter *w = niwa_map_get(e->waiters_by_ticket, ticket);
+	struct niwa_app *app;
+
+	if (!w || !w->answered)
+		return;
+	app = w->app;
+	if (!error) {
+		if (app->past && !app->past->last.connected_us)
+			app->past->last.connected_us = connected_us;
+		waiter_free(e, w);
+		return;
+	}
+	if (++w->attempts >= ATTEMPTS_MAX) {
+		struct niwa_error err;
+
+		(void)niwa_fail(&err, NIWA_TEMPORARY, error, "%s: connect to port %u of the instance", app->name,
+				w->port);
+		fail(e, w, &err);
+		return;
+	}
+	if (app->state == NIWA_RUNNING && niwa_ready_listens(app->current) == 0)
+		niwa_ready_lost(e, app->current, "nothing listens any more");
+	niwa_wake(e, app, w, w->since_us);
+}
+
+void niwa_wake_answer_all(struct niwa_engine *e, struct niwa_app *app)
+{
+	struct niwa_waiter *w;
+
+	while ((w = TAILQ_FIRST(&app->waiters))) {
+		unlist(w);
+		answer(e, w);
+	}
+}
+
+void niwa_wake_fail_all(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err)
+{
+	struct niwa_waiter *w;
+
+	while ((w = TAILQ_FIRST(&app->waiters))) {
+		unlist(w);
+		fail(e, w, err);
+	}
+}
+
+static void begin(struct niwa_engine *e, struct niwa_app *app)
+{
+	struct niwa_error err;
+
+	e->counts.starts++;
+	if (niwa_instance_make(e, app, &app->current, &err) < 0)
+		niwa_wake_failed(e, app, &err);
+}
+
+void niwa_wake_start(struct niwa_engine *e, struct niwa_app *app, const char *why)
+{
+	app->retry = sd_event_source_disable_unref(app->retry);
+	app->rotate_wanted = false;
+	niwa_app_set_state(e, app, NIWA_STARTING, why);
+	if (e->cloning >= e->config.concurrent_starts) {
+		TAILQ_INSERT_TAIL(&e->start_queue, app, start_link);
+		app->start_queued = true;
+		return;
+	}
+	begin(e, app);
+}
+
+void niwa_wake_pump(struct niwa_engine *e)
+{
+	struct niwa_app *app;
+
+	while (e->cloning < e->config.concurrent_starts && (app = TAILQ_FIRST(&e->start_queue))) {
+		TAILQ_REMOVE(&e->start_queue, app, start_link);
+		app->start_queued = false;
+		begin(e, app);
+	}
+}
+
+static void finish_stages(struct niwa_app *app, const struct niwa_instance *i)
+{
+	struct niwa_app_past *past = niwa_app_past(app);
+
+	if (!past || !past->now.accepted_us)
+		return;
+	past->now.cloned_us = i->stages.cloned_us;
+	past->now.executed_us = i->stages.executed_us;
+	past->now.ready_us = i->stages.ready_us;
+	past->last = past->now;
+	past->last_took_us = past->now.ready_us - past->now.accepted_us;
+	past->now.accepted_us = 0;
+}
+
+void niwa_wake_ready(struct niwa_engine *e, struct niwa_instance *i)
+{
+	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "wake"};
+	struct niwa_app *app = i->app;
+	struct niwa_error err;
+
+	i->life = NIWA_LIFE_SERVING;
+	i->stages.ready_us = niwa_now_us();
+	finish_stages(app, i);
+	niwa_app_set_state(e, app, NIWA_RUNNING, "ready");
+	niwa_wake_answer_all(e, app);
+	if (niwa_awake_enter(e, i, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, &ctx, "%s; its connections go through the relay", err.msg);
+	niwa_instance_write_tag(e, i);
+	niwa_sleep_watch(e, i);
+	niwa_rotate_arm(e, i);
+	if (i->generation != app->generation)
+		niwa_rotate(e, app, "changed");
+}
+
+static int on_retry(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_app *app = arg;
+
+	(void)s, (void)usec;
+	app->retry = sd_event_source_disable_unref(app->retry);
+	if (app->state == NIWA_STOPPED && !app->removed)
+		niwa_wake_start(app->engine, app, "restart policy");
+	return 0;
+}
+
+static void back_off(struct niwa_engine *e, struct niwa_app *app, struct niwa_app_past *past)
+{
+	const struct niwa_instance *i = app->current;
+	const struct niwa_app_spec *spec = i ? i->spec : NULL;
+	uint64_t first = spec && spec->restart.backoff_us ? spec->restart.backoff_us : 100 * NIWA_MS;
+	uint64_t max = spec && spec->restart.backoff_max_us ? spec->restart.backoff_max_us : 30 * NIWA_SEC;
+	uint64_t now = niwa_now_us();
+
+	if (i && i->stages.ready_us && now - i->stages.ready_us >= HEALTHY_US)
+		past->backoff_us = 0;
+	past->backoff_us = past->backoff_us ? past->backoff_us * 2 : first;
+	if (past->backoff_us > max)
+		past->backoff_us = max;
+	past->not_before_us = now + past->backoff_us;
+	if (spec && spec->restart.policy != NIWA_RESTART_ON_WAKE && !app->removed && !app->retry)
+		(void)sd_event_add_time(e->event, &app->retry, CLOCK_MONOTONIC, past->not_before_us, 0, on_retry, app);
+}
+
+void niwa_wake_gave_up(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err)
+{
+	struct niwa_log_ctx ctx = {.app = app->name, .instance = app->current ? app->current->id : 0};
+	struct niwa_app_past *past = niwa_app_past(app);
+
+	e->counts.failures++;
+	if (past) {
+		past->failures++;
+		past->now.accepted_us = 0;
+		(void)snprintf(past->last_error, sizeof(past->last_error), "%.199s", err->msg);
+		back_off(e, app, past);
+	}
+	niwa_log(NIWA_LOG_WARN, &ctx, "%s", err->msg);
+	niwa_wake_fail_all(e, app, err);
+}
+
+void niwa_wake_failed(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err)
+{
+	niwa_wake_gave_up(e, app, err);
+	app->current = NULL;
+	niwa_app_set_state(e, app, NIWA_STOPPED, "failed");
+}

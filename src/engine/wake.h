@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Waking: waiters come, at most one start per app is under way, all waiters are answered together.
+ */
+#ifndef NIWA_ENGINE_WAKE_H
+#define NIWA_ENGINE_WAKE_H
+
+#include "engine/engine_private.h"
+
+struct niwa_waiter *niwa_waiter_new(struct niwa_app *app, uint64_t ticket, uint16_t port, uint32_t client);
+
+/* Somebody wants the app. Takes the waiter: it is answered now or later, exactly once. accepted_us: when the
+ * connection came (now for a request of the socket). */
+void niwa_wake(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *w, uint64_t accepted_us);
+/* A wake begins: counted, its stages started. path: "start" or "thaw"; w may be NULL. */
+void niwa_wake_note(struct niwa_engine *e, struct niwa_app *app, const struct niwa_waiter *w, const char *path,
+		    uint64_t accepted_us);
+/* The client of a ticket has gone. */
+void niwa_wake_gone(struct niwa_engine *e, uint64_t ticket);
+
+/* The relay tells how its connection for an answered ticket went; a failed one waits again. */
+void niwa_wake_connected(struct niwa_engine *e, uint64_t ticket, int error, uint64_t connected_us);
+
+/* The app is running: all its waiters are told. */
+void niwa_wake_answer_all(struct niwa_engine *e, struct niwa_app *app);
+void niwa_wake_fail_all(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err);
+
+/* Begins a start (or queues it behind the limiter). The app is stopped or stopping with nothing left. */
+void niwa_wake_start(struct niwa_engine *e, struct niwa_app *app, const char *why);
+/* A start has ended its costly part: the next one may begin. */
+void niwa_wake_pump(struct niwa_engine *e);
+/* The current instance is ready. */
+void niwa_wake_ready(struct niwa_engine *e, struct niwa_instance *i);
+/* The instance of a starting app is being given up: its waiters are told, the next start waits for the back-off. The
+ * caller stops the instance. */
+void niwa_wake_gave_up(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err);
+/* A start failed, or the running instance ended by itself: answers, back-off, restart policy. */
+void niwa_wake_failed(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err);
+
+#endif
