@@ -101,7 +101,7 @@ void niwa_help_completion(void *stream)
 		    "\tCOMPREPLY=($(compgen -W \"$(niwa \"$@\" \"$cur*\" 2>/dev/null)\" -- \"$cur\"))\n"
 		    "}\n\n"
 		    "_niwa() {\n"
-		    "\tlocal cur=${COMP_WORDS[COMP_CWORD]} verb= options= word\n"
+		    "\tlocal cur=${COMP_WORDS[COMP_CWORD]} verb=\"\" options=\"\" word\n"
 		    "\tlocal global=\"",
 		    out);
 	(void)fprintf(out, "%s\"\n\tlocal verbs=\"", global.data ? global.data : "");
@@ -132,12 +132,19 @@ void niwa_help_completion(void *stream)
 
 /* --- manual --- */
 
-/* Text for mdoc: a dot or quote at the start of a line would be a request, a backslash an escape. */
+/* Text for mdoc: a dot or quote at the start of a line would be a request, a backslash an escape; each sentence
+ * begins a line. */
 static void man_text(FILE *out, const char *text)
 {
 	bool start = true;
 
 	for (; *text; text++) {
+		if (!strncmp(text, ". ", 2) && isupper((unsigned char)text[2])) {
+			(void)fputs(".\n", out);
+			text++;
+			start = true;
+			continue;
+		}
 		if (start && (*text == '.' || *text == '\''))
 			(void)fputs("\\&", out);
 		if (*text == '\\')

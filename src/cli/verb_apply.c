@@ -9,6 +9,7 @@
 
 #include "base/map.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "cli/answer.h"
 #include "cli/transaction.h"
 #include "cli/verb_list.h"
@@ -24,14 +25,33 @@ const struct niwa_option niwa_options_apply[] = {
 
 struct mistakes {
 	unsigned count;
+	struct niwa_text later; /* of this file, said after its first one */
 };
 
-static void show_mistake(const char *msg, void *arg)
+static void say_mistake(const char *msg, struct mistakes *m)
+{
+	if (m->count++ < MISTAKES_SHOWN)
+		(void)fprintf(stderr, "niwa: %s\n", msg);
+}
+
+static void keep_mistake(const char *msg, void *arg)
 {
 	struct mistakes *m = arg;
 
-	if (m->count++ < MISTAKES_SHOWN)
-		(void)fprintf(stderr, "niwa: %s\n", msg);
+	if (m->count++ < MISTAKES_SHOWN - 1)
+		niwa_text_addf(&m->later, "niwa: %s\n", msg);
+}
+
+/* Loads one file; *ret stays NULL when there were mistakes. */
+static void load_file(const char *path, struct mistakes *m, json_t **ret)
+{
+	struct niwa_error err = {0};
+
+	if (niwa_file_load(path, keep_mistake, m, ret, &err) < 0) {
+		(void)fprintf(stderr, "niwa: %s\n%s", err.msg, m->later.data ? m->later.data : "");
+		m->count++;
+	}
+	niwa_text_fini(&m->later);
 }
 
 /* Adds the apps of a file to all; a name that an earlier file has is a mistake. */
@@ -48,7 +68,7 @@ static int merge(json_t *all, json_t *apps, const char *path, struct niwa_map *f
 
 		if (other) {
 			(void)snprintf(text, sizeof(text), "%s: app '%s' is declared in %s already", path, name, other);
-			show_mistake(text, mistakes);
+			say_mistake(text, mistakes);
 			continue;
 		}
 		r = json_array_append(all, app) < 0 ? -ENOMEM : 0;
@@ -69,12 +89,10 @@ static json_t *load_files(const struct niwa_cli *cli)
 	int r = files && all ? 0 : -ENOMEM;
 
 	for (int i = 0; i < cli->word_count && r == 0; i++) {
-		struct niwa_error err = {0};
 		json_t *apps = NULL;
 
-		if (niwa_file_load(cli->words[i], show_mistake, &mistakes, &apps, &err) < 0)
-			show_mistake(err.msg, &mistakes);
-		else
+		load_file(cli->words[i], &mistakes, &apps);
+		if (apps)
 			r = merge(all, apps, cli->words[i], files, &mistakes);
 		json_decref(apps);
 	}

@@ -6,7 +6,7 @@ _niwa_names() {
 }
 
 _niwa() {
-	local cur=${COMP_WORDS[COMP_CWORD]} verb= options= word
+	local cur=${COMP_WORDS[COMP_CWORD]} verb="" options="" word
 	local global="--socket --json --quiet --help"
 	local verbs="apply ls show wake freeze stop restart logs exec rm top doctor status version help"
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
