@@ -28,7 +28,7 @@ for path in law.sources("", folders=FOLDERS):
 
 problems = []
 if shell:
-    done = subprocess.run(["shellcheck", "-f", "gcc", *shell], text=True, capture_output=True, check=False, cwd=law.ROOT)
+    done = subprocess.run(["shellcheck", "-x", "-f", "gcc", *shell], text=True, capture_output=True, check=False, cwd=law.ROOT)
     problems += done.stdout.splitlines()
 for path in python:
     try:

@@ -27,6 +27,7 @@ class Law(unittest.TestCase):
         ("includes", "src/cli/a.c", TAG + '#include "good.h"\n', "FOLDER/good.h"),
         ("includes", "src/cli/a.c", TAG + '#include "base_private.h"\n', "is not beside it"),
         ("includes", "src/keep/a.c", TAG + '#include "container/image.h"\n', "keep may include container/plan.h"),
+        ("includes", "src/net/a.c", TAG + "#include <net/if.h>\n", None),
         ("includes", "src/attic/a.c", TAG, "has no row"),
         ("includes", "src/relay/meson.build", "dependencies: [dep_engine]\n", "uses engine"),
         ("sizes", "src/base/a.c", TAG + LONG, "f() has 94 lines"),
@@ -56,7 +57,8 @@ class Law(unittest.TestCase):
                     with open(f"{root}/tests/law/{name}", "w", encoding="utf-8"):
                         pass
                 shutil.copy(os.path.join(HERE, "..", "..", ".clang-format"), root)
-                for name, content in (("src/base/good.h", GOOD_HEADER), ("scripts/good", "#!/bin/sh\ntrue\n"), (path, text)):
+                for name, content in (("src/base/good.h", GOOD_HEADER), ("scripts/good", "#!/bin/sh\ntrue\n"),
+                                      *((f"src/{f}/meson.build", "") for f in ("base", "cli", "keep")), (path, text)):
                     os.makedirs(os.path.dirname(f"{root}/{name}"), exist_ok=True)
                     with open(f"{root}/{name}", "w", encoding="utf-8") as file:
                         file.write(content)
