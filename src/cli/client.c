@@ -123,25 +123,26 @@ static int wait_for(int fd, short events, uint64_t until_us)
 	}
 }
 
-static int send_some(int fd, const char *data, size_t len, const int *fds, size_t nfds)
+static int send_some(int fd, const char *data, size_t len, const struct niwa_client_fds *fds)
 {
 	ssize_t n;
 	int r;
 
-	if (nfds) { /* one byte carries the descriptors, so that they are never sent twice */
-		r = niwa_ipc_send(fd, data, 1, fds, nfds);
+	if (fds) { /* one byte carries the descriptors, so that they are never sent twice */
+		r = niwa_ipc_send(fd, data, 1, fds->fds, fds->count);
 		return r < 0 ? r : 1;
 	}
 	n = send(fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	return n < 0 ? -errno : (int)n;
 }
 
-static int send_all(struct niwa_client *c, const char *data, size_t len, const int *fds, size_t nfds, uint64_t until_us)
+static int send_all(struct niwa_client *c, const char *data, size_t len, const struct niwa_client_fds *fds,
+		    uint64_t until_us)
 {
 	size_t done = 0;
 
 	while (done < len) {
-		int n = send_some(c->fd, data + done, len - done, fds, nfds);
+		int n = send_some(c->fd, data + done, len - done, done ? NULL : fds);
 
 		if (n == -EAGAIN || n == -EINTR) {
 			n = wait_for(c->fd, POLLOUT, until_us);
@@ -152,7 +153,6 @@ static int send_all(struct niwa_client *c, const char *data, size_t len, const i
 		if (n < 0)
 			return n;
 		done += (size_t)n;
-		nfds = 0;
 	}
 	return 0;
 }
@@ -296,7 +296,7 @@ static int await_answer(struct niwa_client *c, uint64_t until_us, json_t **ret)
 	}
 }
 
-static int call(struct niwa_client *c, const char *method, json_t *params, const int *fds, size_t nfds,
+static int call(struct niwa_client *c, const char *method, json_t *params, const struct niwa_client_fds *fds,
 		unsigned deadline_ms, json_t **ret, struct niwa_error *err)
 {
 	uint64_t until_us = niwa_now_us() + deadline_ms * NIWA_MS;
@@ -311,7 +311,7 @@ static int call(struct niwa_client *c, const char *method, json_t *params, const
 	if (len > NIWA_RPC_LINE_MAX)
 		return niwa_fail(err, NIWA_CALLER, EMSGSIZE, "the request '%s' has %zu bytes, at most %d are allowed",
 				 method, len, NIWA_RPC_LINE_MAX);
-	r = send_all(c, text, len, fds, nfds, until_us);
+	r = send_all(c, text, len, fds, until_us);
 	if (r == 0)
 		r = await_answer(c, until_us, &answer);
 	if (r < 0)
@@ -333,13 +333,13 @@ static int call(struct niwa_client *c, const char *method, json_t *params, const
 int niwa_client_call(struct niwa_client *client, const char *method, json_t *params, unsigned deadline_ms, json_t **ret,
 		     struct niwa_error *err)
 {
-	return call(client, method, params, NULL, 0, deadline_ms, ret, err);
+	return call(client, method, params, NULL, deadline_ms, ret, err);
 }
 
-int niwa_client_call_fds(struct niwa_client *client, const char *method, json_t *params, const int *fds, size_t nfds,
-			 json_t **ret, struct niwa_error *err)
+int niwa_client_call_fds(struct niwa_client *client, const char *method, json_t *params,
+			 const struct niwa_client_fds *fds, json_t **ret, struct niwa_error *err)
 {
-	return call(client, method, params, fds, nfds, NIWA_RPC_DEADLINE_MS, ret, err);
+	return call(client, method, params, fds, NIWA_RPC_WAKE_MS, ret, err);
 }
 
 int niwa_client_next(struct niwa_client *client, unsigned deadline_ms, json_t **ret, struct niwa_error *err)

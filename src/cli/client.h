@@ -15,7 +15,8 @@
 #define NIWA_RPC_LINE_MAX    (1024 * 1024)
 #define NIWA_RPC_NOTES_MAX   64
 #define NIWA_RPC_DEADLINE_MS 30000u
-#define NIWA_RPC_NO_APP      (-32001) /* error codes, as in niwa_client_error_code */
+#define NIWA_RPC_WAKE_MS     (15u * 60 * 1000) /* longer than the deadlines of apps: the engine answers first */
+#define NIWA_RPC_NO_APP      (-32001)          /* error codes, as in niwa_client_error_code */
 #define NIWA_RPC_NOT_ALLOWED (-32002)
 #define NIWA_RPC_NO_METHOD   (-32601)
 
@@ -33,8 +34,12 @@ int niwa_client_fd(const struct niwa_client *client); /* for poll; owned by the 
 int niwa_client_call(struct niwa_client *client, const char *method, json_t *params, unsigned deadline_ms, json_t **ret,
 		     struct niwa_error *err);
 /* The same; the descriptors travel with the first byte of the request and stay the caller's. */
-int niwa_client_call_fds(struct niwa_client *client, const char *method, json_t *params, const int *fds, size_t nfds,
-			 json_t **ret, struct niwa_error *err);
+struct niwa_client_fds {
+	const int *fds;
+	size_t count;
+};
+int niwa_client_call_fds(struct niwa_client *client, const char *method, json_t *params,
+			 const struct niwa_client_fds *fds, json_t **ret, struct niwa_error *err);
 /* The JSON-RPC code of the last -EREMOTEIO. */
 long niwa_client_error_code(const struct niwa_client *client);
 

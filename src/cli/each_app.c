@@ -12,9 +12,6 @@
 #include "cli/client.h"
 #include "cli/human.h"
 
-/* Longer than any deadline of an app: the engine's own answers come first. */
-#define ORDER_DEADLINE_MS (15u * 60 * 1000)
-
 static void print_answer(const struct niwa_cli *cli, const char *name, const json_t *result, uint64_t elapsed_us)
 {
 	char took[32];
@@ -41,7 +38,7 @@ int niwa_each_app(struct niwa_cli *cli, const char *method)
 		uint64_t since = niwa_now_us();
 		struct niwa_error err = {0};
 		json_t *result = NULL;
-		int r = niwa_client_call(client, method, json_pack("{s:s}", "name", cli->words[i]), ORDER_DEADLINE_MS,
+		int r = niwa_client_call(client, method, json_pack("{s:s}", "name", cli->words[i]), NIWA_RPC_WAKE_MS,
 					 &result, &err);
 
 		if (r < 0)

@@ -37,15 +37,22 @@ struct chain {
 	bool docker, ufw;              /* who made the table */
 };
 
+static bool covers(uint32_t net, uint64_t bits, const struct niwa_probe_host *host)
+{
+	uint32_t mask = bits ? htonl(~UINT32_C(0) << (32 - bits)) : 0;
+
+	return bits <= host->private_bits && net == (host->private_net & mask);
+}
+
 static bool is_our_range(const json_t *match, const char *field, const struct niwa_probe_host *host)
 {
 	const json_t *left = json_object_get(json_object_get(match, "left"), "payload");
 	const json_t *prefix = json_object_get(json_object_get(match, "right"), "prefix");
-	char addr[INET_ADDRSTRLEN] = "";
+	uint64_t bits = niwa_answer_number(prefix, "len");
+	struct in_addr net;
 
-	(void)inet_ntop(AF_INET, &host->private_net, addr, sizeof(addr));
-	return !strcmp(niwa_answer_text(left, "field"), field) && !strcmp(niwa_answer_text(prefix, "addr"), addr) &&
-	       niwa_answer_number(prefix, "len") <= host->private_bits;
+	return !strcmp(niwa_answer_text(left, "field"), field) && bits && bits <= 32 &&
+	       inet_pton(AF_INET, niwa_answer_text(prefix, "addr"), &net) == 1 && covers(net.s_addr, bits, host);
 }
 
 /* What one rule of the table means for us. *ret_stops: it drops or rejects everything that comes so far. */
@@ -199,11 +206,9 @@ static int verdict_of(const struct ipt_entry *e)
 	return t->verdict < 0 && t->verdict != XT_RETURN ? -t->verdict - 1 : -1;
 }
 
-static bool covers(struct in_addr addr, struct in_addr mask, const struct niwa_probe_host *host)
+static bool is_range(struct in_addr net, struct in_addr mask, const struct niwa_probe_host *host)
 {
-	uint32_t range = htonl(~UINT32_C(0) << (32 - host->private_bits));
-
-	return mask.s_addr && (mask.s_addr & ~range) == 0 && (host->private_net & mask.s_addr) == addr.s_addr;
+	return mask.s_addr && covers(net.s_addr, (uint64_t)__builtin_popcount(mask.s_addr), host);
 }
 
 /* Walks all entries; offsets come from the kernel and are checked all the same. */
@@ -220,8 +225,8 @@ static void walk_legacy(const struct legacy *l, const struct niwa_probe_host *ho
 			break;
 		if (at == l->underflow)
 			drops = verdict_of(e) == NF_DROP;
-		from |= bare && verdict_of(e) == NF_ACCEPT && covers(e->ip.src, e->ip.smsk, host);
-		to |= bare && verdict_of(e) == NF_ACCEPT && covers(e->ip.dst, e->ip.dmsk, host);
+		from |= bare && verdict_of(e) == NF_ACCEPT && is_range(e->ip.src, e->ip.smsk, host);
+		to |= bare && verdict_of(e) == NF_ACCEPT && is_range(e->ip.dst, e->ip.dmsk, host);
 		at += e->next_offset;
 	}
 	if (!drops || (from && to)) {

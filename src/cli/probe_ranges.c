@@ -5,17 +5,17 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_link.h>
 #include <linux/rtnetlink.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <libmnl/libmnl.h>
 
-#include "base/fd.h"
-#include "base/memory.h"
-#include "base/text.h"
 #include "cli/probe_list.h"
+
+#define LOOPBACK_INDEX 1 /* in every network namespace */
 
 struct search {
 	const struct niwa_probe_host *host;
@@ -37,47 +37,93 @@ static bool is_inside(uint32_t net, unsigned bits, uint32_t outer, unsigned oute
 	return bits >= outer_bits && (net & mask_of(outer_bits)) == outer;
 }
 
-/* An interface of niwa's own: its group is the configured one. */
-static bool is_our_veth(const struct niwa_probe_host *host, unsigned oif)
-{
-	char name[IF_NAMESIZE], path[128], text[32];
-	uint64_t group;
-	ssize_t n;
+struct link {
+	char name[64];
+	uint32_t group;
+};
 
-	if (!oif || !if_indextoname(oif, name))
-		return false;
-	(void)snprintf(path, sizeof(path), "/sys/class/net/%s/netdev_group", name);
-	n = niwa_file_read(path, text, sizeof(text));
-	if (n <= 0)
-		return false;
-	text[strcspn(text, "\n")] = '\0';
-	return niwa_parse_u64(text, UINT32_MAX, &group) == 0 && group == host->veth_group;
+static int on_link(const struct nlmsghdr *nlh, void *arg)
+{
+	struct link *link = arg;
+	const struct nlattr *attr;
+
+	mnl_attr_for_each(attr, nlh, sizeof(struct ifinfomsg))
+	{
+		if (mnl_attr_get_type(attr) == IFLA_IFNAME && mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0)
+			(void)snprintf(link->name, sizeof(link->name), "%s", mnl_attr_get_str(attr));
+		else if (mnl_attr_get_type(attr) == IFLA_GROUP && mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
+			link->group = mnl_attr_get_u32(attr);
+	}
+	return MNL_CB_OK;
+}
+
+/* Sends one request, gives each answer to fn. 0 or -errno. */
+static int ask_routes(struct nlmsghdr *nlh, mnl_cb_t fn, void *arg)
+{
+	char buf[32768];
+	struct mnl_socket *sock = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	int r;
+
+	if (!sock)
+		return -errno;
+	r = mnl_socket_bind(sock, 0, MNL_SOCKET_AUTOPID) < 0 || mnl_socket_sendto(sock, nlh, nlh->nlmsg_len) < 0
+		    ? -1
+		    : MNL_CB_OK;
+	while (r > MNL_CB_STOP) {
+		ssize_t n = mnl_socket_recvfrom(sock, buf, sizeof(buf));
+
+		r = n < 0 ? -1 : mnl_cb_run(buf, (size_t)n, 0, mnl_socket_get_portid(sock), fn, arg);
+	}
+	r = r < 0 ? -errno : 0;
+	(void)mnl_socket_close(sock);
+	return r;
+}
+
+/* By netlink, not /sys: that may show another network namespace. */
+static void read_link(unsigned index, struct link *ret)
+{
+	char buf[256];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct ifinfomsg *ifi;
+
+	*ret = (struct link){0};
+	nlh->nlmsg_type = RTM_GETLINK;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	ifi = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifi));
+	ifi->ifi_index = (int)index;
+	if (index)
+		(void)ask_routes(nlh, on_link, ret); /* an interface that is gone has no name */
 }
 
 static bool is_ours(const struct niwa_probe_host *host, const struct route *r)
 {
 	uint32_t gateway = htonl(ntohl(host->private_net) + 1);
+	struct link link;
 
 	if (r->net == host->service_net && r->bits == host->service_bits)
 		return r->type == RTN_LOCAL || r->type == RTN_UNREACHABLE;
 	if (r->net == host->private_net && r->bits == host->private_bits)
 		return r->type == RTN_UNREACHABLE || r->type == RTN_BLACKHOLE;
-	if (r->net == gateway && r->bits == 32 && r->oif && r->oif == if_nametoindex("lo"))
+	if (r->net == gateway && r->bits == 32 && r->oif == LOOPBACK_INDEX)
 		return true;
-	return r->bits == 32 && is_inside(r->net, 32, host->private_net, host->private_bits) &&
-	       is_our_veth(host, r->oif);
+	if (r->bits != 32 || !is_inside(r->net, 32, host->private_net, host->private_bits))
+		return false;
+	read_link(r->oif, &link);
+	return link.group == host->veth_group;
 }
 
 static void compare(struct search *s, const struct route *r, uint32_t net, unsigned bits, const char *key)
 {
-	char route[INET_ADDRSTRLEN] = "", range[INET_ADDRSTRLEN] = "", name[IF_NAMESIZE] = "", through[64] = "";
+	char route[INET_ADDRSTRLEN] = "", range[INET_ADDRSTRLEN] = "", through[80] = "";
+	struct link link;
 
 	if (s->report->result == NIWA_PROBE_FAIL)
 		return; /* the first is told */
 	(void)inet_ntop(AF_INET, &r->net, route, sizeof(route));
 	(void)inet_ntop(AF_INET, &net, range, sizeof(range));
-	if (r->oif && if_indextoname(r->oif, name))
-		(void)snprintf(through, sizeof(through), " through %s", name);
+	read_link(r->oif, &link);
+	if (*link.name)
+		(void)snprintf(through, sizeof(through), " through %s", link.name);
 	if (is_inside(r->net, r->bits, net, bits))
 		niwa_probe_say(s->report, NIWA_PROBE_FAIL, "%s %s/%u: the host has %s/%u%s inside it", key, range, bits,
 			       route, r->bits, through);
@@ -112,30 +158,15 @@ static int on_route(const struct nlmsghdr *nlh, void *arg)
 
 static int each_route(struct search *s)
 {
-	char buf[32768];
+	char buf[256];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-	struct mnl_socket *sock;
 	struct rtmsg *rtm;
-	int r;
 
 	nlh->nlmsg_type = RTM_GETROUTE;
 	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	rtm = mnl_nlmsg_put_extra_header(nlh, sizeof(*rtm));
 	rtm->rtm_family = AF_INET;
-	sock = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-	if (!sock)
-		return -errno;
-	r = mnl_socket_bind(sock, 0, MNL_SOCKET_AUTOPID) < 0 || mnl_socket_sendto(sock, nlh, nlh->nlmsg_len) < 0
-		    ? -1
-		    : MNL_CB_OK;
-	while (r > MNL_CB_STOP) {
-		ssize_t n = mnl_socket_recvfrom(sock, buf, sizeof(buf));
-
-		r = n < 0 ? -1 : mnl_cb_run(buf, (size_t)n, 0, mnl_socket_get_portid(sock), on_route, s);
-	}
-	r = r < 0 ? -errno : 0;
-	(void)mnl_socket_close(sock);
-	return r;
+	return ask_routes(nlh, on_route, s);
 }
 
 void niwa_probe_ranges(const struct niwa_probe_host *host, struct niwa_probe_report *report)

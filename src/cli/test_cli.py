@@ -28,6 +28,11 @@ APPS = """apps:
 """
 
 
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
 class Terminal:
     """A program on a pseudo terminal of ours."""
 
@@ -106,8 +111,8 @@ class CliTest(unittest.TestCase):
     def test_help_completion_and_manual_agree(self):
         verbs = re.findall(r"^  ([a-z]+) ", self.good("help").split("options of all verbs")[0], re.M)
         self.assertIn("apply", verbs)
-        self.assertEqual(self.good("help", "--completion"), open(f"{SOURCE}/dist/completion/niwa.bash").read())
-        page = open(f"{SOURCE}/docs/man/niwa.1").read()
+        self.assertEqual(self.good("help", "--completion"), read(f"{SOURCE}/dist/completion/niwa.bash"))
+        page = read(f"{SOURCE}/docs/man/niwa.1")
         listed = self.good("help", "--man")
         self.assertIn(listed, page, "run: niwa help --man, and put it between the marks of docs/man/niwa.1")
         self.assertEqual(re.findall(r"^\.It Cm (\w+)", listed, re.M), verbs)
@@ -246,6 +251,20 @@ class CliTest(unittest.TestCase):
             terminal.type(answer)
             self.assertEqual(terminal.wait(), status)
         self.assertEqual(list(self.engine.apps), ["mail.example.com"])
+
+    def test_a_compose_file_becomes_an_app_file(self):
+        compose = self.write("compose.yml", "services:\n  web:\n    image: nginx\n    ports: ['8080:80']\n"
+                                            "    privileged: true\n")
+        out = os.path.join(self.folder, "web.yaml")
+        done = self.niwa("import", "--tenant", "shop", "-o", out, compose)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("privileged", done.stderr)
+        self.assertIn("added 1", self.good("apply", out))
+        self.assertEqual(next(iter(self.engine.apps.values()))["tenant"], "shop")
+        done = self.niwa("import", "-o", out, compose)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("--force replaces it", done.stderr)
+        self.assertIn("nginx", self.good("import", compose))
 
     # --- logs ---
 

@@ -158,6 +158,7 @@ static void an_endless_line_is_refused(void **state)
 static void descriptors_travel_with_the_first_byte(void **state)
 {
 	static const int own[] = {0, 1, 2};
+	const struct niwa_client_fds send = {own, 3};
 	int fds[NIWA_IPC_FDS_MAX];
 	struct niwa_error err = {0};
 	size_t nfds = 0;
@@ -166,7 +167,7 @@ static void descriptors_travel_with_the_first_byte(void **state)
 
 	open_pair(&p);
 	engine_says(&p, "{\"id\":1,\"result\":{\"exec\":1}}\n");
-	assert_int_equal(niwa_client_call_fds(p.client, "app.exec", NULL, own, 3, NULL, &err), 0);
+	assert_int_equal(niwa_client_call_fds(p.client, "app.exec", NULL, &send, NULL, &err), 0);
 	assert_int_equal(niwa_ipc_recv(p.engine, &byte, 1, fds, &nfds), 1);
 	assert_int_equal(byte, '{');
 	assert_int_equal(nfds, 3);

@@ -50,29 +50,34 @@ static json_t *request(struct niwa_cli *cli, bool terminal)
 	return json_pack("{s:s, s:o, s:b}", "name", cli->words[0], "argv", argv, "terminal", (int)terminal);
 }
 
-static int start(struct run *run, struct niwa_cli *cli, bool terminal, const int *fds, size_t nfds)
+static int start(struct run *run, struct niwa_cli *cli, bool terminal, const struct niwa_client_fds *fds)
 {
 	json_t *params = request(cli, terminal), *result = NULL;
 	int r;
 
 	if (!params)
 		return niwa_fail(&run->err, NIWA_CALLER, EILSEQ, "the command has an argument that is not UTF-8");
-	r = niwa_client_call_fds(run->client, "app.exec", params, fds, nfds, &result, &run->err);
+	r = niwa_client_call_fds(run->client, "app.exec", params, fds, &result, &run->err);
 	if (r == 0)
 		run->exec = json_integer_value(json_object_get(result, "exec"));
 	json_decref(result);
 	return r;
 }
 
-/* The exit status that a note tells, NO_END when it is about something else. */
-static int read_note(const struct run *run, const json_t *note)
+/* The exit status that a note tells, NO_END when it is about something else, -1 (err) when there was no start. */
+static int read_note(struct run *run, const json_t *note)
 {
+	const char *error = niwa_answer_text(json_object_get(note, "params"), "error");
 	const json_t *params = json_object_get(note, "params");
 	int status = (int)niwa_answer_number(params, "status");
 
 	if (strcmp(niwa_answer_text(note, "method"), "exec.exited") != 0 ||
 	    json_integer_value(json_object_get(params, "exec")) != run->exec)
 		return NO_END;
+	if (*error) {
+		(void)niwa_fail(&run->err, NIWA_PERMANENT, 0, "%s", error);
+		return -1;
+	}
 	return niwa_answer_number(params, "code") == CLD_EXITED ? status & 0xff : (128 + status) & 0xff;
 }
 
@@ -94,6 +99,26 @@ static int wait_end(struct run *run, unsigned timeout_ms)
 	}
 }
 
+/* Until the console comes (NO_END) or the command has ended without one: its exit status, or -1 (err). */
+static int wait_console(struct run *run, int sock)
+{
+	for (;;) {
+		struct pollfd p[] = {{.fd = sock, .events = POLLIN},
+				     {.fd = niwa_client_fd(run->client), .events = POLLIN}};
+		int n, status = wait_end(run, 0); /* a note may have come with the answer */
+
+		if (status != NO_END)
+			return status;
+		n = poll(p, 2, CONSOLE_WAIT_MS);
+		if (n == 0 || (p[0].revents & POLLIN))
+			return NO_END;
+		if ((p[0].revents & POLLHUP) && !(p[1].revents & POLLIN)) { /* given up: the reason is on its way */
+			status = wait_end(run, CONSOLE_WAIT_MS);
+			return status;
+		}
+	}
+}
+
 static int with_terminal(struct run *run, struct niwa_cli *cli)
 {
 	int pair[2], r;
@@ -107,14 +132,16 @@ static int with_terminal(struct run *run, struct niwa_cli *cli)
 	}
 	ours = pair[0];
 	theirs = pair[1];
-	if (start(run, cli, true, &theirs, 1) < 0)
+	if (start(run, cli, true, &(struct niwa_client_fds){&theirs, 1}) < 0)
 		return niwa_cli_fail(&run->err);
 	niwa_fd_close(&theirs);
-	master = niwa_console_receive(ours, CONSOLE_WAIT_MS, &run->err);
-	if (master < 0) { /* the command may have failed before it had a terminal: then its end says more */
-		r = wait_end(run, 0);
-		return r > 0 ? r : niwa_cli_fail(&run->err);
-	}
+	r = wait_console(run, ours);
+	if (r == NO_END)
+		master = niwa_console_receive(ours, CONSOLE_WAIT_MS, &run->err);
+	else if (r >= 0)
+		return r;
+	if (master < 0)
+		return niwa_cli_fail(&run->err);
 	r = niwa_console_run(master, run->signal_fd, &run->err);
 	niwa_fd_close(&master); /* the command's terminal hangs up */
 	if (r > 0)
@@ -167,7 +194,7 @@ static int with_own_descriptors(struct run *run, struct niwa_cli *cli)
 	static const int own[] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
 	int status;
 
-	if (start(run, cli, false, own, 3) < 0)
+	if (start(run, cli, false, &(struct niwa_client_fds){own, 3}) < 0)
 		return niwa_cli_fail(&run->err);
 	status = wait_with_signals(run);
 	return status < 0 ? niwa_cli_fail(&run->err) : status;

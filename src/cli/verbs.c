@@ -143,6 +143,17 @@ const struct niwa_verb niwa_verbs[] = {
 		.run = niwa_verb_top,
 	},
 	{
+		.name = "import",
+		.usage = "[--tenant TENANT] [-o FILE] COMPOSE-FILE",
+		.summary = "make a first app file from a Compose file",
+		.help = "Prints what could not be carried over on standard error. Read the result before applying it.",
+		.options = niwa_options_import,
+		.run = niwa_verb_import,
+		.words_min = 1,
+		.words_max = 1,
+		.word = NIWA_WORD_FILE,
+	},
+	{
 		.name = "doctor",
 		.usage = "[--all] [PROBE...]",
 		.summary = "what this host can and cannot do, and how to mend it",

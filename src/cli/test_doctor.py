@@ -1,0 +1,129 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""niwa doctor against real rules and routes, each case in a network namespace of its own. Root only."""
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+NIWA = os.environ["NIWA"]
+RANGE = "10.80.0.0/16"
+
+DOCKER = """table ip filter {
+ chain DOCKER-USER { return; }
+ chain FORWARD { type filter hook forward priority 0; policy drop; jump DOCKER-USER; }
+}"""
+UFW = """table ip filter {
+ chain ufw-user-forward { }
+ chain FORWARD { type filter hook forward priority 0; policy drop; jump ufw-user-forward; }
+}"""
+FIREWALLD = """table inet firewalld {
+ chain filter_FORWARD {
+  type filter hook forward priority filter + 10; policy accept;
+  ct state { established, related } accept
+  reject with icmpx admin-prohibited
+ }
+}"""
+PLAIN = """table inet filter { chain pass { type filter hook forward priority 0; policy drop; }
+}"""
+HARMLESS = """table inet filter {
+ chain input { type filter hook input priority 0; policy drop; }
+ chain forward { type filter hook forward priority 0; policy accept; tcp dport 25 drop; }
+}
+table inet niwa { chain forward { type filter hook forward priority 0; policy drop; }
+}
+table ip6 filter { chain forward { type filter hook forward priority 0; policy drop; }
+}"""
+
+
+class DoctorTest(unittest.TestCase):
+    def ask(self, probe, *commands, rules=""):
+        """Sets a fresh network namespace up, asks one probe there. (result, what it found, how to mend it)"""
+        with tempfile.NamedTemporaryFile("w", suffix=".nft") as file:
+            file.write(rules)
+            file.flush()
+            lines = ["set -e", "ip link set lo up", f"nft -f {file.name}" if rules else "true", *commands,
+                     f"{NIWA} doctor --json {probe} || [ $? = 1 ]"]
+            done = subprocess.run(["unshare", "-n", "sh", "-c", "\n".join(lines)], text=True, capture_output=True,
+                                  check=False, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        answer = json.loads(done.stdout)[0]
+        return answer["result"], answer["found"], answer["mend"]
+
+    def test_firewalls_that_drop_are_named_with_the_lines_that_mend(self):
+        for rules, who, line in ((DOCKER, "Docker", f"iptables -I DOCKER-USER -s {RANGE} -j ACCEPT"),
+                                 (UFW, "ufw", f"ufw route allow from {RANGE}"),
+                                 (FIREWALLD, "firewalld", f"--zone=trusted --add-source={RANGE}"),
+                                 (PLAIN, "another firewall", f"nft insert rule inet filter pass ip daddr {RANGE} accept")):
+            with self.subTest(who):
+                result, found, mend = self.ask("firewall", rules=rules)
+                self.assertEqual(result, "fail")
+                self.assertIn(who, found)
+                self.assertIn(line, mend)
+
+    def test_what_the_doctor_prescribes_heals(self):
+        _, _, mend = self.ask("firewall", rules=PLAIN)
+        lines = [line for line in mend.splitlines() if line.startswith("nft insert")]
+        self.assertEqual(len(lines), 2)
+        self.assertEqual(self.ask("firewall", *lines, rules=PLAIN)[0], "ok")
+
+    def test_one_direction_alone_is_not_enough(self):
+        self.assertEqual(self.ask("firewall", f"nft insert rule ip filter DOCKER-USER ip saddr {RANGE} accept",
+                                  rules=DOCKER)[0], "fail")
+
+    def test_an_accept_of_a_wider_range_is_enough(self):
+        self.assertEqual(self.ask("firewall", "nft insert rule ip filter DOCKER-USER ip saddr 10.0.0.0/8 accept",
+                                  "nft insert rule ip filter DOCKER-USER ip daddr 10.0.0.0/8 accept",
+                                  rules=DOCKER)[0], "ok")
+
+    def test_other_tables_do_not_worry_it(self):
+        self.assertEqual(self.ask("firewall", rules=HARMLESS)[0], "ok")
+
+    def test_iptables_legacy_is_read_too(self):
+        if not shutil.which("iptables-legacy"):
+            self.skipTest("iptables is not installed")
+        drop = "iptables-legacy -P FORWARD DROP"
+        result, _, mend = self.ask("firewall-legacy", drop)
+        self.assertEqual(result, "fail")
+        self.assertEqual(self.ask("firewall-legacy", drop, *mend.splitlines())[0], "ok")
+
+    def test_ranges_meet_the_routes_of_the_host(self):
+        pair = ["ip link add e0 type veth peer name e1", "ip link set e0 up", "ip link set e1 up"]
+        own = ["ip addr add 10.80.0.1/32 dev lo", "ip route add local 10.64.0.0/12 dev lo",
+               "ip route add unreachable 10.64.0.0/12 metric 4000000"]
+        cases = (
+            ("nothing else", [], "ok", "10.64.0.0/12"),
+            ("our own routes", own, "ok", "10.80.0.0/16"),
+            ("an instance", [*pair, "ip link set e1 group 6480", "ip route add 10.80.3.4/32 dev e1"], "ok", ""),
+            ("a foreign instance", [*pair, "ip route add 10.80.3.4/32 dev e1"], "fail", "10.80.3.4/32 through e1"),
+            ("an address", [*pair, "ip addr add 10.70.1.2/24 dev e0"], "fail", "10.70.1"),
+            ("another table", [*pair, "ip route add 10.79.0.0/16 dev e0 table 51820"], "fail", "10.79.0.0/16 through e0"),
+            ("a private network", [*pair, "ip route add 10.0.0.0/8 dev e0"], "warn", "hides a part"),
+            ("a default route", [*pair, "ip route add default dev e0"], "ok", ""),
+        )
+        for name, commands, result, found in cases:
+            with self.subTest(name):
+                answer = self.ask("ranges", *commands)
+                self.assertEqual(answer[0], result, answer)
+                self.assertIn(found, answer[1])
+
+    def test_forwarding_is_looked_at_in_this_namespace(self):
+        self.assertEqual(self.ask("forwarding", "echo 1 >/proc/sys/net/ipv4/ip_forward")[0], "ok")
+        self.assertEqual(self.ask("forwarding", "echo 0 >/proc/sys/net/ipv4/ip_forward")[0], "warn")
+
+    def test_every_probe_leaves_the_host_as_it_was(self):
+        def state():
+            with open("/proc/self/mounts", encoding="utf-8") as file:
+                mounts = file.read()
+            groups = [root for root, dirs, _ in os.walk("/sys/fs/cgroup") if "niwa-doctor" in root]
+            return mounts, groups, sorted(os.listdir("/var/lib"))
+        before = state()
+        done = subprocess.run([NIWA, "doctor", "--json"], text=True, capture_output=True, check=False, timeout=120)
+        self.assertGreater(len(json.loads(done.stdout)), 30)
+        self.assertEqual(state(), before)
+
+
+if __name__ == "__main__":
+    unittest.main()
