@@ -18,8 +18,9 @@ void niwa_fd_close(int *fd);
 /* Takes a descriptor out of an owning variable, leaving -1. */
 #define NIWA_TAKE_FD(fd)                                                                                               \
 	({                                                                                                             \
-		int taken_ = (fd);                                                                                     \
-		(fd) = -1;                                                                                             \
+		int *from_ = &(fd);                                                                                    \
+		int taken_ = *from_;                                                                                   \
+		*from_ = -1;                                                                                           \
 		taken_;                                                                                                \
 	})
 

@@ -19,8 +19,9 @@ char *niwa_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Takes a pointer out of an owning variable, leaving NULL. */
 #define NIWA_TAKE(p)                                                                                                   \
 	({                                                                                                             \
-		__typeof__(p) taken_ = (p);                                                                            \
-		(p) = NULL;                                                                                            \
+		__typeof__(p) *from_ = &(p);                                                                           \
+		__typeof__(p) taken_ = *from_;                                                                         \
+		*from_ = NULL;                                                                                         \
 		taken_;                                                                                                \
 	})
 

@@ -70,8 +70,6 @@ int niwa_exec_begin(struct niwa_engine *e, struct niwa_app *app, char *const *ar
 	}
 	*x = (struct exec){.id = tag.instance, .pidfd = -1, .done = done, .arg = arg};
 	send[n++] = plan;
-	for (int slot = 0; slot < NIWA_SLOT_FIRST_FREE; slot++)
-		send[n++] = plan; /* not used by this plan */
 	send[n++] = i->pidfd;
 	for (size_t k = 0; k < nfds; k++)
 		send[n++] = fds[k];

@@ -361,8 +361,10 @@ void niwa_instance_take(struct niwa_engine *e, struct niwa_instance *i, const st
 	i->pid = m->pid;
 	i->stages.cloned_us = m->cloned_us;
 	i->stages.executed_us = m->started_us;
-	if (n < nfds)
-		i->pidfd = NIWA_TAKE_FD(fds[n++]);
+	if (nfds > 0) {
+		i->pidfd = NIWA_TAKE_FD(fds[0]);
+		n = 1;
+	}
 	for (unsigned slot = 0; slot < NIWA_SLOTS && n < nfds; slot++) {
 		if (!(m->sent & (1u << slot)))
 			continue;

@@ -210,8 +210,6 @@ static int start_relay(struct niwa_engine *e, struct niwa_error *err)
 		return niwa_fail(err, NIWA_TEMPORARY, errno, "make a socket pair");
 	e->relay_instance = tag.instance = e->next_instance++;
 	fds[n++] = plan;
-	for (int slot = 0; slot < NIWA_SLOT_FIRST_FREE; slot++)
-		fds[n++] = plan; /* slots before the first free one are not used by this plan */
 	fds[n++] = e->relay_listener;
 	fds[n++] = pair[1];
 	r = niwa_keep_start(e, e->relay_instance, &tag, fds, n);
