@@ -22,7 +22,7 @@
 #include "container/plan.h"
 
 #define KEEP_STARTS        256               /* under way at the same time */
-#define KEEP_DEADLINE_US   (30 * 1000000ull) /* from the clone to the exec */
+#define KEEP_TIMEOUT_US    (30 * 1000000ull) /* from the clone to the exec, by default */
 #define KEEP_GO            255               /* release number that lets the inner process of JOIN go on */
 #define KEEP_TERM_AGAIN_US (5 * 1000000ull)  /* a second SIGTERM within this time ends keep */
 
@@ -100,6 +100,7 @@ struct keep_start {
 };
 
 int keep_start_init(int epoll_fd); /* 0 or -errno */
+void keep_start_set_timeout(uint64_t us);
 bool keep_start_room(void);
 /* Executes a plan (fds[0]) up to the end of its HOST operations; takes all descriptors. Its end is told by keep_tell:
  * STARTED or FAILED. */
@@ -107,7 +108,6 @@ void keep_start_begin(unsigned index, int *fds, size_t nfds);
 void keep_start_event(unsigned start);  /* its socket is readable */
 void keep_start_reaped(unsigned index); /* one of its children is gone */
 int keep_start_timeout(void);           /* kills what is over its deadline; ms until the next deadline, -1: none */
-unsigned keep_start_count(void);
 
 /* ---- host.c, child.c, netlink.c ---- */
 

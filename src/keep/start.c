@@ -31,6 +31,7 @@
 static struct keep_start starts[KEEP_STARTS];
 static unsigned starts_count;
 static int epoll_fd = -1;
+static uint64_t timeout_us = KEEP_TIMEOUT_US;
 
 int keep_start_init(int epoll)
 {
@@ -47,9 +48,9 @@ int keep_start_init(int epoll)
 	return 0;
 }
 
-unsigned keep_start_count(void)
+void keep_start_set_timeout(uint64_t us)
 {
-	return starts_count;
+	timeout_us = us;
 }
 
 bool keep_start_room(void)
@@ -185,7 +186,7 @@ static int clone_child(struct keep_start *s, size_t pos, const struct niwa_op_vi
 	s->pid = (pid_t)pid;
 	s->alive = 1;
 	keep_pid_set(s->pid, s->index);
-	s->deadline_us = niwa_now_us() + KEEP_DEADLINE_US;
+	s->deadline_us = niwa_now_us() + timeout_us;
 	return 0;
 }
 

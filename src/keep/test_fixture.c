@@ -4,6 +4,7 @@
  */
 #include "keep/test_fixture.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -124,27 +125,24 @@ void keep_test_world(struct keep_test *t)
 	t->next_id = 1;
 }
 
-void keep_test_world_end(struct keep_test *t)
-{
-	struct niwa_error err;
-
-	if (niwa_remove_tree(t->dir, &err) < 0)
-		fail_msg("%s", err.msg);
-	for (int i = 0; i < 200 && rmdir(t->cgroup) < 0; i++) /* processes of the last test may just be leaving */
-		(void)usleep(10000);
-}
-
-void keep_test_start_keep(struct keep_test *t, const char *fault)
+void keep_test_start_keep(struct keep_test *t, const char *fault, const char *timeout)
 {
 	t->keep = fork();
 	CHECK(t->keep);
 	if (t->keep == 0) {
 		if (fault)
 			(void)setenv("NIWA_FAULT", fault, 1);
-		(void)execl(getenv("NIWA_TEST_KEEP"), "niwa-keep", "--run-dir", t->dir, NULL);
+		(void)execl(getenv("NIWA_TEST_KEEP"), "niwa-keep", "--run-dir", t->dir, "--start-timeout",
+			    timeout ? timeout : "30s", NULL);
 		_exit(127);
 	}
 	keep_test_connect(t);
+}
+
+static void remove_group(const char *path)
+{
+	for (int i = 0; i < 200 && rmdir(path) < 0 && errno == EBUSY; i++)
+		(void)usleep(10000); /* its processes are just leaving */
 }
 
 static void remove_groups(struct keep_test *t)
@@ -153,11 +151,19 @@ static void remove_groups(struct keep_test *t)
 
 	for (uint64_t id = 1; id < t->next_id; id++) {
 		(void)snprintf(path, sizeof(path), "%s/i%llu", t->cgroup, (unsigned long long)id);
-		for (int i = 0; i < 200 && rmdir(path) < 0 && errno == EBUSY; i++)
-			(void)usleep(10000);
+		remove_group(path);
 		(void)snprintf(path, sizeof(path), "%s/layers/%llu", t->dir, (unsigned long long)id);
 		(void)niwa_remove_tree(path, NULL); /* the world's end looks at errors */
 	}
+}
+
+void keep_test_world_end(struct keep_test *t)
+{
+	struct niwa_error err;
+
+	if (niwa_remove_tree(t->dir, &err) < 0)
+		fail_msg("%s", err.msg);
+	remove_group(t->cgroup);
 }
 
 static void kill_groups(struct keep_test *t)
@@ -244,6 +250,79 @@ uint64_t keep_test_start(struct keep_test *t, struct niwa_plan *plan, const int 
 	keep_test_send(t, &msg, all, nfds + 1);
 	niwa_fd_close(&all[0]);
 	return msg.id;
+}
+
+void keep_test_started(struct keep_test *t, struct niwa_plan *plan, struct keep_reply *ret)
+{
+	uint64_t id = keep_test_start(t, plan, NULL, 0);
+
+	keep_test_expect(t, NIWA_KEEP_STARTED, id, ret);
+}
+
+void keep_test_failed(struct keep_test *t, struct niwa_plan *plan, int op, int error, struct keep_reply *ret)
+{
+	uint64_t id = keep_test_start(t, plan, NULL, 0);
+
+	keep_test_expect(t, NIWA_KEEP_FAILED, id, ret);
+	assert_int_equal(ret->msg.op, op);
+	assert_string_equal(strerror(ret->msg.error), strerror(error));
+}
+
+void keep_test_exited(struct keep_test *t, uint64_t id, int code, int status)
+{
+	struct keep_reply reply;
+
+	keep_test_expect(t, NIWA_KEEP_EXITED, id, &reply);
+	assert_int_equal(reply.msg.code, code);
+	assert_int_equal(reply.msg.status, status);
+}
+
+void keep_test_forget(struct keep_test *t, uint64_t id)
+{
+	struct keep_reply reply;
+
+	keep_test_send(t, &(struct niwa_keep_msg){.type = NIWA_KEEP_FORGET, .id = id}, NULL, 0);
+	keep_test_expect(t, NIWA_KEEP_OK, id, &reply);
+}
+
+unsigned keep_test_count_fds(const struct keep_test *t)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)t->keep);
+	dir = opendir(path);
+	while (dir && readdir(dir))
+		n++;
+	if (dir)
+		(void)closedir(dir);
+	return n;
+}
+
+unsigned keep_test_count_children(const struct keep_test *t, pid_t *ret_first)
+{
+	char path[64], text[65536], *save = NULL;
+	unsigned n = 0;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)t->keep, (int)t->keep);
+	if (niwa_file_read(path, text, sizeof(text)) < 0)
+		return 0;
+	for (char *w = strtok_r(text, " ", &save); w; w = strtok_r(NULL, " ", &save))
+		if (n++ == 0 && ret_first)
+			*ret_first = (pid_t)atoi(w);
+	return n;
+}
+
+void keep_test_expect_held(const struct keep_test *t, unsigned fds, unsigned children)
+{
+	for (int i = 0; i < 500; i++) {
+		if (keep_test_count_fds(t) == fds && keep_test_count_children(t, NULL) == children)
+			return;
+		(void)usleep(10000);
+	}
+	fail_msg("keep holds %u descriptors and %u children, expected %u and %u", keep_test_count_fds(t),
+		 keep_test_count_children(t, NULL), fds, children);
 }
 
 void keep_test_read_log(int fd, char *buf, size_t size)
@@ -351,6 +430,8 @@ static unsigned add_veth(struct niwa_text *batch, int index, uint64_t id)
 
 	(void)snprintf(name, sizeof(name), "nw%llu", (unsigned long long)id);
 	i->ifi_index = index;
+	mnl_attr_put_u32(m, IFLA_NUM_TX_QUEUES, 1);
+	mnl_attr_put_u32(m, IFLA_NUM_RX_QUEUES, 1);
 	mnl_attr_put_strz(m, IFLA_IFNAME, name);
 	mnl_attr_put(m, IFLA_ADDRESS, 6, host_mac);
 	info = mnl_attr_nest_start(m, IFLA_LINKINFO);
@@ -359,6 +440,8 @@ static unsigned add_veth(struct niwa_text *batch, int index, uint64_t id)
 	peer = mnl_attr_nest_start(m, VETH_INFO_PEER);
 	i = mnl_nlmsg_put_extra_header(m, sizeof(*i));
 	i->ifi_index = 2;
+	mnl_attr_put_u32(m, IFLA_NUM_TX_QUEUES, 1);
+	mnl_attr_put_u32(m, IFLA_NUM_RX_QUEUES, 1);
 	mnl_attr_put_strz(m, IFLA_IFNAME, "eth0");
 	mnl_attr_put(m, IFLA_ADDRESS, 6, own_mac);
 	mnl_attr_put_u32(m, IFLA_NET_NS_PID, 0);
@@ -399,8 +482,8 @@ static void add_child_network(struct niwa_plan *plan, uint64_t id)
 	niwa_text_fini(&batch);
 }
 
-static void add_mount(struct niwa_plan *plan, const char *type, const char *target, unsigned long flags,
-		      const char *data)
+void keep_test_mount(struct niwa_plan *plan, const char *type, const char *target, unsigned long flags,
+		     const char *data)
 {
 	char bytes[1024];
 	int n = snprintf(bytes, sizeof(bytes), "%s%c%s", type, 0, data);
@@ -445,13 +528,13 @@ static void add_root(struct keep_test *t, struct niwa_plan *plan)
 	T_ADD(plan, .op = NIWA_OP_MOVE_MOUNT, .a = T_LAYER, .s = layer);
 	(void)snprintf(data, sizeof(data), "userxattr,lowerdir=%s,upperdir=%s/upper,workdir=%s/work", lower, layer,
 		       layer);
-	add_mount(plan, "overlay", root, 0, data);
+	keep_test_mount(plan, "overlay", root, 0, data);
 	T_ADD(plan, .op = NIWA_OP_PIVOT, .s = root, .a = 1);
-	add_mount(plan, "proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
+	keep_test_mount(plan, "proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
 	T_ADD(plan, .op = NIWA_OP_DETACH);
 	T_ADD(plan, .op = NIWA_OP_MOVE_MOUNT, .a = T_DEV, .s = "/dev");
-	add_mount(plan, "devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620");
-	add_mount(plan, "tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755");
+	keep_test_mount(plan, "devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620");
+	keep_test_mount(plan, "tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755");
 }
 
 void keep_test_plan_head(struct keep_test *t, struct niwa_plan *plan, uint64_t id, unsigned parts)

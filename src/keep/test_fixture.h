@@ -36,8 +36,8 @@ struct keep_reply {
 /* Once a test program: namespaces, folders, the cgroup. */
 void keep_test_world(struct keep_test *t);
 void keep_test_world_end(struct keep_test *t);
-/* fault: value of NIWA_FAULT or NULL. */
-void keep_test_start_keep(struct keep_test *t, const char *fault);
+/* fault: value of NIWA_FAULT or NULL; timeout: of --start-timeout or NULL. */
+void keep_test_start_keep(struct keep_test *t, const char *fault, const char *timeout);
 void keep_test_stop_keep(struct keep_test *t); /* also removes groups and layers of instances */
 void keep_test_connect(struct keep_test *t);
 void keep_test_send(struct keep_test *t, const struct niwa_keep_msg *msg, const int *fds, size_t nfds);
@@ -47,6 +47,16 @@ void keep_reply_close(struct keep_reply *reply);
 
 /* Sends a plan with descriptors for NIWA_SLOT_GIVEN...; ends the plan. Returns the id. */
 uint64_t keep_test_start(struct keep_test *t, struct niwa_plan *plan, const int *fds, size_t nfds);
+/* A start with its answer. */
+void keep_test_started(struct keep_test *t, struct niwa_plan *plan, struct keep_reply *ret);
+void keep_test_failed(struct keep_test *t, struct niwa_plan *plan, int op, int error, struct keep_reply *ret);
+void keep_test_exited(struct keep_test *t, uint64_t id, int code, int status);
+void keep_test_forget(struct keep_test *t, uint64_t id);
+/* What keep holds: open descriptors, children (zombies too; the first one's pid). */
+unsigned keep_test_count_fds(const struct keep_test *t);
+unsigned keep_test_count_children(const struct keep_test *t, pid_t *ret_first);
+/* Waits up to 5 s until keep holds so many again. */
+void keep_test_expect_held(const struct keep_test *t, unsigned fds, unsigned children);
 /* Reads a pipe until its end. */
 void keep_test_read_log(int fd, char *buf, size_t size);
 
@@ -58,6 +68,8 @@ void keep_test_plan_tail(struct niwa_plan *plan, const char *command); /* words 
 void keep_test_plan_exec(struct niwa_plan *plan, int file, const char *command);
 /* An instance with everything on. */
 void keep_test_plan(struct keep_test *t, struct niwa_plan *plan, uint64_t id, unsigned parts, const char *command);
+void keep_test_mount(struct niwa_plan *plan, const char *type, const char *target, unsigned long flags,
+		     const char *data);
 /* No namespaces: log pipe and exec of a program of the host. */
 void keep_test_plan_plain(struct niwa_plan *plan, const char *command);
 
