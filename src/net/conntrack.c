@@ -15,7 +15,6 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 
-#include "base/fault.h"
 #include "base/text.h"
 #include "net/net_private.h"
 
@@ -89,7 +88,7 @@ static int delete_one(struct niwa_nl *nf, const struct doomed *d)
 	return r == -ENOENT ? 0 : r; /* it has ended meanwhile */
 }
 
-static int dump_and_delete(struct niwa_nl *nf, uint32_t mark, bool unreplied_only)
+int niwa_conntrack_dump_and_delete(struct niwa_nl *nf, uint32_t mark, bool unreplied_only)
 {
 	struct search s = {.mark = mark, .unreplied_only = unreplied_only};
 	char buf[128];
@@ -119,7 +118,7 @@ static bool kernel_filters_status(void)
 					(major > 5 || (major == 5 && minor >= 16))
 				? 1
 				: -1;
-	return known > 0 && niwa_fault("net-conntrack-filter") == 0;
+	return known > 0;
 }
 
 static int flush(struct niwa_net *net, uint32_t mark, bool unreplied_only, struct niwa_error *err)
@@ -140,7 +139,7 @@ static int flush(struct niwa_net *net, uint32_t mark, bool unreplied_only, struc
 		r = niwa_nl_talk(&net->nf, nlh, NULL, NULL);
 	}
 	if (r < 0)
-		r = dump_and_delete(&net->nf, mark, unreplied_only);
+		r = niwa_conntrack_dump_and_delete(&net->nf, mark, unreplied_only);
 	if (r < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "delete the conntrack entries of mark %u", mark);
 	return 0;

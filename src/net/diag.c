@@ -47,7 +47,7 @@ static int talk(int fd, const struct nlmsghdr *nlh, answer_fn fn, void *arg)
 	if (send(fd, nlh, nlh->nlmsg_len, 0) < 0)
 		return -errno;
 	for (;;) {
-		ssize_t n = recv(fd, buf, sizeof(buf), 0);
+		ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
 		const struct nlmsghdr *h = (const void *)buf;
 		int left = (int)n;
 
@@ -77,32 +77,20 @@ static int is_listener(const struct nlmsghdr *nlh, void *arg)
 	return m->idiag_state == STATE_LISTEN;
 }
 
-/* One exact look-up: what would take a SYN to the address? */
-static int lookup(int fd, uint8_t family, const uint32_t addr[4], uint16_t port)
+int niwa_diag_listens(int diag_fd, uint32_t addr, uint16_t port)
 {
 	char buf[256] __attribute__((aligned(8)));
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-	struct inet_diag_req_v2 *req = put_request(nlh, family, 0);
+	struct inet_diag_req_v2 *req = put_request(nlh, AF_INET, 0);
 	int r;
 
+	/* The kernel's own look-up for a SYN to the address: it finds a listener at the address, at any address, and
+	 * a dual-stack one. */
 	req->idiag_states = 1u << STATE_LISTEN;
 	req->id.idiag_sport = htons(port);
-	memcpy(req->id.idiag_src, addr, sizeof(req->id.idiag_src));
-	r = talk(fd, nlh, is_listener, NULL);
+	req->id.idiag_src[0] = addr;
+	r = talk(diag_fd, nlh, is_listener, NULL);
 	return r == -ENOENT ? 0 : r;
-}
-
-int niwa_diag_listens(int diag_fd, uint32_t addr, uint16_t port)
-{
-	const uint32_t v4[4] = {addr}, v6[4] = {0, 0, htonl(0xffff), addr};
-	int r;
-
-	/* The kernel's own look-up: it finds listeners at the address, at any address and, for both kinds of
-	 * request, dual-stack ones. Kernels differ in the last, so the mapped address is asked for too. */
-	r = lookup(diag_fd, AF_INET, v4, port);
-	if (r != 0)
-		return r;
-	return lookup(diag_fd, AF_INET6, v6, port);
 }
 
 struct activity {

@@ -109,6 +109,71 @@ static int collect(const struct nlmsghdr *nlh, void *arg)
 	return r;
 }
 
+static struct nlmsghdr *put_get(struct niwa_net *net, char *buf, enum niwa_set set, uint16_t flags)
+{
+	struct nlmsghdr *nlh =
+		niwa_nl_put_nfnl(&net->nf, buf, NFNL_SUBSYS_NFTABLES, NFT_MSG_GETSETELEM, flags, NFPROTO_INET);
+
+	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, NIWA_NET_TABLE);
+	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, niwa_set_infos[set].name);
+	return nlh;
+}
+
+int niwa_element_get(struct niwa_net *net, enum niwa_set set, const uint8_t *key, struct niwa_net_element *ret)
+{
+	struct collected c = {.set = set};
+	char buf[256];
+	struct nlmsghdr *nlh = put_get(net, buf, set, 0);
+	struct nlattr *list, *elem, *nest;
+	int r;
+
+	list = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_LIST_ELEMENTS);
+	elem = mnl_attr_nest_start(nlh, NFTA_LIST_ELEM);
+	nest = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_KEY);
+	mnl_attr_put(nlh, NFTA_DATA_VALUE, niwa_set_infos[set].key_len, key);
+	mnl_attr_nest_end(nlh, nest);
+	mnl_attr_nest_end(nlh, elem);
+	mnl_attr_nest_end(nlh, list);
+	r = niwa_nl_talk(&net->nf, nlh, collect, &c);
+	if (r == 0 && c.count)
+		*ret = c.list[0];
+	if (r == 0)
+		r = c.count > 0;
+	free(c.list);
+	return r == -ENOENT ? 0 : r;
+}
+
+static int dump_set(struct niwa_net *net, struct collected *c)
+{
+	char buf[256];
+
+	return niwa_nl_dump(&net->nf, put_get(net, buf, c->set, NLM_F_DUMP), collect, c, restart);
+}
+
+int niwa_knocked_clean(struct niwa_net *net)
+{
+	struct collected c = {.set = NIWA_SET_KNOCKED};
+	struct niwa_net_txn *t = NULL;
+	struct niwa_net_element e;
+	int r;
+
+	r = dump_set(net, &c);
+	for (size_t i = 0; i < c.count && r >= 0; i++) {
+		r = niwa_element_get(net, NIWA_SET_FROZEN, (const uint8_t *)&c.list[i].addr, &e);
+		if (r != 0)
+			continue;
+		if (!t && !(t = niwa_net_txn_new(net)))
+			r = -ENOMEM;
+		else
+			niwa_txn_put(t, NIWA_SET_KNOCKED, NIWA_DEL, &c.list[i].addr, NULL);
+	}
+	free(c.list);
+	if (r >= 0 && t)
+		return niwa_net_commit(&t, NULL);
+	niwa_net_txn_free(&t);
+	return r < 0 ? r : 0;
+}
+
 int niwa_net_each(struct niwa_net *net, enum niwa_net_set set, int (*fn)(const struct niwa_net_element *e, void *arg),
 		  void *arg, struct niwa_error *err)
 {
@@ -118,14 +183,8 @@ int niwa_net_each(struct niwa_net *net, enum niwa_net_set set, int (*fn)(const s
 		[NIWA_NET_MARK] = NIWA_SET_MARKS,
 	};
 	struct collected c = {.set = sets[set]};
-	struct nlmsghdr *nlh;
-	char buf[256];
-	int r;
+	int r = dump_set(net, &c);
 
-	nlh = niwa_nl_put_nfnl(&net->nf, buf, NFNL_SUBSYS_NFTABLES, NFT_MSG_GETSETELEM, NLM_F_DUMP, NFPROTO_INET);
-	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, NIWA_NET_TABLE);
-	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, niwa_set_infos[c.set].name);
-	r = niwa_nl_dump(&net->nf, nlh, collect, &c, restart);
 	if (r < 0)
 		(void)niwa_fail(err, NIWA_TEMPORARY, -r, "read nftables set %s of table " NIWA_NET_TABLE,
 				niwa_set_infos[c.set].name);

@@ -26,15 +26,11 @@
 #define MESSAGE_MAX      128 /* a message without its elements */
 
 const struct niwa_set_info niwa_set_infos[NIWA_SET_COUNT] = {
-	[NIWA_SET_DECLARED] = {"declared", 8, 4, false},
-	[NIWA_SET_AWAKE] = {"awake", 8, 8, false},
-	[NIWA_SET_PUBLISHED] = {"published", 8, 8, false},
-	[NIWA_SET_MARKS] = {"marks", 4, 4, false},
-	[NIWA_SET_MAY] = {"may", 8, 0, false},
-	[NIWA_SET_FROZEN] = {"frozen", 4, 0, false},
-	[NIWA_SET_KNOCKED] = {"knocked", 4, 0, false},
-	[NIWA_SET_EGRESS] = {"egress", 4, 0, false},
-	[NIWA_SET_EGRESS_LIST] = {"egress_list", 8, 0, true},
+	[NIWA_SET_DECLARED] = {"declared", 8, 4, false},   [NIWA_SET_AWAKE] = {"awake", 8, 8, false},
+	[NIWA_SET_PUBLISHED] = {"published", 8, 8, false}, [NIWA_SET_PUBLISHED_ANY] = {"published_any", 2, 8, false},
+	[NIWA_SET_MARKS] = {"marks", 4, 4, false},         [NIWA_SET_MAY] = {"may", 8, 0, false},
+	[NIWA_SET_FROZEN] = {"frozen", 4, 0, false},       [NIWA_SET_KNOCKED] = {"knocked", 4, 0, false},
+	[NIWA_SET_EGRESS] = {"egress", 4, 0, false},       [NIWA_SET_EGRESS_LIST] = {"egress_list", 8, 0, true},
 	[NIWA_SET_LOADING] = {"loading", 1, 0, false},
 };
 
@@ -44,6 +40,7 @@ struct op {
 	bool done;    /* nothing to do: it is not there */
 	bool replace; /* delete first: it is there with another value */
 	bool flush;   /* every element of the set, no key */
+	bool fresh;   /* of `frozen`: when it is there already, leave it and the operation before alone */
 	uint8_t key[8], key_end[8], data[8];
 };
 
@@ -51,7 +48,8 @@ struct niwa_net_txn {
 	struct niwa_net *net;
 	struct op *ops;
 	size_t count, size;
-	bool failed; /* out of memory */
+	bool failed;  /* out of memory */
+	bool flushed; /* by niwa_net_flush_sets */
 };
 
 struct niwa_net_txn *niwa_net_txn_new(struct niwa_net *net)
@@ -96,13 +94,33 @@ static struct op *next_op(struct niwa_net_txn *t, enum niwa_set set, enum niwa_c
 	return op;
 }
 
-/* Concatenations have each part padded to four bytes; a port stands in front of its padding. */
-static void pack_port(uint8_t *to, uint32_t addr, uint16_t port)
+void niwa_pack_port(uint8_t *to, uint32_t addr, uint16_t port)
 {
 	const uint16_t be = htons(port);
 
 	memcpy(to, &addr, sizeof(addr));
 	memcpy(to + 4, &be, sizeof(be));
+}
+
+void niwa_txn_put(struct niwa_net_txn *t, enum niwa_set set, enum niwa_change change, const void *key, const void *data)
+{
+	struct op *op = next_op(t, set, change);
+
+	if (!op)
+		return;
+	memcpy(op->key, key, niwa_set_infos[set].key_len);
+	if (data)
+		memcpy(op->data, data, niwa_set_infos[set].data_len);
+}
+
+void niwa_txn_fail(struct niwa_net_txn *t)
+{
+	t->failed = true;
+}
+
+struct niwa_net *niwa_txn_net(struct niwa_net_txn *t)
+{
+	return t->net;
 }
 
 static void pack_two(uint8_t *to, uint32_t first, uint32_t second)
@@ -117,7 +135,7 @@ void niwa_net_declared(struct niwa_net_txn *t, enum niwa_change c, uint32_t serv
 
 	if (!op)
 		return;
-	pack_port(op->key, service, port);
+	niwa_pack_port(op->key, service, port);
 	memcpy(op->data, &class_id, sizeof(class_id));
 }
 
@@ -125,22 +143,14 @@ void niwa_net_awake(struct niwa_net_txn *t, enum niwa_change c, uint32_t service
 		    uint16_t priv_port)
 {
 	struct op *op = next_op(t, NIWA_SET_AWAKE, c);
+	uint8_t to[8];
 
 	if (!op)
 		return;
-	pack_port(op->key, service, port);
-	pack_port(op->data, priv, priv_port);
-}
-
-void niwa_net_published(struct niwa_net_txn *t, enum niwa_change c, uint32_t host, uint16_t port, uint32_t service,
-			uint16_t service_port)
-{
-	struct op *op = next_op(t, NIWA_SET_PUBLISHED, c);
-
-	if (!op)
-		return;
-	pack_port(op->key, host, port);
-	pack_port(op->data, service, service_port);
+	niwa_pack_port(op->key, service, port);
+	niwa_pack_port(op->data, priv, priv_port);
+	memcpy(to, op->data, sizeof(to)); /* the next operation may move this one */
+	niwa_published_follow(t, c, service, port, to);
 }
 
 void niwa_net_mark(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t mark)
@@ -171,6 +181,17 @@ static void one_address(struct niwa_net_txn *t, enum niwa_set set, enum niwa_cha
 
 void niwa_net_frozen(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
 {
+	struct op *op;
+
+	if (c == NIWA_ADD && !t->flushed) {
+		one_address(t, NIWA_SET_KNOCKED, NIWA_DEL, priv);
+		op = next_op(t, NIWA_SET_FROZEN, NIWA_ADD);
+		if (!op)
+			return;
+		memcpy(op->key, &priv, sizeof(priv));
+		op->fresh = true;
+		return;
+	}
 	one_address(t, NIWA_SET_FROZEN, c, priv);
 	if (c == NIWA_DEL)
 		one_address(t, NIWA_SET_KNOCKED, NIWA_DEL, priv);
@@ -183,8 +204,9 @@ void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
 
 void niwa_net_flush_sets(struct niwa_net_txn *t)
 {
-	static const enum niwa_set sets[] = {NIWA_SET_AWAKE,  NIWA_SET_PUBLISHED, NIWA_SET_MARKS,      NIWA_SET_MAY,
-					     NIWA_SET_FROZEN, NIWA_SET_EGRESS,    NIWA_SET_EGRESS_LIST};
+	static const enum niwa_set sets[] = {NIWA_SET_AWAKE,  NIWA_SET_PUBLISHED,  NIWA_SET_PUBLISHED_ANY,
+					     NIWA_SET_MARKS,  NIWA_SET_MAY,        NIWA_SET_FROZEN,
+					     NIWA_SET_EGRESS, NIWA_SET_EGRESS_LIST};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(sets); i++) {
 		struct op *op = next_op(t, sets[i], NIWA_DEL);
@@ -192,6 +214,8 @@ void niwa_net_flush_sets(struct niwa_net_txn *t)
 		if (op)
 			op->flush = true;
 	}
+	if (t)
+		t->flushed = true;
 }
 
 /* True when op's prefix lies inside (or is) the other's. */
@@ -302,7 +326,10 @@ static int put_message(struct batch *b, size_t first, size_t count, bool deletin
 	if (r < 0)
 		return r;
 	nlh = niwa_nl_put_nfnl(&b->net->nf, b->buf + b->len, NFNL_SUBSYS_NFTABLES,
-			       deleting ? NFT_MSG_DELSETELEM : NFT_MSG_NEWSETELEM, deleting ? 0 : NLM_F_CREATE,
+			       deleting ? NFT_MSG_DELSETELEM : NFT_MSG_NEWSETELEM,
+			       deleting    ? 0
+			       : op->fresh ? NLM_F_CREATE | NLM_F_EXCL
+					   : NLM_F_CREATE,
 			       NFPROTO_INET);
 	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, NIWA_NET_TABLE);
 	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, niwa_set_infos[op->set].name);
@@ -321,8 +348,8 @@ static int put_message(struct batch *b, size_t first, size_t count, bool deletin
 
 static bool same_message(const struct op *a, const struct op *b)
 {
-	return a->set == b->set && a->change == b->change && !b->alone && !b->replace && !b->done &&
-	       !a->flush && !b->flush;
+	return a->set == b->set && a->change == b->change && !b->alone && !b->replace && !b->done && !a->flush &&
+	       !b->flush && !a->fresh && !b->fresh;
 }
 
 static int put_all(struct batch *b)
@@ -378,8 +405,10 @@ static void refused(uint32_t seq, int error, void *arg)
 		op->replace = false; /* it has gone in between */
 	else if (m->deleting && error == -ENOENT)
 		op->done = true;
-	else if (!m->deleting && !op->replace && (error == -EBUSY || error == -EEXIST))
-		op->replace = true;
+	else if (op->fresh && error == -EEXIST)
+		op[0].done = op[-1].done = true; /* frozen since before, its knock counts */
+	else if (!m->deleting && !op->replace && niwa_set_infos[op->set].data_len && error != -ENOENT)
+		op->replace = true; /* EBUSY or EEXIST: there, with another value */
 	else if (b->error == 0) {
 		b->error = error;
 		b->culprit = op;
@@ -392,7 +421,7 @@ static int explain(const struct batch *b, int r, struct niwa_error *err)
 		return niwa_fail(err, r == -ENOENT ? NIWA_TEMPORARY : NIWA_PERMANENT, -r,
 				 "change nftables set %s of table " NIWA_NET_TABLE "%s",
 				 niwa_set_infos[b->culprit->set].name,
-				 r == -ENOTEMPTY ? " (the address range overlaps one that is there)" : "");
+				 r == -EEXIST ? " (the address range overlaps one that is there)" : "");
 	return niwa_fail(err, NIWA_TEMPORARY, -r, "change %zu elements of the nftables table " NIWA_NET_TABLE,
 			 b->count);
 }
@@ -456,9 +485,12 @@ int niwa_net_commit(struct niwa_net_txn **txn, struct niwa_error *err)
 
 		r = commit_part(t->net, t->ops + i, left < NIWA_NET_TXN_MAX ? left : NIWA_NET_TXN_MAX, err);
 	}
-	if (r == 0)
-		t->net->loading = false;
-	return r;
+	if (r < 0)
+		return r;
+	t->net->loading = false;
+	if (t->flushed && (r = niwa_knocked_clean(t->net)) < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, -r, "clean the nftables set knocked");
+	return niwa_published_sync(t->net, err);
 }
 
 int niwa_elements_loaded(struct niwa_net *net, struct niwa_error *err)

@@ -8,10 +8,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "net/wake.h"
+
 enum niwa_set {
 	NIWA_SET_DECLARED,
 	NIWA_SET_AWAKE,
-	NIWA_SET_PUBLISHED,
+	NIWA_SET_PUBLISHED,     /* by address and port */
+	NIWA_SET_PUBLISHED_ANY, /* by port */
 	NIWA_SET_MARKS,
 	NIWA_SET_MAY,
 	NIWA_SET_FROZEN,
@@ -28,5 +31,24 @@ struct niwa_set_info {
 	bool interval;
 };
 extern const struct niwa_set_info niwa_set_infos[NIWA_SET_COUNT];
+
+/* An operation added to a transaction by another file; key and data as the kernel has them. */
+void niwa_txn_put(struct niwa_net_txn *t, enum niwa_set set, enum niwa_change change, const void *key,
+		  const void *data);
+void niwa_txn_fail(struct niwa_net_txn *t); /* out of memory: told at the commit */
+struct niwa_net *niwa_txn_net(struct niwa_net_txn *t);
+/* Concatenations have each part padded to four bytes; a port stands in front of its padding. */
+void niwa_pack_port(uint8_t *to, uint32_t addr, uint16_t port);
+
+/* each.c: the value of one key. 1: found, 0: not there, -errno. */
+int niwa_element_get(struct niwa_net *net, enum niwa_set set, const uint8_t *key, struct niwa_net_element *ret);
+/* each.c: deletes from `knocked` what is not in `frozen`. */
+int niwa_knocked_clean(struct niwa_net *net);
+
+/* published.c: adds the changes of the ports that are published for a service port. */
+void niwa_published_follow(struct niwa_net_txn *t, enum niwa_change change, uint32_t service, uint16_t port,
+			   const uint8_t *to);
+/* Entries of what was published in this transaction: those of apps that are awake, in a transaction of their own. */
+int niwa_published_sync(struct niwa_net *net, struct niwa_error *err);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include <libmnl/libmnl.h>
 
+#include "base/map.h"
 #include "base/text.h"
 #include "net/wake.h"
 
@@ -45,6 +46,7 @@ size_t niwa_nl_put_batch(struct niwa_nl *nl, void *buf, uint16_t type);
 typedef void (*niwa_nl_failed_fn)(uint32_t seq, int error, void *arg);
 int niwa_nl_batch(struct niwa_nl *nl, const void *buf, size_t len, niwa_nl_failed_fn failed, void *arg);
 
+struct published;
 struct niwa_net {
 	struct niwa_net_config config;
 	struct niwa_net_events events;
@@ -52,9 +54,12 @@ struct niwa_net {
 	struct niwa_nl nf, rt;     /* nftables and conntrack; routes and interfaces */
 	struct niwa_nl log, watch; /* NFLOG; the nftables monitor */
 	sd_event_source *log_source, *watch_source, *loading_timer;
-	uint64_t fingerprint; /* of the rules and sets as we installed them */
-	bool loading;         /* the element that says so may be in the kernel */
-	bool lost;            /* told already */
+	uint64_t fingerprint;                /* of the rules and sets as we installed them */
+	struct niwa_map *published_hosts;    /* struct published by host address and port (published.c) */
+	struct niwa_map *published_services; /* the first of each service address and port */
+	struct published *published_new;     /* to be looked up in `awake` at the commit */
+	bool loading;                        /* the element that says so may be in the kernel */
+	bool lost;                           /* told already */
 	bool log_seq_known;
 	uint32_t log_seq; /* next NFULA_SEQ */
 };
@@ -65,9 +70,6 @@ int niwa_ruleset_install(struct niwa_net *net, struct niwa_error *err);
 int niwa_ruleset_remove(struct niwa_error *err);
 /* fingerprint.c: of all rules, sets and chains of the table; -ENOENT without a table. */
 int niwa_ruleset_fingerprint(struct niwa_nl *nf, uint64_t *ret);
-/* published.c: the two rules that nft's language cannot say. */
-int niwa_published_rules(struct niwa_nl *nf);
-
 /* routes.c */
 struct niwa_net_range {
 	uint32_t net; /* network order */
@@ -93,6 +95,13 @@ int niwa_veth_dump(struct niwa_nl *rt, uint32_t group, int (*fn)(const struct ni
 
 /* elements.c */
 int niwa_elements_loaded(struct niwa_net *net, struct niwa_error *err);
+
+/* published.c */
+int niwa_published_open(struct niwa_net *net);
+void niwa_published_close(struct niwa_net *net);
+
+/* conntrack.c: what the flushes do where the kernel cannot filter by status. */
+int niwa_conntrack_dump_and_delete(struct niwa_nl *nf, uint32_t mark, bool unreplied_only);
 
 /* nflog.c, monitor.c */
 int niwa_nflog_open(struct niwa_net *net, struct niwa_error *err);

@@ -1,160 +1,186 @@
 /* SPDX-License-Identifier: MIT
  *
- * Ports published on the host's addresses. Two look-ups in a row, host address . port → service address . port →
- * instance, so that `published` never changes when an app wakes or sleeps; nft's language has no words for it.
- * While these rules are missing (between two transactions at start) the relay's own listeners serve.
+ * Ports published on the host's addresses. The packet path has one look-up, host address . port → instance, so an
+ * entry must come and go with the one in `awake`. Which host ports belong to a service port is remembered here, from
+ * what the engine told since its start; whether the app is awake is asked from the kernel. While an entry is missing
+ * the relay's own listener takes the connection: slower, never wrong.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <arpa/inet.h>
-#include <libnftnl/common.h>
-#include <libnftnl/expr.h>
-#include <libnftnl/rule.h>
-#include <linux/netfilter.h>
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
-#include <linux/rtnetlink.h>
 
 #include "base/memory.h"
+#include "net/elements_private.h"
 #include "net/net_private.h"
 
-#define CHAIN        "published_ports"
-#define OFFSET_DADDR 16
-#define OFFSET_DPORT 2
-#define BUF          4096
+struct published {
+	uint32_t host, service;
+	uint16_t port, service_port;
+	struct published *next;     /* of the same service port */
+	struct published *next_new; /* to be looked up at the commit */
+	bool is_new;
+};
 
-/* Registers of 4 bytes: the first key, the service address and port, the instance's address and port. */
-enum { REG_ADDR = NFT_REG32_00, REG_PORT = NFT_REG32_01, REG_SERVICE = NFT_REG_2, REG_TO = NFT_REG_3 };
-#define REG_TO_PORT NFT_REG32_09
-
-static struct nftnl_expr *add(struct nftnl_rule *rule, const char *name)
+static uint64_t key_of(uint32_t addr, uint16_t port)
 {
-	struct nftnl_expr *e = nftnl_expr_alloc(name);
-
-	if (e)
-		nftnl_rule_add_expr(rule, e);
-	return e;
+	return (uint64_t)addr << 16 | port;
 }
 
-static int add_payload(struct nftnl_rule *rule, uint32_t base, uint32_t offset, uint32_t len, uint32_t reg)
+int niwa_published_open(struct niwa_net *net)
 {
-	struct nftnl_expr *e = add(rule, "payload");
+	net->published_hosts = niwa_map_new(NIWA_MAP_U64);
+	net->published_services = niwa_map_new(NIWA_MAP_U64);
+	return net->published_hosts && net->published_services ? 0 : -ENOMEM;
+}
 
-	if (!e)
-		return -ENOMEM;
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_BASE, base);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_OFFSET, offset);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_LEN, len);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_DREG, reg);
+void niwa_published_close(struct niwa_net *net)
+{
+	struct published *p;
+	size_t pos = 0;
+
+	while (net->published_hosts && (p = niwa_map_next(net->published_hosts, &pos)))
+		free(p);
+	niwa_map_free(&net->published_hosts);
+	niwa_map_free(&net->published_services);
+}
+
+/* Takes p out of the list of its service port. */
+static void unlink_service(struct niwa_net *net, struct published *p)
+{
+	const uint64_t key = key_of(p->service, p->service_port);
+	struct published *head = niwa_map_del(net->published_services, key);
+	struct published **at = &head;
+
+	while (*at && *at != p)
+		at = &(*at)->next;
+	if (*at)
+		*at = p->next;
+	if (head)
+		(void)niwa_map_put(net->published_services, key, head); /* there was room for it a moment ago */
+}
+
+static int link_service(struct niwa_net *net, struct published *p)
+{
+	const uint64_t key = key_of(p->service, p->service_port);
+	struct published *head = niwa_map_get(net->published_services, key);
+
+	if (!head) {
+		p->next = NULL;
+		return niwa_map_put(net->published_services, key, p);
+	}
+	p->next = head->next;
+	head->next = p;
 	return 0;
 }
 
-static int add_lookup(struct nftnl_rule *rule, const char *map, uint32_t from, uint32_t to)
+static void unlink_new(struct niwa_net *net, struct published *p)
 {
-	struct nftnl_expr *e = add(rule, "lookup");
+	struct published **at = &net->published_new;
 
-	if (!e)
-		return -ENOMEM;
-	nftnl_expr_set_str(e, NFTNL_EXPR_LOOKUP_SET, map);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_SREG, from);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_DREG, to);
-	return 0;
+	while (*at && *at != p)
+		at = &(*at)->next_new;
+	if (*at)
+		*at = p->next_new;
+	p->is_new = false;
 }
 
-static int add_dnat(struct nftnl_rule *rule)
+static void forget(struct niwa_net *net, struct published *p)
 {
-	struct nftnl_expr *e = add(rule, "nat");
-
-	if (!e)
-		return -ENOMEM;
-	nftnl_expr_set_u32(e, NFTNL_EXPR_NAT_TYPE, NFT_NAT_DNAT);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_NAT_FAMILY, NFPROTO_IPV4);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_NAT_REG_ADDR_MIN, REG_TO);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_NAT_REG_PROTO_MIN, REG_TO_PORT);
-	return 0;
+	unlink_service(net, p);
+	if (p->is_new)
+		unlink_new(net, p);
+	(void)niwa_map_del(net->published_hosts, key_of(p->host, p->port));
+	free(p);
 }
 
-/* fib daddr type local, then 0.0.0.0 as the address looked up */
-static int add_any_address(struct nftnl_rule *rule)
+static int remember(struct niwa_net *net, const struct published *wanted)
 {
-	const uint32_t local = RTN_LOCAL, any = INADDR_ANY;
-	struct nftnl_expr *fib, *cmp, *imm;
-
-	fib = add(rule, "fib");
-	cmp = fib ? add(rule, "cmp") : NULL;
-	imm = cmp ? add(rule, "immediate") : NULL;
-	if (!imm)
-		return -ENOMEM;
-	nftnl_expr_set_u32(fib, NFTNL_EXPR_FIB_FLAGS, NFTA_FIB_F_DADDR);
-	nftnl_expr_set_u32(fib, NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
-	nftnl_expr_set_u32(fib, NFTNL_EXPR_FIB_DREG, REG_ADDR);
-	nftnl_expr_set_u32(cmp, NFTNL_EXPR_CMP_SREG, REG_ADDR);
-	nftnl_expr_set_u32(cmp, NFTNL_EXPR_CMP_OP, NFT_CMP_EQ);
-	nftnl_expr_set(cmp, NFTNL_EXPR_CMP_DATA, &local, sizeof(local));
-	nftnl_expr_set_u32(imm, NFTNL_EXPR_IMM_DREG, REG_ADDR);
-	nftnl_expr_set(imm, NFTNL_EXPR_IMM_DATA, &any, sizeof(any));
-	return 0;
-}
-
-static int add_address(struct nftnl_rule *rule)
-{
-	return add_payload(rule, NFT_PAYLOAD_NETWORK_HEADER, OFFSET_DADDR, 4, REG_ADDR);
-}
-
-static void free_rule(struct nftnl_rule **rule)
-{
-	if (*rule)
-		nftnl_rule_free(*rule);
-}
-
-/* The callers' chain has checked that this is TCP over IPv4. */
-static int add_rule(struct niwa_nl *nf, char *pos, int (*address)(struct nftnl_rule *), uint32_t *ret_len)
-{
-	NIWA_AUTO(free_rule) struct nftnl_rule *rule = nftnl_rule_alloc();
-	struct nlmsghdr *nlh;
+	struct published *p = niwa_zalloc(sizeof(*p));
 	int r;
 
-	if (!rule)
+	if (!p)
 		return -ENOMEM;
-	nftnl_rule_set_u32(rule, NFTNL_RULE_FAMILY, NFPROTO_INET);
-	nftnl_rule_set_str(rule, NFTNL_RULE_TABLE, NIWA_NET_TABLE);
-	nftnl_rule_set_str(rule, NFTNL_RULE_CHAIN, CHAIN);
-	r = address(rule);
-	if (r == 0)
-		r = add_payload(rule, NFT_PAYLOAD_TRANSPORT_HEADER, OFFSET_DPORT, 2, REG_PORT);
-	if (r == 0)
-		r = add_lookup(rule, "published", REG_ADDR, REG_SERVICE);
-	if (r == 0)
-		r = add_lookup(rule, "awake", REG_SERVICE, REG_TO);
-	if (r == 0)
-		r = add_dnat(rule);
-	if (r < 0)
+	*p = *wanted;
+	r = niwa_map_put(net->published_hosts, key_of(p->host, p->port), p);
+	if (r == 0) {
+		r = link_service(net, p);
+		if (r < 0)
+			(void)niwa_map_del(net->published_hosts, key_of(p->host, p->port));
+	}
+	if (r < 0) {
+		free(p);
 		return r;
-	nlh = nftnl_nlmsg_build_hdr(pos, NFT_MSG_NEWRULE, NFPROTO_INET, NLM_F_CREATE | NLM_F_APPEND, ++nf->seq);
-	nftnl_rule_nlmsg_build_payload(nlh, rule);
-	*ret_len = nlh->nlmsg_len;
+	}
+	p->is_new = true;
+	p->next_new = net->published_new;
+	net->published_new = p;
 	return 0;
 }
 
-int niwa_published_rules(struct niwa_nl *nf)
+static void put_entry(struct niwa_net_txn *t, enum niwa_change change, const struct published *p, const uint8_t *to)
 {
-	char buf[BUF] __attribute__((aligned(8)));
-	size_t len;
-	uint32_t n;
-	int r;
+	uint8_t key[8] = {0};
+	const uint16_t port = htons(p->port);
 
-	len = niwa_nl_put_batch(nf, buf, NFNL_MSG_BATCH_BEGIN);
-	r = add_rule(nf, buf + len, add_address, &n);
-	if (r < 0)
-		return r;
-	len += n;
-	r = add_rule(nf, buf + len, add_any_address, &n);
-	if (r < 0)
-		return r;
-	len += n;
-	len += niwa_nl_put_batch(nf, buf + len, NFNL_MSG_BATCH_END);
-	return niwa_nl_batch(nf, buf, len, NULL, NULL);
+	if (p->host == INADDR_ANY) {
+		niwa_txn_put(t, NIWA_SET_PUBLISHED_ANY, change, &port, to);
+		return;
+	}
+	niwa_pack_port(key, p->host, p->port);
+	niwa_txn_put(t, NIWA_SET_PUBLISHED, change, key, to);
+}
+
+void niwa_net_published(struct niwa_net_txn *t, enum niwa_change c, uint32_t host, uint16_t port, uint32_t service,
+			uint16_t service_port)
+{
+	const struct published wanted = {.host = host, .port = port, .service = service, .service_port = service_port};
+	struct niwa_net *net = niwa_txn_net(t);
+	struct published *p = niwa_map_get(net->published_hosts, key_of(host, port));
+
+	if (p)
+		forget(net, p);
+	if (c == NIWA_DEL)
+		put_entry(t, NIWA_DEL, &wanted, NULL);
+	else if (remember(net, &wanted) < 0)
+		niwa_txn_fail(t);
+}
+
+void niwa_published_follow(struct niwa_net_txn *t, enum niwa_change change, uint32_t service, uint16_t port,
+			   const uint8_t *to)
+{
+	const struct niwa_net *net = niwa_txn_net(t);
+	const struct published *p = niwa_map_get(net->published_services, key_of(service, port));
+
+	for (; p; p = p->next)
+		put_entry(t, change, p, to);
+}
+
+int niwa_published_sync(struct niwa_net *net, struct niwa_error *err)
+{
+	struct niwa_net_txn *t;
+	struct published *p;
+	int r = 0;
+
+	if (!net->published_new)
+		return 0;
+	t = niwa_net_txn_new(net);
+	while (t && r >= 0 && (p = net->published_new)) {
+		struct niwa_net_element e;
+		uint8_t key[8] = {0}, to[8] = {0};
+
+		unlink_new(net, p);
+		niwa_pack_port(key, p->service, p->service_port);
+		r = niwa_element_get(net, NIWA_SET_AWAKE, key, &e);
+		if (r > 0)
+			niwa_pack_port(to, e.to_addr, e.to_port);
+		if (r >= 0)
+			put_entry(t, r ? NIWA_ADD : NIWA_DEL, p, to);
+	}
+	if (r < 0) {
+		niwa_net_txn_free(&t);
+		return niwa_fail(err, NIWA_TEMPORARY, -r, "look up an app in the nftables map awake");
+	}
+	return niwa_net_commit(&t, err); /* out of memory when there is none */
 }

@@ -145,9 +145,6 @@ int niwa_ruleset_install(struct niwa_net *net, struct niwa_error *err)
 	r = run(text.data, "install the nftables table " NIWA_NET_TABLE, err);
 	if (r < 0)
 		return r;
-	r = niwa_published_rules(&net->nf);
-	if (r < 0)
-		return niwa_fail(err, NIWA_PERMANENT, -r, "add the nftables rules for published ports");
 	r = niwa_ruleset_fingerprint(&net->nf, &net->fingerprint);
 	if (r < 0)
 		return niwa_fail(err, NIWA_PERMANENT, -r, "read the nftables table " NIWA_NET_TABLE " back");

@@ -17,57 +17,6 @@
 #include "base/memory.h"
 #include "net/test_world.h"
 
-#define WEB_SERVICE   "10.64.0.9"
-#define OTHER_SERVICE "10.64.0.10"
-#define WEB_PRIVATE   "10.80.0.9"
-#define OTHER_PRIVATE "10.80.0.10"
-#define CLASS         41
-#define MARK_WEB      9
-#define MARK_OTHER    10
-
-static struct world world;
-
-static int make(void **state)
-{
-	world_make(&world);
-	return 0;
-}
-
-static int set_up(void **state)
-{
-	struct niwa_error err = {0};
-
-	if (world_open(&world, &err) < 0) {
-		print_error("%s\n", err.msg);
-		return -1;
-	}
-	world_listen_relay(&world);
-	*state = &world;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	world_close(&world);
-	return 0;
-}
-
-static void commit(struct niwa_net_txn *t)
-{
-	struct niwa_error err = {0};
-
-	if (niwa_net_commit(&t, &err) < 0)
-		fail_msg("%s", err.msg);
-}
-
-static struct niwa_net_txn *txn(struct world *w)
-{
-	struct niwa_net_txn *t = niwa_net_txn_new(w->net);
-
-	assert_non_null(t);
-	return t;
-}
-
 static void declare(struct world *w, const char *service, uint16_t port)
 {
 	struct niwa_net_txn *t = txn(w);
@@ -445,7 +394,7 @@ static void while_the_relay_is_away_a_client_waits(void **state)
 	close(l);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define T(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
 
 int main(void)
 {
@@ -467,5 +416,5 @@ int main(void)
 		T(while_the_relay_is_away_a_client_waits),
 	};
 
-	return cmocka_run_group_tests(tests, make, NULL);
+	return cmocka_run_group_tests(tests, world_group, NULL);
 }

@@ -338,3 +338,95 @@ void pump_quiet(struct world *w)
 	for (uint64_t now = niwa_now_us(); now < end; now = niwa_now_us())
 		assert_true(sd_event_run(w->event, end - now) >= 0);
 }
+
+static struct world the_world;
+
+int world_group(void **state)
+{
+	world_make(&the_world);
+	return 0;
+}
+
+int world_set_up(void **state)
+{
+	struct niwa_error err = {0};
+
+	if (world_open(&the_world, &err) < 0) {
+		print_error("%s\n", err.msg);
+		return -1;
+	}
+	world_listen_relay(&the_world);
+	*state = &the_world;
+	return 0;
+}
+
+int world_tear_down(void **state)
+{
+	world_close(&the_world);
+	return 0;
+}
+
+struct niwa_net_txn *txn(struct world *w)
+{
+	struct niwa_net_txn *t = niwa_net_txn_new(w->net);
+
+	assert_non_null(t);
+	return t;
+}
+
+void commit(struct niwa_net_txn *t)
+{
+	struct niwa_error err = {0};
+
+	if (niwa_net_commit(&t, &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_null(t);
+}
+
+void wake(struct world *w, const char *private, uint32_t mark)
+{
+	struct niwa_net_txn *t = txn(w);
+
+	niwa_net_declared(t, NIWA_ADD, ip(WEB_SERVICE), 80, CLASS);
+	niwa_net_awake(t, NIWA_ADD, ip(WEB_SERVICE), 80, ip(private), 80);
+	niwa_net_mark(t, NIWA_ADD, ip(private), mark);
+	niwa_net_may(t, NIWA_ADD, ip(OTHER_PRIVATE), CLASS);
+	commit(t);
+}
+
+void asleep(struct world *w)
+{
+	struct niwa_net_txn *t = txn(w);
+
+	niwa_net_awake(t, NIWA_DEL, ip(WEB_SERVICE), 80, 0, 0);
+	commit(t);
+}
+
+void freeze(struct world *w, enum niwa_change c)
+{
+	struct niwa_net_txn *t = txn(w);
+
+	niwa_net_frozen(t, c, ip(WEB_PRIVATE));
+	commit(t);
+}
+
+static int keep_element(const struct niwa_net_element *e, void *arg)
+{
+	struct niwa_net_element *last = arg;
+	uint32_t count = last->value; /* how many, and the last one */
+
+	*last = *e;
+	last->value = count + 1;
+	return 0;
+}
+
+unsigned count_set(struct world *w, enum niwa_net_set set, struct niwa_net_element *last)
+{
+	struct niwa_net_element e = {0};
+	struct niwa_error err;
+
+	assert_int_equal(niwa_net_each(w->net, set, keep_element, &e, &err), 0);
+	if (last)
+		*last = e;
+	return e.value;
+}

@@ -43,6 +43,26 @@ int world_open(struct world *w, struct niwa_error *err); /* niwa_net_open with t
 void world_close(struct world *w);                       /* closes and removes it */
 void world_listen_relay(struct world *w);
 
+/* Fixtures of cmocka: *state is the world. */
+int world_group(void **state);
+int world_set_up(void **state);
+int world_tear_down(void **state);
+
+#define WEB_SERVICE   "10.64.0.9"
+#define OTHER_SERVICE "10.64.0.10"
+#define WEB_PRIVATE   "10.80.0.9"
+#define OTHER_PRIVATE "10.80.0.10"
+#define CLASS         41
+#define MARK_WEB      9
+#define MARK_OTHER    10
+
+struct niwa_net_txn *txn(struct world *w);
+void commit(struct niwa_net_txn *t);                            /* fails the test when it fails */
+void wake(struct world *w, const char *private, uint32_t mark); /* WEB_SERVICE:80 is declared, and awake there */
+void asleep(struct world *w);
+void freeze(struct world *w, enum niwa_change c);
+unsigned count_set(struct world *w, enum niwa_net_set set, struct niwa_net_element *last);
+
 uint32_t ip(const char *text);
 /* Runs a shell command in a place; fails the test when it fails. */
 void run_in(struct world *w, enum place place, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -108,6 +108,9 @@ int niwa_net_open(const struct niwa_net_config *config, const struct niwa_net_ev
 	net->config = *config;
 	net->events = *events;
 	net->event = sd_event_ref(event);
+	r = niwa_published_open(net);
+	if (r < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, -r, "open the wake network");
 	r = niwa_nl_open(&net->nf, NETLINK_NETFILTER);
 	if (r == 0)
 		r = niwa_nl_open(&net->rt, NETLINK_ROUTE);
@@ -140,6 +143,7 @@ void niwa_net_close(struct niwa_net **pnet)
 	niwa_nl_close(&net->watch);
 	niwa_nl_close(&net->nf);
 	niwa_nl_close(&net->rt);
+	niwa_published_close(net);
 	sd_event_unref(net->event);
 	free(net);
 }

@@ -6,7 +6,7 @@
  *
  *   declared  map  service address . port → class (u32, the tenant's, or a class of the port's own `allow`)
  *   awake     map  service address . port → private address . port
- *   published map  host address (0.0.0.0: any) . port → service address . port; looked up first, then `awake`
+ *   published map  host address . port → private address . port, of awake apps only; published_any: port → the same
  *   marks     map  private address → instance mark (u32, never 0)
  *   may       set  private address . class         what an instance may connect to
  *   frozen    set  private address
@@ -79,18 +79,21 @@ void niwa_net_awake(struct niwa_net_txn *t, enum niwa_change c, uint32_t service
 		    uint16_t priv_port);
 void niwa_net_mark(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t mark);
 void niwa_net_may(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t class_id);
-void niwa_net_frozen(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv); /* DEL also deletes it from knocked */
+/* DEL also deletes it from `knocked`; so does ADD, when it was not in `frozen` yet: a knock of an earlier owner of the
+ * address must not hide the next one. */
+void niwa_net_frozen(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv);
 void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv);
-/* Prefixes of one instance that are added one after the other may overlap (the wider one is taken), others must not
- * (-ENOTEMPTY). `internet` (niwa_net_egress) means public addresses only; 0.0.0.0/0 in the
- * list means everything. */
+/* Prefixes of one instance that are added one after the other may overlap (the wider one is taken); later ones must
+ * not (-EEXIST). Delete the whole list of an instance: deleting a part of a wider prefix deletes that. `internet`
+ * (niwa_net_egress) means public addresses only; 0.0.0.0/0 in the list means everything. */
 void niwa_net_egress_list(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t net, unsigned bits);
-/* host address (INADDR_ANY: any address of this host) and port → service address and port, not on loopback */
+/* host address (INADDR_ANY: any address of this host) and port → service address and port, not on loopback. Told once
+ * (again after a restart); from then on niwa_net_awake changes the port's entry along with its own. */
 void niwa_net_published(struct niwa_net_txn *t, enum niwa_change c, uint32_t host, uint16_t port, uint32_t service,
 			uint16_t service_port);
 /* Empties awake, published, marks, may, frozen and the egress sets; what is added behind it in the same transaction
- * replaces them, and no packet sees them empty (as long as it is fewer than 16,384 elements). `declared` and `knocked`
- * stay. */
+ * replaces them, and no packet sees them empty (as long as it is fewer than 16,384 elements). `declared` stays,
+ * and `knocked` as far as those are still frozen. */
 void niwa_net_flush_sets(struct niwa_net_txn *t);
 int niwa_net_commit(struct niwa_net_txn **txn, struct niwa_error *err); /* takes the transaction */
 

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the packet path tells: frozen and crashed instances, lost messages, connections that conntrack holds. Needs
+ * root; everything happens in network namespaces of its own.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "net/net_private.h"
+#include "net/test_world.h"
+
+static void a_frozen_app_is_knocked_once_and_the_kernel_remembers(void **state)
+{
+	static const enum place from[] = {REMOTE, HOST, OTHER};
+	struct world *w = *state;
+	int l = tcp_listen(w, WEB, WEB_PRIVATE, 80);
+	struct niwa_net_element e;
+
+	wake(w, WEB_PRIVATE, MARK_WEB);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(from); i++) {
+		int c, s;
+
+		w->knocks = 0;
+		freeze(w, NIWA_ADD);
+		c = tcp_connect(w, from[i], WEB_SERVICE, 80);
+		assert_int_equal(pump(w, &w->knocks, 1), 1);
+		assert_int_equal(w->last_addr, ip(WEB_PRIVATE));
+		s = tcp_accept(l, SOON_MS);
+		assert_talk(c, s);
+		pump_quiet(w);
+		assert_int_equal(w->knocks, 1);
+		assert_int_equal(count_set(w, NIWA_NET_KNOCKED, &e), 1);
+		assert_int_equal(e.addr, ip(WEB_PRIVATE));
+		freeze(w, NIWA_DEL);
+		assert_int_equal(count_set(w, NIWA_NET_KNOCKED, NULL), 0);
+		assert_int_equal(count_set(w, NIWA_NET_FROZEN, NULL), 0);
+		close(c);
+		close(s);
+	}
+	close(l);
+}
+
+static void keep_alive(int fd)
+{
+	const int one = 1;
+
+	assert_int_equal(setsockopt(fd, SOL_TCP, TCP_KEEPIDLE, &one, sizeof(one)), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)), 0);
+}
+
+static void keep_alives_do_not_knock_and_bytes_do(void **state)
+{
+	struct world *w = *state;
+	int l = tcp_listen(w, WEB, WEB_PRIVATE, 80), c, s;
+	uint64_t end = niwa_now_us() + 1300 * NIWA_MS, rx, tx, tx_before;
+
+	wake(w, WEB_PRIVATE, MARK_WEB);
+	c = tcp_connect(w, REMOTE, WEB_SERVICE, 80);
+	s = tcp_accept(l, SOON_MS);
+	assert_talk(c, s);
+	keep_alive(c);
+	freeze(w, NIWA_ADD);
+	assert_int_equal(niwa_net_veth_bytes(w->net, "nwweb", &rx, &tx_before), 0);
+	while (niwa_now_us() < end) /* a probe is sent after a second */
+		assert_true(sd_event_run(w->event, 50 * NIWA_MS) >= 0);
+	assert_int_equal(niwa_net_veth_bytes(w->net, "nwweb", &rx, &tx), 0);
+	assert_true(tx > tx_before);
+	assert_int_equal(w->knocks, 0);
+	assert_int_equal(send(c, "x", 1, 0), 1);
+	assert_int_equal(pump(w, &w->knocks, 1), 1);
+	close(c);
+	close(s);
+	close(l);
+}
+
+static void answers_to_a_frozen_apps_own_connections_knock(void **state)
+{
+	struct world *w = *state;
+	int l = tcp_listen(w, OUTSIDE, "0.0.0.0", 443), u = socket_in(w, HOST, AF_INET, SOCK_DGRAM, 0), c, s;
+	const struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = ip(WEB_PRIVATE)};
+	struct niwa_net_txn *t = txn(w);
+
+	niwa_net_egress(t, NIWA_ADD, ip(WEB_PRIVATE));
+	commit(t);
+	c = tcp_connect(w, WEB, "198.51.100.2", 443);
+	s = tcp_accept(l, SOON_MS);
+	assert_talk(c, s);
+	freeze(w, NIWA_ADD);
+	assert_int_equal(send(s, "x", 1, 0), 1);
+	assert_int_equal(pump(w, &w->knocks, 1), 1);
+	freeze(w, NIWA_DEL);
+	freeze(w, NIWA_ADD); /* and a datagram */
+	assert_int_equal(sendto(u, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to)), 1);
+	assert_int_equal(pump(w, &w->knocks, 2), 2);
+	close(u);
+	close(c);
+	close(s);
+	close(l);
+}
+
+static void lost_messages_are_told_and_the_kernel_knows_who_knocked(void **state)
+{
+	struct world *w = *state;
+	int u = socket_in(w, HOST, AF_INET, SOCK_DGRAM, 0), small = 2304, fd = mnl_socket_get_fd(w->net->log.sock);
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9)};
+	struct niwa_net_txn *t = txn(w);
+
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	run_in(w, HOST, "ip route add 10.80.1.0/24 via " WEB_PRIVATE " dev nwweb onlink");
+	for (int i = 0; i < 100; i++)
+		niwa_net_frozen(t, NIWA_ADD, ip("10.80.1.0") | htonl((uint32_t)i));
+	commit(t);
+	for (int i = 0; i < 100; i++) {
+		to.sin_addr.s_addr = ip("10.80.1.0") | htonl((uint32_t)i);
+		assert_int_equal(sendto(u, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to)), 1);
+	}
+	assert_true(pump(w, &w->overflows, 1) >= 1);
+	assert_true(w->knocks < 100);
+	assert_int_equal(count_set(w, NIWA_NET_KNOCKED, NULL), 100);
+	run_in(w, HOST, "ip route del 10.80.1.0/24 dev nwweb");
+	close(u);
+}
+
+static void a_crashed_apps_client_is_answered_by_the_relay(void **state)
+{
+	static const enum place from[] = {REMOTE, HOST, OTHER};
+	struct world *w = *state;
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(from); i++) {
+		int c, s;
+
+		wake(w, WEB_PRIVATE, MARK_WEB); /* nobody listens there */
+		w->refusals = 0;
+		c = tcp_start(w, from[i], NULL, 0, WEB_SERVICE, 80);
+		assert_int_equal(pump(w, &w->refusals, 1), 1);
+		assert_int_equal(w->last_addr, ip(WEB_PRIVATE));
+		assert_int_equal(w->last_port, 80);
+		assert_int_equal(tcp_wait(c, 20), -ETIMEDOUT);
+		asleep(w);
+		assert_int_equal(tcp_wait(c, SOON_MS), 0);
+		s = tcp_accept(w->relay, SOON_MS);
+		assert_talk(c, s);
+		close(c);
+		close(s);
+	}
+	/* whoever asks the instance itself (the relay) is told at once */
+	assert_refused(w, HOST, WEB_PRIVATE, 80);
+}
+
+static void a_syn_under_way_goes_to_the_relay_after_the_flush(void **state)
+{
+	struct world *w = *state;
+	int l = tcp_listen(w, WEB, WEB_PRIVATE, 80), open_c, open_s, c, s;
+	struct niwa_error err;
+
+	for (int by_dump = 0; by_dump <= 1; by_dump++) {
+		wake(w, WEB_PRIVATE, MARK_WEB);
+		open_c = tcp_connect(w, REMOTE, WEB_SERVICE, 80);
+		open_s = tcp_accept(l, SOON_MS);
+		run_in(w, WEB, "ip link set eth0 down"); /* nobody answers any more */
+		c = tcp_start(w, REMOTE, NULL, 0, WEB_SERVICE, 80);
+		assert_int_equal(tcp_wait(c, 20), -ETIMEDOUT);
+		asleep(w);
+		if (by_dump)
+			assert_int_equal(niwa_conntrack_dump_and_delete(&w->net->nf, MARK_WEB, true), 0);
+		else
+			assert_int_equal(niwa_net_flush_unreplied(w->net, MARK_WEB, &err), 0);
+		assert_int_equal(tcp_wait(c, SOON_MS), 0);
+		s = tcp_accept(w->relay, SOON_MS);
+		assert_talk(c, s);
+		close(c);
+		close(s);
+		run_in(w, WEB,
+		       "ip link set eth0 up && ip route add default via 10.80.0.1 dev eth0 onlink src " WEB_PRIVATE);
+		assert_talk(open_c, open_s); /* what was answered once is left alone */
+		close(open_c);
+		close(open_s);
+	}
+	close(l);
+}
+
+static void without_the_flush_the_syn_stays_where_it_was(void **state)
+{
+	struct world *w = *state;
+	int c;
+
+	wake(w, WEB_PRIVATE, MARK_WEB);
+	run_in(w, WEB, "ip link set eth0 down");
+	c = tcp_start(w, REMOTE, NULL, 0, WEB_SERVICE, 80);
+	asleep(w);
+	assert_int_equal(tcp_wait(c, 1300), -ETIMEDOUT); /* the test above is no accident */
+	close(c);
+	run_in(w, WEB, "ip link set eth0 up && ip route add default via 10.80.0.1 dev eth0 onlink src " WEB_PRIVATE);
+}
+
+static void the_connections_of_a_dead_instance_end_after_the_flush(void **state)
+{
+	struct world *w = *state;
+	int l = tcp_listen(w, WEB, WEB_PRIVATE, 80), c, s;
+	struct niwa_error err;
+
+	for (int by_dump = 0; by_dump <= 1; by_dump++) {
+		wake(w, WEB_PRIVATE, MARK_WEB);
+		c = tcp_connect(w, REMOTE, WEB_SERVICE, 80);
+		s = tcp_accept(l, SOON_MS);
+		assert_talk(c, s);
+		asleep(w);
+		assert_int_equal(niwa_net_flush_all(w->net, MARK_OTHER, &err), 0); /* another's: no effect */
+		assert_talk(c, s);
+		if (by_dump)
+			assert_int_equal(niwa_conntrack_dump_and_delete(&w->net->nf, MARK_WEB, false), 0);
+		else
+			assert_int_equal(niwa_net_flush_all(w->net, MARK_WEB, &err), 0);
+		assert_int_equal(send(c, "x", 1, 0), 1);
+		assert_int_equal(expect_end(c, SOON_MS), -ECONNRESET);
+		close(c);
+		close(s);
+	}
+	assert_int_equal(niwa_net_flush_all(w->net, 0, &err), -EINVAL);
+	close(l);
+}
+
+static void a_private_address_without_an_instance_is_silent(void **state)
+{
+	struct world *w = *state;
+	int c, s;
+
+	wake(w, "10.80.0.200", 200); /* it has just gone */
+	c = tcp_start(w, REMOTE, NULL, 0, WEB_SERVICE, 80);
+	assert_int_equal(tcp_wait(c, QUIET_MS), -ETIMEDOUT);
+	asleep(w);
+	assert_int_equal(niwa_net_flush_unreplied(w->net, 200, NULL), 0);
+	assert_int_equal(tcp_wait(c, SOON_MS), 0);
+	s = tcp_accept(w->relay, SOON_MS);
+	assert_talk(c, s);
+	close(c);
+	close(s);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(a_frozen_app_is_knocked_once_and_the_kernel_remembers),
+		T(keep_alives_do_not_knock_and_bytes_do),
+		T(answers_to_a_frozen_apps_own_connections_knock),
+		T(lost_messages_are_told_and_the_kernel_knows_who_knocked),
+		T(a_crashed_apps_client_is_answered_by_the_relay),
+		T(a_syn_under_way_goes_to_the_relay_after_the_flush),
+		T(without_the_flush_the_syn_stays_where_it_was),
+		T(the_connections_of_a_dead_instance_end_after_the_flush),
+		T(a_private_address_without_an_instance_is_silent),
+	};
+
+	return cmocka_run_group_tests(tests, world_group, NULL);
+}
