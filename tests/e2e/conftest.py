@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""The whole run happens in a network and mount namespace of its own: no service address can leak, and nothing of this
+machine's network is touched."""
+
+import ctypes
+import os
+import subprocess
+
+import pytest
+
+CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+
+
+def pytest_configure(config):
+    if os.geteuid() != 0:
+        pytest.exit("the end-to-end tests need root", returncode=1)
+    if getattr(config, "workerinput", None) is not None or os.environ.get("NIWA_E2E_INSIDE"):
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET | CLONE_NEWNS) != 0:
+        pytest.exit(f"unshare: {os.strerror(ctypes.get_errno())}", returncode=1)
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    os.environ["NIWA_E2E_INSIDE"] = "1"
+
+
+@pytest.fixture
+def host():
+    """A fresh host for one test."""
+    from host import Host
+
+    h = Host().start()
+    yield h
+    h.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_host():
+    """One host for the tests of a module that do not disturb it."""
+    from host import Host
+
+    h = Host().start()
+    yield h
+    h.stop()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows what niwad said."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.when == "call" and report.failed:
+        for name in ("host", "shared_host"):
+            h = item.funcargs.get(name)
+            if h and h.dir.exists():
+                report.sections.append(("niwad", h.niwad_log()[-6000:]))
+                keep = h.dir / "log/keep.err"
+                report.sections.append(("niwa-keep and niwa-relay", keep.read_text(errors="replace")[-3000:]))
