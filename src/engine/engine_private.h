@@ -149,7 +149,7 @@ struct niwa_instance {
 	pid_t pid;
 	int plan_fd; /* until it is carried out: to name the operation that failed */
 	int pidfd, log_fd, diag_fd, notify_fd, cgroup_events_fd;
-	bool in_awake, in_frozen, notified, net_ready, killed;
+	bool in_awake, in_frozen, notified, net_ready, killed, deaf;
 	sd_event_source *log_source, *notify_source, *timer, *freeze_source, *life_timer;
 	struct niwa_log_file log;
 	struct niwa_stages stages;

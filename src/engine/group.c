@@ -223,6 +223,22 @@ int niwa_group_remove(struct niwa_engine *e, uint64_t id)
 	return r;
 }
 
+int niwa_group_each_process(struct niwa_engine *e, uint64_t id, int (*fn)(pid_t pid, void *arg), void *arg)
+{
+	char path[PATH_MAX];
+	FILE *f;
+	int pid, r = 0;
+
+	file_of(e, id, "cgroup.procs", path, sizeof(path));
+	f = fopen(path, "re");
+	if (!f)
+		return -errno;
+	while (r >= 0 && fscanf(f, "%d", &pid) == 1)
+		r = fn(pid, arg);
+	(void)fclose(f); /* read only */
+	return r;
+}
+
 int niwa_group_cpu_us(struct niwa_engine *e, uint64_t id, uint64_t *ret)
 {
 	char path[PATH_MAX], text[1024], *at;

@@ -26,6 +26,8 @@ void niwa_group_kill(struct niwa_engine *e, uint64_t id);
 /* 0 when nothing is left, -EBUSY while processes are dying. */
 int niwa_group_remove(struct niwa_engine *e, uint64_t id);
 
+/* Every process of the group, host pids. */
+int niwa_group_each_process(struct niwa_engine *e, uint64_t id, int (*fn)(pid_t pid, void *arg), void *arg);
 int niwa_group_cpu_us(struct niwa_engine *e, uint64_t id, uint64_t *ret);
 int niwa_group_memory(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes);
 /* Every instance number that has a group. */

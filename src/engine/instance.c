@@ -152,10 +152,7 @@ void niwa_instance_elements(struct niwa_engine *e, struct niwa_instance *i, stru
 {
 	niwa_net_mark(txn, NIWA_ADD, i->private_addr, i->mark);
 	niwa_classes_permit(e, i->app->tenant, i->private_addr, txn);
-	if (i->spec->egress == NIWA_EGRESS_INTERNET)
-		niwa_net_egress(txn, NIWA_ADD, i->private_addr);
-	if (i->spec->egress == NIWA_EGRESS_LIST)
-		niwa_volume_egress_list(i, txn, NIWA_ADD);
+	niwa_volume_egress(i, txn, NIWA_ADD);
 }
 
 static void leave_kernel(struct niwa_engine *e, struct niwa_instance *i)
@@ -173,10 +170,8 @@ static void leave_kernel(struct niwa_engine *e, struct niwa_instance *i)
 	niwa_net_may(txn, NIWA_DEL, i->private_addr, c->id);
 	if (i->in_frozen)
 		niwa_net_frozen(txn, NIWA_DEL, i->private_addr);
-	if (i->spec && i->spec->egress == NIWA_EGRESS_INTERNET)
-		niwa_net_egress(txn, NIWA_DEL, i->private_addr);
-	if (i->spec && i->spec->egress == NIWA_EGRESS_LIST)
-		niwa_volume_egress_list(i, txn, NIWA_DEL);
+	if (i->spec)
+		niwa_volume_egress(i, txn, NIWA_DEL);
 	if (niwa_net_commit(&txn, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
 	if (niwa_net_flush_all(e->net, i->mark, &err) < 0)

@@ -5,7 +5,6 @@
 #include "engine/leave.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -14,6 +13,7 @@
 #include "engine/app.h"
 #include "engine/instance.h"
 #include "engine/sleep.h"
+#include "engine/stop.h"
 
 #define SETTLE_US (100 * NIWA_MS)
 
@@ -91,33 +91,13 @@ int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, const char *
 	return 0;
 }
 
-static int on_grace_over(sd_event_source *s, uint64_t usec, void *arg)
-{
-	struct niwa_instance *i = arg;
-	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "stop"};
-
-	(void)s, (void)usec;
-	niwa_log(NIWA_LOG_WARN, &ctx, "did not end within its grace; killed");
-	niwa_instance_kill(i->engine, i);
-	return 0;
-}
-
 static void send_stop(struct niwa_engine *e, struct niwa_instance *i)
 {
-	int r;
-
 	(void)niwa_fault("niwad.before-stop-signal");
 	i->life = NIWA_LIFE_STOPPING;
 	niwa_instance_write_tag(e, i);
 	niwa_sleep_release(e, i);
-	r = niwa_instance_signal(i, i->killed ? SIGKILL : i->spec->stop.signal);
-	if (r == -ESRCH)
-		return; /* its exit is on the way */
-	i->timer = sd_event_source_disable_unref(i->timer);
-	if (!i->spec->stop.grace_us || i->killed ||
-	    sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, i->spec->stop.grace_us, 0, on_grace_over,
-				       i) < 0)
-		niwa_instance_kill(e, i);
+	niwa_stop_send(e, i);
 }
 
 static int on_settled(sd_event_source *s, uint64_t usec, void *arg)

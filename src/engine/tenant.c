@@ -36,22 +36,36 @@ static void hosts_text(struct niwa_engine *e, const struct niwa_tenant *tenant, 
 
 /* The host's resolvers as the instances can use them: a resolver on loopback is of no use to them, but
  * systemd-resolved writes down the real ones. */
-static void resolv_text(struct niwa_text *out)
+unsigned niwa_tenant_name_servers(uint32_t addrs[3])
 {
 	static const char *const files[] = {"/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"};
 	char text[16384], *line, *save;
-	unsigned servers = 0;
+	unsigned count = 0;
 
-	for (size_t i = 0; i < NIWA_ARRAY_LEN(files) && !servers; i++) {
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(files) && !count; i++) {
 		if (niwa_file_read(files[i], text, sizeof(text)) < 0)
 			continue;
 		save = NULL;
-		for (line = strtok_r(text, "\n", &save); line && servers < 3; line = strtok_r(NULL, "\n", &save)) {
-			if (strncmp(line, "nameserver ", 11) != 0 || strncmp(line + 11, "127.", 4) == 0)
-				continue;
-			niwa_text_addf(out, "%s\n", line);
-			servers++;
+		for (line = strtok_r(text, "\n", &save); line && count < 3; line = strtok_r(NULL, "\n", &save)) {
+			char word[INET_ADDRSTRLEN];
+
+			if (sscanf(line, "nameserver %15s", word) == 1 &&
+			    inet_pton(AF_INET, word, &addrs[count]) == 1 && ntohl(addrs[count]) >> 24 != 127)
+				count++;
 		}
+	}
+	return count;
+}
+
+static void resolv_text(struct niwa_text *out)
+{
+	uint32_t addrs[3];
+	unsigned count = niwa_tenant_name_servers(addrs);
+	char text[INET_ADDRSTRLEN];
+
+	for (unsigned i = 0; i < count; i++) {
+		(void)inet_ntop(AF_INET, &addrs[i], text, sizeof(text));
+		niwa_text_addf(out, "nameserver %s\n", text);
 	}
 	niwa_text_add(out, "options timeout:2 attempts:2\n");
 }

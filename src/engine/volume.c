@@ -3,6 +3,7 @@
  * Volumes and egress lists of an instance, resolved on this host.
  */
 #include "engine/volume.h"
+#include "engine/app.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -110,9 +111,24 @@ int niwa_volume_params(struct niwa_engine *e, const struct niwa_instance *i, con
 	return r < 0 ? niwa_fail_in(err, r, "%s", i->app->name) : 0;
 }
 
-void niwa_volume_egress_list(const struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change)
+/* Name servers are part of what egress means: an address that cannot be looked up is no address. */
+static void name_servers(const struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change)
 {
-	for (char **item = i->spec->egress_list; item && *item; item++) {
+	uint32_t addrs[3];
+	unsigned count = niwa_tenant_name_servers(addrs);
+
+	for (unsigned n = 0; n < count; n++)
+		niwa_net_egress_list(txn, change, i->private_addr, addrs[n], 32);
+}
+
+void niwa_volume_egress(const struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change)
+{
+	if (i->spec->egress == NIWA_EGRESS_NONE)
+		return;
+	if (i->spec->egress == NIWA_EGRESS_INTERNET)
+		niwa_net_egress(txn, change, i->private_addr);
+	name_servers(i, txn, change);
+	for (char **item = i->spec->egress_list; i->spec->egress == NIWA_EGRESS_LIST && item && *item; item++) {
 		char text[INET_ADDRSTRLEN + 4], *slash;
 		struct in_addr addr;
 		uint64_t bits = 32;

@@ -10,7 +10,8 @@
 /* Fills tenant_id_base and volume_ids; refuses a volume whose source is missing, with what to do. */
 int niwa_volume_params(struct niwa_engine *e, const struct niwa_instance *i, const struct niwa_image *image,
 		       struct niwa_instance_params *p, struct niwa_error *err);
-void niwa_volume_egress_list(const struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change);
+/* Where the instance may go, besides service addresses. */
+void niwa_volume_egress(const struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change);
 /* First id on disk of a tenant's files. */
 uint32_t niwa_volume_tenant_base(const struct niwa_tenant *tenant);
 
