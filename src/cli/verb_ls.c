@@ -53,7 +53,7 @@ static void add_to_table(struct listing *l, const json_t *row)
 		niwa_answer_text(row, "service_address"),
 		niwa_answer_ports(row, ports, sizeof(ports)),
 		niwa_human_ago(niwa_answer_number(wake, "at"), l->now_us, ago, sizeof(ago)),
-		json_object_get(wake, "took_us")
+		niwa_answer_number(wake, "took_us")
 			? niwa_human_took(niwa_answer_number(wake, "took_us"), took, sizeof(took))
 			: "",
 		niwa_answer_text(wake, "path"),

@@ -30,14 +30,15 @@ static void print_wake(const json_t *app)
 {
 	const json_t *wake = json_object_get(app, "last_wake");
 	const char *from = niwa_answer_text(wake, "from"), *path = niwa_answer_text(wake, "path");
+	uint64_t us = niwa_answer_number(wake, "took_us");
 	char ago[32], took[32], text[512];
 
 	if (!json_is_object(wake))
 		return;
-	(void)snprintf(text, sizeof(text), "%s, took %s%s%s%s%s",
+	(void)snprintf(text, sizeof(text), "%s, %s%s%s%s%s%s",
 		       niwa_human_ago(niwa_answer_number(wake, "at"), niwa_realtime_us(), ago, sizeof(ago)),
-		       niwa_human_took(niwa_answer_number(wake, "took_us"), took, sizeof(took)), *path ? ", by " : "",
-		       path, *from ? ", for " : "", from);
+		       us ? "took " : "not reached", us ? niwa_human_took(us, took, sizeof(took)) : "",
+		       *path ? ", by " : "", path, *from ? ", for " : "", from);
 	line("last wake", text);
 }
 
