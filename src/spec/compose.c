@@ -332,28 +332,24 @@ static json_t *read_variables(const char *folder)
 {
 	NIWA_AUTO(niwa_free_ptr) char *path = niwa_asprintf("%s/.env", folder);
 	json_t *env = NULL;
+	int r;
 
-	if (!path || niwa_env_file_read(path, &env, NULL) < 0)
-		return json_object();
-	return env;
+	if (!path)
+		return NULL;
+	r = niwa_env_file_read(path, &env, NULL);
+	return r == 0 ? env : r == -ENOMEM ? NULL : json_object();
 }
 
-int niwa_compose_import(const char *path, const char *tenant, char **ret_yaml, char **ret_left_out,
-			struct niwa_error *err)
+int niwa_compose_import_text(const struct niwa_compose_file *file, char **ret_yaml, char **ret_left_out,
+			     struct niwa_error *err)
 {
 	NIWA_AUTO(niwa_yaml_free) struct niwa_yaml *yaml = NULL;
-	NIWA_AUTO(niwa_free_ptr) char *text = NULL;
-	struct niwa_compose c = {.name = strcmp(path, "-") == 0 ? "(standard input)" : path};
-	char folder[PATH_MAX], chosen[64];
+	struct niwa_compose c = {.name = file->name, .folder = file->folder};
 	const struct niwa_yaml_node *root;
+	char tenant[64];
 	json_t *variables;
-	size_t len;
-	int r = niwa_yaml_read_file(path, COMPOSE_MAX, &text, &len, err);
+	int r = niwa_yaml_parse(file->name, file->text, file->len, &yaml, err);
 
-	if (r == 0)
-		r = folder_of(path, folder, err);
-	if (r == 0)
-		r = niwa_yaml_parse(c.name, text, len, &yaml, err);
 	if (r < 0)
 		return r;
 	root = niwa_yaml_root(yaml);
@@ -361,10 +357,11 @@ int niwa_compose_import(const char *path, const char *tenant, char **ret_yaml, c
 	if (!c.services || c.services->type != NIWA_YAML_MAP)
 		return niwa_fail(err, NIWA_CALLER, 0,
 				 "%s: services: missing; allowed: a Compose file with a map of services", c.name);
-	choose_tenant(root, folder, tenant, chosen, sizeof(chosen));
-	variables = read_variables(folder);
-	c.folder = folder;
-	c.tenant = chosen;
+	choose_tenant(root, file->folder, file->tenant, tenant, sizeof(tenant));
+	variables = read_variables(file->folder);
+	if (!variables)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "import %s", c.name);
+	c.tenant = tenant;
 	c.variables = variables;
 	niwa_text_add(&c.left_out, "");
 	r = import_root(&c, root, ret_yaml, err);
@@ -373,4 +370,24 @@ int niwa_compose_import(const char *path, const char *tenant, char **ret_yaml, c
 		*ret_left_out = NIWA_TAKE(c.left_out.data);
 	niwa_text_fini(&c.left_out);
 	return r;
+}
+
+int niwa_compose_import(const char *path, const char *tenant, char **ret_yaml, char **ret_left_out,
+			struct niwa_error *err)
+{
+	NIWA_AUTO(niwa_free_ptr) char *text = NULL;
+	char folder[PATH_MAX];
+	struct niwa_compose_file file = {
+		.name = strcmp(path, "-") == 0 ? "(standard input)" : path,
+		.folder = folder,
+		.tenant = tenant,
+	};
+	int r = niwa_yaml_read_file(path, COMPOSE_MAX, &text, &file.len, err);
+
+	if (r == 0)
+		r = folder_of(path, folder, err);
+	if (r < 0)
+		return r;
+	file.text = text;
+	return niwa_compose_import_text(&file, ret_yaml, ret_left_out, err);
 }

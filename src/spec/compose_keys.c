@@ -155,6 +155,7 @@ static void add_env_file(struct niwa_compose *c, const char *path, const json_t 
 		return;
 	}
 	if (niwa_env_file_read(full, &env, &err) < 0) {
+		c->no_memory |= err.code == ENOMEM;
 		niwa_compose_note(c, path, "left out: %s", err.msg);
 		return;
 	}

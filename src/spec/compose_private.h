@@ -12,6 +12,7 @@
 
 #include <jansson.h>
 
+#include "base/error.h"
 #include "base/text.h"
 #include "spec/yaml_private.h"
 
@@ -57,5 +58,16 @@ json_t *niwa_compose_interpolate(struct niwa_compose *c, const json_t *json);
 json_t *niwa_compose_split(const char *text);
 /* Apps as an app file. */
 void niwa_compose_write(const json_t *apps, const char *from, const char *tenant, struct niwa_text *out);
+
+/* A Compose file in memory. */
+struct niwa_compose_file {
+	const char *name;   /* for messages */
+	const char *folder; /* absolute; .env and relative paths are looked up there */
+	const char *tenant; /* NULL: from the file or the folder */
+	const char *text;
+	size_t len;
+};
+int niwa_compose_import_text(const struct niwa_compose_file *file, char **ret_yaml, char **ret_left_out,
+			     struct niwa_error *err);
 
 #endif

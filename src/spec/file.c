@@ -153,6 +153,7 @@ static const json_t *env_file(struct loader *l, const char *at, const char *file
 	if (env)
 		return env;
 	if (niwa_env_file_read(path, &env, &err) < 0) {
+		l->no_memory |= err.code == ENOMEM;
 		app_problem_at(l, at, "%s", err.msg);
 		return NULL;
 	}

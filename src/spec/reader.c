@@ -65,6 +65,7 @@ void niwa_reader_count(struct niwa_reader *r, const char *text)
 	r->bytes += n;
 }
 
+static void problem(struct niwa_reader *r, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 static void problem(struct niwa_reader *r, const char *fmt, va_list ap)
 {
 	char msg[MESSAGE_MAX];
