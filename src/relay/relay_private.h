@@ -26,8 +26,8 @@
 #include "spec/app.h"
 
 #define NIWA_RELAY_PIPES         64            /* kept for bytes in transit */
-#define NIWA_RELAY_PIPE_BYTES    (256 * 1024)  /* asked of the kernel for each */
-#define NIWA_RELAY_CHUNK         (256 * 1024)  /* bytes of one splice */
+#define NIWA_RELAY_PIPE_BYTES    (512 * 1024)  /* asked of the kernel for each */
+#define NIWA_RELAY_CHUNK         (512 * 1024)  /* bytes of one splice */
 #define NIWA_RELAY_SPILL         (16 * 1024)   /* bytes of one splice while pipes are short: at most this is copied */
 #define NIWA_RELAY_BUDGET        (1024 * 1024) /* bytes of one direction in one turn */
 #define NIWA_RELAY_FD_RESERVE    32            /* descriptors for the loop, logs, sockets just accepted */
