@@ -64,7 +64,7 @@ struct niwa_volume {
 	bool read_only, shared;
 };
 
-struct niwa_limits { /* 0: no limit */
+struct niwa_limits { /* 0: no limit; processes has 1024 by default, the others none */
 	uint64_t memory_bytes;
 	uint32_t cpu_centi; /* hundredths of a percent of one CPU */
 	uint32_t processes;
@@ -75,30 +75,31 @@ struct niwa_limits { /* 0: no limit */
 
 struct niwa_app_spec {
 	char *name;     /* unique in the cell */
-	char *tenant;   /* defaults to the name */
+	char *tenant;   /* never NULL; defaults to the name */
 	char *image;    /* "host", an absolute path of a directory, or the name of an imported image */
-	char **command; /* NULL-terminated; empty: the image's own */
+	char **command; /* NULL-terminated, never NULL; empty: the image's own */
 	char *user;     /* of the container, name or number[:number]; NULL: the image's own, else root */
 	char *workdir;  /* NULL: the image's own, else "/" */
-	char **env;     /* NULL-terminated "KEY=value"; env files are read by the command line at apply */
+	char **env;     /* NULL-terminated "KEY=value", sorted, never NULL; env files are read at apply */
 	bool init;      /* niwa-init as pid 1: reaps zombies, forwards signals */
 	size_t port_count, volume_count;
 	struct niwa_port *ports;     /* port_count of them, 1 to NIWA_PORTS_MAX, no number twice */
 	struct niwa_volume *volumes; /* volume_count of them, outer ones before inner ones; NULL when there are none */
 	enum niwa_egress egress;
-	char **egress_list; /* NULL-terminated "ADDRESS[/BITS]" for NIWA_EGRESS_LIST */
+	char **egress_list; /* NULL-terminated "ADDRESS[/BITS]" for NIWA_EGRESS_LIST, else NULL; none in another */
 	struct niwa_limits limits;
 	uint64_t lifetime_us;    /* 0: no end */
 	enum niwa_rotate rotate; /* default: handover with a writable volume that is not shared, else overlap */
 	struct {
-		uint64_t freeze_us, page_us, save_us; /* of quiet; 0: never */
-		uint64_t
-			connection_us; /* idle.connection: a connection silent for longer does not count, default 1 h */
-		uint32_t cpu_centi;    /* idle.cpu: below this the CPU counts as quiet, default 100 = 1 % of one CPU */
+		/* Of quiet; 0: never; those that are not 0 ascend. Defaults 10 s, 60 s, 5 m, moved where they would
+		 * collide with what was given. */
+		uint64_t freeze_us, page_us, save_us;
+		uint64_t connection_us; /* a connection silent for longer does not count, default 1 h */
+		uint32_t cpu_centi;     /* below this the CPU counts as quiet, default 100 = 1 % of one CPU */
 	} sleep;
 	struct {
 		enum niwa_ready kind;
-		uint16_t port;        /* listen, http; default: the first port */
+		uint16_t port;        /* listen, http; default: the first (of protocol http); 0 with notify */
 		char *path;           /* http */
 		uint64_t deadline_us; /* default 30 s */
 	} ready;
@@ -108,8 +109,8 @@ struct niwa_app_spec {
 	} stop;
 	struct {
 		enum niwa_restart policy; /* default on-wake: a crashed app waits for the next connection */
-		uint64_t backoff_us,
-			backoff_max_us; /* first pause 100 ms, doubled up to 30 s; reset after a minute of health */
+		/* First pause 100 ms, doubled up to 30 s; reset after a minute of health. */
+		uint64_t backoff_us, backoff_max_us;
 	} restart;
 	uint64_t wake_deadline_us; /* how long a connection is held, default 25 s */
 	uint32_t max_waiting;      /* held connections of this app, default 1024 */
@@ -119,7 +120,7 @@ void niwa_app_spec_free(struct niwa_app_spec **spec);
 
 /* Checks json (an object as niwa_app_to_json writes it, or as the file reader builds it) against the
  * schema table and makes a record. err->msg begins with the key, e.g.
- * "ports[0].protocol: 'htp' is not a protocol (allowed: http, smtp, ...)". If ret_key is not NULL it gets
+ * "ports[0].protocol: found 'htp'; allowed: tcp, http, smtp, ...; did you mean 'http'?". If ret_key is not NULL it gets
  * the path of the offending key ("ports[0].protocol", 128 bytes). */
 int niwa_app_from_json(const json_t *json, struct niwa_app_spec **ret, char *ret_key, struct niwa_error *err);
 /* The canonical form: every key that differs from its default, keys sorted; niwa_app_from_json reads it
@@ -127,6 +128,8 @@ int niwa_app_from_json(const json_t *json, struct niwa_app_spec **ret, char *ret
 json_t *niwa_app_to_json(const struct niwa_app_spec *spec);
 
 const char *niwa_protocol_name(enum niwa_protocol p);
+/* Both want the same port of the host: 0.0.0.0 clashes with every address. For ports that are not 0. */
+bool niwa_publish_clash(const struct niwa_publish *a, const struct niwa_publish *b);
 /* True when the app has a writable volume that is not `shared`. */
 bool niwa_app_has_own_data(const struct niwa_app_spec *spec);
 

@@ -126,14 +126,10 @@ enum niwa_speaks niwa_default_speaks(enum niwa_protocol protocol);
 enum niwa_rotate niwa_default_rotate(const struct niwa_app_spec *app);
 uint16_t niwa_default_ready_port(const struct niwa_app_spec *app);
 
-/* Both want the same port of the host. */
-bool niwa_publish_clash(const struct niwa_publish *a, const struct niwa_publish *b);
-
 /* finish functions of the groups, app_check.c. */
 void niwa_finish_app(struct niwa_reader *r, const json_t *json, void *base);
 void niwa_finish_port(struct niwa_reader *r, const json_t *json, void *base);
 void niwa_finish_volume(struct niwa_reader *r, const json_t *json, void *base);
-void niwa_finish_limits(struct niwa_reader *r, const json_t *json, void *base);
 void niwa_finish_sleep(struct niwa_reader *r, const json_t *json, void *base);
 void niwa_finish_ready(struct niwa_reader *r, const json_t *json, void *base);
 void niwa_finish_restart(struct niwa_reader *r, const json_t *json, void *base);
