@@ -12,10 +12,12 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/memory.h"
+#include "cli/niwa_process.h"
 #include "cli/probe_list.h"
 
 struct layout {
@@ -169,6 +171,67 @@ void niwa_probe_cgroup_own(const struct niwa_probe_host *host, struct niwa_probe
 	try_group(group, report);
 	if (rmdir(group) < 0 && report->result == NIWA_PROBE_OK)
 		niwa_probe_say(report, NIWA_PROBE_WARN, "remove the group '%s': %s", group, strerror(errno));
+}
+
+/* The v2 group of a process, below the mount point. False: not known. */
+static bool group_of(pid_t pid, char *buf, size_t size)
+{
+	char path[64], text[4096], *line;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	if (niwa_file_read(path, text, sizeof(text)) <= 0)
+		return false;
+	line = !strncmp(text, "0::", 3) ? text : strstr(text, "\n0::");
+	if (!line)
+		return false;
+	line = strchr(line, '/');
+	if (!line)
+		return false;
+	line[strcspn(line, "\n")] = '\0';
+	(void)snprintf(buf, size, "%s", line);
+	return true;
+}
+
+/* systemd marks what it has delegated; the mark is on the unit's group, perhaps above the process's own. */
+static bool is_delegated(const char *mount, char *group)
+{
+	char path[800], value[8];
+	char *slash;
+
+	for (;;) {
+		(void)snprintf(path, sizeof(path), "%s%s", mount, group);
+		if (getxattr(path, "trusted.delegate", value, sizeof(value)) > 0 ||
+		    getxattr(path, "user.delegate", value, sizeof(value)) > 0)
+			return true;
+		slash = strrchr(group, '/');
+		if (!slash || slash == group)
+			return false;
+		*slash = '\0';
+	}
+}
+
+void niwa_probe_cgroup_delegation(const struct niwa_probe_host *host, struct niwa_probe_report *report)
+{
+	char group[512], shown[512];
+	struct layout l;
+	pid_t keep;
+
+	read_layout(&l);
+	if (access("/run/systemd/system", F_OK) < 0) {
+		niwa_probe_say(report, NIWA_PROBE_OK, "systemd does not run here: nobody else manages groups");
+		return;
+	}
+	keep = niwa_process_find("niwa-keep");
+	if (!keep || !group_of(keep, group, sizeof(group))) {
+		niwa_probe_say(report, NIWA_PROBE_UNKNOWN, "niwa-keep does not run");
+		return;
+	}
+	(void)snprintf(shown, sizeof(shown), "%s", group);
+	if (is_delegated(l.v2, group))
+		niwa_probe_say(report, NIWA_PROBE_OK, "systemd has delegated '%s'", shown);
+	else
+		niwa_probe_say(report, NIWA_PROBE_WARN, "systemd manages '%s' and may change what niwa sets there",
+			       shown);
 }
 
 void niwa_probe_pressure(const struct niwa_probe_host *host, struct niwa_probe_report *report)

@@ -12,7 +12,8 @@ niwa_probe_fn niwa_probe_kernel, niwa_probe_pidfd, niwa_probe_seccomp;
 /* probe_mounts.c */
 niwa_probe_fn niwa_probe_userns, niwa_probe_mount_api, niwa_probe_idmap, niwa_probe_overlay;
 /* probe_cgroup.c */
-niwa_probe_fn niwa_probe_cgroup_layout, niwa_probe_cgroup_controllers, niwa_probe_cgroup_own, niwa_probe_pressure;
+niwa_probe_fn niwa_probe_cgroup_layout, niwa_probe_cgroup_controllers, niwa_probe_cgroup_own,
+	niwa_probe_cgroup_delegation, niwa_probe_pressure;
 /* probe_nft.c */
 niwa_probe_fn niwa_probe_nft, niwa_probe_nft_nat_map, niwa_probe_nft_tproxy, niwa_probe_nft_fib, niwa_probe_nft_log;
 /* probe_netlink.c */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "cli/niwa_process.h"
 #include "cli/probe_list.h"
 #include "cli/proc_number.h"
 
@@ -42,10 +43,11 @@ void niwa_probe_forwarding(const struct niwa_probe_host *host, struct niwa_probe
 {
 	if (niwa_proc_number("/proc/sys/net/ipv4/ip_forward", 0) == 1)
 		niwa_probe_say(report, NIWA_PROBE_OK, "on");
+	else if (!niwa_socket_is_listened_on(host->socket))
+		niwa_probe_say(report, NIWA_PROBE_OK, "off; niwad turns it on when it starts");
 	else
-		niwa_probe_say(
-			report, NIWA_PROBE_WARN,
-			"off: other machines cannot reach apps, apps cannot reach others (niwad turns it on at start)");
+		niwa_probe_say(report, NIWA_PROBE_FAIL,
+			       "off although niwad runs: other machines cannot reach apps, apps cannot reach others");
 }
 
 void niwa_probe_rp_filter(const struct niwa_probe_host *host, struct niwa_probe_report *report)

@@ -13,32 +13,16 @@
 
 #include "cli/answer.h"
 #include "cli/client.h"
+#include "cli/niwa_process.h"
 #include "cli/nft_run.h"
 #include "cli/probe_list.h"
-
-/* Does somebody listen on the socket at path? Looks at /proc/net/unix: connecting to keep's would take it away from
- * niwad. The flag 00010000 says that it listens. */
-static bool is_listened_on(const char *path)
-{
-	FILE *f = fopen("/proc/net/unix", "re");
-	char line[512], name[256];
-	unsigned flags;
-	bool found = false;
-
-	while (f && !found && fgets(line, sizeof(line), f))
-		found = sscanf(line, "%*x: %*x %*x %x %*x %*x %*u %255s", &flags, name) == 2 && (flags & 0x10000) &&
-			!strcmp(name, path);
-	if (f)
-		(void)fclose(f); /* read only */
-	return found;
-}
 
 void niwa_probe_keep(const struct niwa_probe_host *host, struct niwa_probe_report *report)
 {
 	char path[300];
 
 	(void)snprintf(path, sizeof(path), "%s/keep.sock", host->run_dir);
-	if (is_listened_on(path))
+	if (niwa_socket_is_listened_on(path))
 		niwa_probe_say(report, NIWA_PROBE_OK, "listens at '%s'", path);
 	else
 		niwa_probe_say(report, NIWA_PROBE_WARN, "nobody listens at '%s'", path);
@@ -112,7 +96,7 @@ void niwa_probe_leftovers(const struct niwa_probe_host *host, struct niwa_probe_
 
 	(void)snprintf(keep, sizeof(keep), "%s/keep.sock", host->run_dir);
 	(void)snprintf(layers, sizeof(layers), "%s/layers", host->state_dir);
-	if (is_listened_on(keep) || is_listened_on(host->socket)) {
+	if (niwa_socket_is_listened_on(keep) || niwa_socket_is_listened_on(host->socket)) {
 		niwa_probe_say(report, NIWA_PROBE_OK, "niwa runs and collects what is left ('niwa status' counts it)");
 		return;
 	}
