@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Changes of elements: the hot path of waking. A transaction is collected here and given to the kernel as one
- * batch. Kernels before 6.3 cannot say "delete if it is there" and none can say "add or replace": the batch is sent
- * in the hope that nothing surprises, and what the kernel refused (all of it is named in the answers, and nothing
- * was changed) is put right and sent again. So the usual change costs one round and no copy of the kernel's state
- * is kept here.
+ * A transaction's way into the kernel: the hot path of waking. It becomes one batch, all or none. A batch that the
+ * kernel refuses is dear (it waits for an RCU grace period, 15 ms), so what can be foreseen is: "delete if it is
+ * there" is a message of its own since Linux 6.3, and small batches for older kernels ask first. What is refused all
+ * the same (a large batch that finds other values) is named in the answers, put right and sent again. No copy of the
+ * kernel's state is kept here.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -21,241 +21,11 @@
 #include "net/net_private.h"
 
 #define ROUNDS_MAX       8
+#define SMALL            256 /* operations; up to here each is made sure of beforehand */
 #define MESSAGE_ELEMENTS 512 /* a list of elements is an attribute: 64 KiB at most */
 #define ELEMENT_MAX      96  /* bytes an element takes in a message, at most */
 #define MESSAGE_MAX      128 /* a message without its elements */
-
-const struct niwa_set_info niwa_set_infos[NIWA_SET_COUNT] = {
-	[NIWA_SET_DECLARED] = {"declared", 8, 4, false},   [NIWA_SET_AWAKE] = {"awake", 8, 8, false},
-	[NIWA_SET_PUBLISHED] = {"published", 8, 8, false}, [NIWA_SET_PUBLISHED_ANY] = {"published_any", 2, 8, false},
-	[NIWA_SET_MARKS] = {"marks", 4, 4, false},         [NIWA_SET_MAY] = {"may", 8, 0, false},
-	[NIWA_SET_FROZEN] = {"frozen", 4, 0, false},       [NIWA_SET_KNOCKED] = {"knocked", 4, 0, false},
-	[NIWA_SET_EGRESS] = {"egress", 4, 0, false},       [NIWA_SET_EGRESS_LIST] = {"egress_list", 8, 0, true},
-	[NIWA_SET_LOADING] = {"loading", 1, 0, false},
-};
-
-struct op {
-	uint8_t set, change;
-	bool alone;   /* a message of its own: the one it was in was refused */
-	bool done;    /* nothing to do: it is not there */
-	bool replace; /* delete first: it is there with another value */
-	bool flush;   /* every element of the set, no key */
-	bool fresh;   /* of `frozen`: when it is there already, leave it and the operation before alone */
-	uint8_t key[8], key_end[8], data[8];
-};
-
-struct niwa_net_txn {
-	struct niwa_net *net;
-	struct op *ops;
-	size_t count, size;
-	bool failed;  /* out of memory */
-	bool flushed; /* by niwa_net_flush_sets */
-};
-
-struct niwa_net_txn *niwa_net_txn_new(struct niwa_net *net)
-{
-	struct niwa_net_txn *t = niwa_zalloc(sizeof(*t));
-
-	if (t)
-		t->net = net;
-	return t;
-}
-
-void niwa_net_txn_free(struct niwa_net_txn **txn)
-{
-	if (*txn)
-		free((*txn)->ops);
-	free(*txn);
-	*txn = NULL;
-}
-
-/* The next operation, zeroed; NULL when memory is out (told at the commit). */
-static struct op *next_op(struct niwa_net_txn *t, enum niwa_set set, enum niwa_change change)
-{
-	struct op *op;
-
-	if (!t || t->failed)
-		return NULL;
-	if (t->count == t->size) {
-		size_t size = t->size ? t->size * 2 : 8;
-		struct op *ops = reallocarray(t->ops, size, sizeof(*ops));
-
-		if (!ops) {
-			t->failed = true;
-			return NULL;
-		}
-		t->ops = ops;
-		t->size = size;
-	}
-	op = &t->ops[t->count++];
-	memset(op, 0, sizeof(*op));
-	op->set = (uint8_t)set;
-	op->change = (uint8_t)change;
-	return op;
-}
-
-void niwa_pack_port(uint8_t *to, uint32_t addr, uint16_t port)
-{
-	const uint16_t be = htons(port);
-
-	memcpy(to, &addr, sizeof(addr));
-	memcpy(to + 4, &be, sizeof(be));
-}
-
-void niwa_txn_put(struct niwa_net_txn *t, enum niwa_set set, enum niwa_change change, const void *key, const void *data)
-{
-	struct op *op = next_op(t, set, change);
-
-	if (!op)
-		return;
-	memcpy(op->key, key, niwa_set_infos[set].key_len);
-	if (data)
-		memcpy(op->data, data, niwa_set_infos[set].data_len);
-}
-
-void niwa_txn_fail(struct niwa_net_txn *t)
-{
-	t->failed = true;
-}
-
-struct niwa_net *niwa_txn_net(struct niwa_net_txn *t)
-{
-	return t->net;
-}
-
-static void pack_two(uint8_t *to, uint32_t first, uint32_t second)
-{
-	memcpy(to, &first, sizeof(first));
-	memcpy(to + 4, &second, sizeof(second));
-}
-
-void niwa_net_declared(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port, uint32_t class_id)
-{
-	struct op *op = next_op(t, NIWA_SET_DECLARED, c);
-
-	if (!op)
-		return;
-	niwa_pack_port(op->key, service, port);
-	memcpy(op->data, &class_id, sizeof(class_id));
-}
-
-void niwa_net_awake(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port, uint32_t priv,
-		    uint16_t priv_port)
-{
-	struct op *op = next_op(t, NIWA_SET_AWAKE, c);
-	uint8_t to[8];
-
-	if (!op)
-		return;
-	niwa_pack_port(op->key, service, port);
-	niwa_pack_port(op->data, priv, priv_port);
-	memcpy(to, op->data, sizeof(to)); /* the next operation may move this one */
-	niwa_published_follow(t, c, service, port, to);
-}
-
-void niwa_net_mark(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t mark)
-{
-	struct op *op = next_op(t, NIWA_SET_MARKS, c);
-
-	if (!op)
-		return;
-	memcpy(op->key, &priv, sizeof(priv));
-	memcpy(op->data, &mark, sizeof(mark));
-}
-
-void niwa_net_may(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t class_id)
-{
-	struct op *op = next_op(t, NIWA_SET_MAY, c);
-
-	if (op)
-		pack_two(op->key, priv, class_id);
-}
-
-static void one_address(struct niwa_net_txn *t, enum niwa_set set, enum niwa_change c, uint32_t priv)
-{
-	struct op *op = next_op(t, set, c);
-
-	if (op)
-		memcpy(op->key, &priv, sizeof(priv));
-}
-
-void niwa_net_frozen(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
-{
-	struct op *op;
-
-	if (c == NIWA_ADD && !t->flushed) {
-		one_address(t, NIWA_SET_KNOCKED, NIWA_DEL, priv);
-		op = next_op(t, NIWA_SET_FROZEN, NIWA_ADD);
-		if (!op)
-			return;
-		memcpy(op->key, &priv, sizeof(priv));
-		op->fresh = true;
-		return;
-	}
-	one_address(t, NIWA_SET_FROZEN, c, priv);
-	if (c == NIWA_DEL)
-		one_address(t, NIWA_SET_KNOCKED, NIWA_DEL, priv);
-}
-
-void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
-{
-	one_address(t, NIWA_SET_EGRESS, c, priv);
-}
-
-void niwa_net_flush_sets(struct niwa_net_txn *t)
-{
-	static const enum niwa_set sets[] = {NIWA_SET_AWAKE,  NIWA_SET_PUBLISHED,  NIWA_SET_PUBLISHED_ANY,
-					     NIWA_SET_MARKS,  NIWA_SET_MAY,        NIWA_SET_FROZEN,
-					     NIWA_SET_EGRESS, NIWA_SET_EGRESS_LIST};
-
-	for (size_t i = 0; i < NIWA_ARRAY_LEN(sets); i++) {
-		struct op *op = next_op(t, sets[i], NIWA_DEL);
-
-		if (op)
-			op->flush = true;
-	}
-	if (t)
-		t->flushed = true;
-}
-
-/* True when op's prefix lies inside (or is) the other's. */
-static bool inside(const struct op *op, const struct op *other)
-{
-	return memcmp(op->key + 4, other->key + 4, 4) >= 0 && memcmp(op->key_end + 4, other->key_end + 4, 4) <= 0;
-}
-
-/* The kernel refuses overlapping intervals; of two prefixes that overlap one holds the other. */
-static void merge_prefix(struct niwa_net_txn *t, struct op *op)
-{
-	for (size_t i = t->count - 1; i-- > 0;) {
-		struct op *other = &t->ops[i];
-
-		if (other->set != NIWA_SET_EGRESS_LIST || other->change == NIWA_DEL ||
-		    memcmp(op->key, other->key, 4) != 0)
-			return;
-		if (other->done)
-			continue;
-		if (inside(op, other))
-			op->done = true;
-		else if (inside(other, op))
-			other->done = true;
-	}
-}
-
-void niwa_net_egress_list(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t net, unsigned bits)
-{
-	struct op *op = next_op(t, NIWA_SET_EGRESS_LIST, c);
-	const uint32_t mask = niwa_net_netmask(bits);
-
-	if (!op)
-		return;
-	pack_two(op->key, priv, net & mask);
-	pack_two(op->key_end, priv, net | ~mask);
-	if (c == NIWA_ADD)
-		merge_prefix(t, op);
-}
-
-/* --- the batch ------------------------------------------------------------------------------------------------ */
+#define MSG_DESTROY      30  /* NFT_MSG_DESTROYSETELEM, which older headers do not have */
 
 /* A message of the batch: which operations are in it. */
 struct message {
@@ -266,14 +36,14 @@ struct message {
 
 struct batch {
 	struct niwa_net *net;
-	struct op *ops;
+	struct niwa_op *ops;
 	size_t count; /* of operations */
 	char *buf;
 	size_t len, size;
 	struct message *messages;
 	size_t message_count;
 	int error; /* of a refusal that cannot be put right */
-	struct op *culprit;
+	struct niwa_op *culprit;
 };
 
 static int grow(struct batch *b, size_t need)
@@ -301,7 +71,7 @@ static void put_value(struct nlmsghdr *nlh, uint16_t type, const uint8_t *value,
 	mnl_attr_nest_end(nlh, nest);
 }
 
-static void put_element(struct nlmsghdr *nlh, const struct op *op, bool deleting)
+static void put_element(struct nlmsghdr *nlh, const struct niwa_op *op, bool deleting)
 {
 	const struct niwa_set_info *info = &niwa_set_infos[op->set];
 	struct nlattr *nest = mnl_attr_nest_start(nlh, NFTA_LIST_ELEM);
@@ -314,10 +84,17 @@ static void put_element(struct nlmsghdr *nlh, const struct op *op, bool deleting
 	mnl_attr_nest_end(nlh, nest);
 }
 
+static int message_type(const struct batch *b, const struct niwa_op *op, bool deleting)
+{
+	if (!deleting)
+		return NFT_MSG_NEWSETELEM;
+	return b->net->has_destroy && !op->flush ? MSG_DESTROY : NFT_MSG_DELSETELEM;
+}
+
 /* One message with the operations first .. first + count, all of one set and one kind. */
 static int put_message(struct batch *b, size_t first, size_t count, bool deleting)
 {
-	const struct op *op = &b->ops[first];
+	const struct niwa_op *op = &b->ops[first];
 	struct nlmsghdr *nlh;
 	struct nlattr *list;
 	int r;
@@ -325,12 +102,8 @@ static int put_message(struct batch *b, size_t first, size_t count, bool deletin
 	r = grow(b, MESSAGE_MAX + count * ELEMENT_MAX);
 	if (r < 0)
 		return r;
-	nlh = niwa_nl_put_nfnl(&b->net->nf, b->buf + b->len, NFNL_SUBSYS_NFTABLES,
-			       deleting ? NFT_MSG_DELSETELEM : NFT_MSG_NEWSETELEM,
-			       deleting    ? 0
-			       : op->fresh ? NLM_F_CREATE | NLM_F_EXCL
-					   : NLM_F_CREATE,
-			       NFPROTO_INET);
+	nlh = niwa_nl_put_nfnl(&b->net->nf, b->buf + b->len, NFNL_SUBSYS_NFTABLES, message_type(b, op, deleting),
+			       deleting ? 0 : NLM_F_CREATE, NFPROTO_INET);
 	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, NIWA_NET_TABLE);
 	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, niwa_set_infos[op->set].name);
 	if (!op->flush) { /* without a list all elements are meant */
@@ -346,10 +119,10 @@ static int put_message(struct batch *b, size_t first, size_t count, bool deletin
 	return 0;
 }
 
-static bool same_message(const struct op *a, const struct op *b)
+static bool same_message(const struct niwa_op *a, const struct niwa_op *b)
 {
 	return a->set == b->set && a->change == b->change && !b->alone && !b->replace && !b->done && !a->flush &&
-	       !b->flush && !a->fresh && !b->fresh;
+	       !b->flush;
 }
 
 static int put_all(struct batch *b)
@@ -363,7 +136,7 @@ static int put_all(struct batch *b)
 		return r;
 	b->len = niwa_nl_put_batch(&b->net->nf, b->buf, NFNL_MSG_BATCH_BEGIN);
 	for (size_t i = 0, n; i < b->count && r == 0; i += n) {
-		const struct op *op = &b->ops[i];
+		const struct niwa_op *op = &b->ops[i];
 
 		n = 1;
 		if (op->done)
@@ -388,7 +161,7 @@ static void refused(uint32_t seq, int error, void *arg)
 {
 	struct batch *b = arg;
 	const struct message *m;
-	struct op *op;
+	struct niwa_op *op;
 
 	if (seq - b->messages[0].seq >= b->message_count) { /* they are numbered without a gap */
 		b->error = error;                           /* of the whole batch */
@@ -405,8 +178,6 @@ static void refused(uint32_t seq, int error, void *arg)
 		op->replace = false; /* it has gone in between */
 	else if (m->deleting && error == -ENOENT)
 		op->done = true;
-	else if (op->fresh && error == -EEXIST)
-		op[0].done = op[-1].done = true; /* frozen since before, its knock counts */
 	else if (!m->deleting && !op->replace && niwa_set_infos[op->set].data_len && error != -ENOENT)
 		op->replace = true; /* EBUSY or EEXIST: there, with another value */
 	else if (b->error == 0) {
@@ -426,10 +197,54 @@ static int explain(const struct batch *b, int r, struct niwa_error *err)
 			 b->count);
 }
 
+/* For kernels that cannot delete or replace without looking: look. */
+static int foresee(struct niwa_net *net, struct niwa_op *op)
+{
+	const bool map = niwa_set_infos[op->set].data_len != 0;
+	struct niwa_net_element e;
+	int r;
+
+	if (op->flush || niwa_set_infos[op->set].interval || (op->change == NIWA_ADD && !map))
+		return 0;
+	if (net->has_destroy) {
+		op->replace = map && op->change == NIWA_ADD;
+		return 0;
+	}
+	r = niwa_element_get(net, op->set, op->key, &e);
+	if (r < 0)
+		return r;
+	if (op->change == NIWA_DEL)
+		op->done = r == 0;
+	else
+		op->replace = r == 1;
+	return 0;
+}
+
+static int prepare(struct batch *b)
+{
+	struct niwa_net_element e;
+	int r = 0;
+
+	for (size_t i = 0; i < b->count && r >= 0; i++) {
+		struct niwa_op *op = &b->ops[i];
+
+		if (op->fresh) {
+			r = niwa_element_get(b->net, op->set, op->key, &e);
+			if (r == 1)
+				op[0].done = op[-1].done = true; /* frozen since before, its knock counts */
+		} else if (b->count <= SMALL && !op->done) {
+			r = foresee(b->net, op);
+		}
+	}
+	return r < 0 ? r : 0;
+}
+
 static int send_rounds(struct batch *b, struct niwa_error *err)
 {
-	int r = -EAGAIN;
+	int r = prepare(b);
 
+	if (r < 0)
+		return explain(b, r, err);
 	for (unsigned round = 0; round < ROUNDS_MAX; round++) {
 		r = put_all(b);
 		if (r < 0)
@@ -447,7 +262,7 @@ static int send_rounds(struct batch *b, struct niwa_error *err)
 	return explain(b, -EAGAIN, err);
 }
 
-static int commit_part(struct niwa_net *net, struct op *ops, size_t count, struct niwa_error *err)
+static int commit_part(struct niwa_net *net, struct niwa_op *ops, size_t count, struct niwa_error *err)
 {
 	struct batch b = {.net = net, .ops = ops, .count = count};
 	int r;
@@ -468,13 +283,13 @@ static int commit_part(struct niwa_net *net, struct op *ops, size_t count, struc
 int niwa_net_commit(struct niwa_net_txn **txn, struct niwa_error *err)
 {
 	NIWA_AUTO(niwa_net_txn_free) struct niwa_net_txn *t = NIWA_TAKE(*txn);
-	struct op *op;
+	struct niwa_op *op;
 	int r = 0;
 
 	if (!t)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "change the nftables table");
 	if (t->net->loading) {
-		op = next_op(t, NIWA_SET_LOADING, NIWA_DEL);
+		op = niwa_txn_next(t, NIWA_SET_LOADING, NIWA_DEL);
 		if (op)
 			op->key[0] = IPPROTO_TCP;
 	}
@@ -491,6 +306,17 @@ int niwa_net_commit(struct niwa_net_txn **txn, struct niwa_error *err)
 	if (t->flushed && (r = niwa_knocked_clean(t->net)) < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "clean the nftables set knocked");
 	return niwa_published_sync(t->net, err);
+}
+
+int niwa_elements_open(struct niwa_net *net, struct niwa_error *err)
+{
+	struct niwa_op op = {.set = NIWA_SET_LOADING, .change = NIWA_DEL, .key = {IPPROTO_UDP}}; /* is never there */
+
+	net->has_destroy = true;
+	if (commit_part(net, &op, 1, NULL) == 0)
+		return 0;
+	net->has_destroy = false;
+	return commit_part(net, &op, 1, err);
 }
 
 int niwa_elements_loaded(struct niwa_net *net, struct niwa_error *err)

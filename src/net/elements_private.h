@@ -32,6 +32,27 @@ struct niwa_set_info {
 };
 extern const struct niwa_set_info niwa_set_infos[NIWA_SET_COUNT];
 
+/* One change. */
+struct niwa_op {
+	uint8_t set, change;
+	bool alone;   /* a message of its own: the one it was in was refused */
+	bool done;    /* nothing to do */
+	bool replace; /* delete first: it is there with another value */
+	bool flush;   /* every element of the set, no key */
+	bool fresh;   /* of `frozen`: when it is there already, leave it and the operation before alone */
+	uint8_t key[8], key_end[8], data[8];
+};
+
+struct niwa_net_txn {
+	struct niwa_net *net;
+	struct niwa_op *ops;
+	size_t count, size;
+	bool failed;  /* out of memory */
+	bool flushed; /* by niwa_net_flush_sets */
+};
+
+/* The next operation, zeroed; NULL when memory is out (told at the commit). */
+struct niwa_op *niwa_txn_next(struct niwa_net_txn *t, enum niwa_set set, enum niwa_change change);
 /* An operation added to a transaction by another file; key and data as the kernel has them. */
 void niwa_txn_put(struct niwa_net_txn *t, enum niwa_set set, enum niwa_change change, const void *key,
 		  const void *data);

@@ -58,6 +58,7 @@ struct niwa_net {
 	struct niwa_map *published_hosts;    /* struct published by host address and port (published.c) */
 	struct niwa_map *published_services; /* the first of each service address and port */
 	struct published *published_new;     /* to be looked up in `awake` at the commit */
+	bool has_destroy;                    /* the kernel deletes elements that need not be there */
 	bool loading;                        /* the element that says so may be in the kernel */
 	bool lost;                           /* told already */
 	bool log_seq_known;
@@ -94,6 +95,7 @@ struct niwa_veth {
 int niwa_veth_dump(struct niwa_nl *rt, uint32_t group, int (*fn)(const struct niwa_veth *veth, void *arg), void *arg);
 
 /* elements.c */
+int niwa_elements_open(struct niwa_net *net, struct niwa_error *err); /* finds out what the kernel can */
 int niwa_elements_loaded(struct niwa_net *net, struct niwa_error *err);
 
 /* published.c */

@@ -54,6 +54,28 @@ static void a_frozen_app_is_knocked_once_and_the_kernel_remembers(void **state)
 	close(l);
 }
 
+static void a_knock_of_an_earlier_owner_of_the_address_hides_nothing(void **state)
+{
+	struct world *w = *state;
+	int l = tcp_listen(w, WEB, WEB_PRIVATE, 80), c;
+
+	for (int destroy = 0; destroy <= 1; destroy++) {
+		w->net->has_destroy = destroy;
+		wake(w, WEB_PRIVATE, MARK_WEB);
+		run_in(w, HOST, "nft add element inet niwa knocked '{ " WEB_PRIVATE " }'");
+		w->knocks = 0;
+		freeze(w, NIWA_ADD);
+		c = tcp_connect(w, REMOTE, WEB_SERVICE, 80);
+		assert_int_equal(pump(w, &w->knocks, 1), 1);
+		freeze(w, NIWA_ADD); /* again, while frozen: the knock stays */
+		assert_int_equal(count_set(w, NIWA_NET_KNOCKED, NULL), 1);
+		freeze(w, NIWA_DEL);
+		assert_int_equal(count_set(w, NIWA_NET_KNOCKED, NULL), 0);
+		close(c);
+	}
+	close(l);
+}
+
 static void keep_alive(int fd)
 {
 	const int one = 1;
@@ -257,6 +279,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_frozen_app_is_knocked_once_and_the_kernel_remembers),
+		T(a_knock_of_an_earlier_owner_of_the_address_hides_nothing),
 		T(keep_alives_do_not_knock_and_bytes_do),
 		T(answers_to_a_frozen_apps_own_connections_knock),
 		T(lost_messages_are_told_and_the_kernel_knows_who_knocked),

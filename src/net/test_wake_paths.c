@@ -346,6 +346,60 @@ static void a_published_port_follows_the_app(void **state)
 	close(l);
 }
 
+/* 1: the maps send the port to the instance. */
+static int is_published(struct world *w, uint16_t port)
+{
+	int l = tcp_listen(w, WEB, WEB_PRIVATE, 80), relay = tcp_listen(w, HOST, "0.0.0.0", port), c, s, r;
+
+	c = tcp_connect(w, REMOTE, "192.0.2.1", port);
+	assert_true(c >= 0);
+	s = tcp_accept(l, 20);
+	r = s >= 0;
+	if (!r)
+		s = tcp_accept(relay, SOON_MS);
+	assert_talk(c, s);
+	close(c);
+	close(s);
+	close(l);
+	close(relay);
+	return r;
+}
+
+static void publish(struct world *w, enum niwa_change c, const char *host, uint16_t port, const char *service)
+{
+	struct niwa_net_txn *t = txn(w);
+
+	niwa_net_published(t, c, ip(host), port, ip(service), 80);
+	commit(t);
+}
+
+static void publishing_works_in_any_order(void **state)
+{
+	struct world *w = *state;
+	struct niwa_error err;
+
+	wake(w, WEB_PRIVATE, MARK_WEB);
+	publish(w, NIWA_ADD, "0.0.0.0", 8080, WEB_SERVICE); /* after the app woke */
+	publish(w, NIWA_ADD, "192.0.2.1", 8081, WEB_SERVICE);
+	publish(w, NIWA_ADD, "192.0.2.1", 8081, WEB_SERVICE); /* twice */
+	assert_true(is_published(w, 8080));
+	assert_true(is_published(w, 8081));
+	publish(w, NIWA_DEL, "192.0.2.1", 8081, WEB_SERVICE);
+	assert_false(is_published(w, 8081));
+	publish(w, NIWA_ADD, "0.0.0.0", 8080, OTHER_SERVICE); /* given to another app, which sleeps */
+	assert_false(is_published(w, 8080));
+	publish(w, NIWA_ADD, "0.0.0.0", 8080, WEB_SERVICE);
+	niwa_net_close(&w->net); /* after a restart the engine tells again; meanwhile it works on */
+	assert_int_equal(world_open(w, &err), 0);
+	assert_true(is_published(w, 8080));
+	publish(w, NIWA_ADD, "0.0.0.0", 8080, WEB_SERVICE);
+	assert_true(is_published(w, 8080));
+	asleep(w);
+	assert_false(is_published(w, 8080));
+	wake(w, WEB_PRIVATE, MARK_WEB);
+	assert_true(is_published(w, 8080));
+}
+
 static void new_held_connections_of_one_source_are_limited(void **state)
 {
 	struct world *w = *state;
@@ -412,6 +466,7 @@ int main(void)
 		T(egress_is_none_or_the_internet_or_a_list),
 		T(a_spoofed_source_is_dropped),
 		T(a_published_port_follows_the_app),
+		T(publishing_works_in_any_order),
 		T(new_held_connections_of_one_source_are_limited),
 		T(while_the_relay_is_away_a_client_waits),
 	};

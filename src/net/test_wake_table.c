@@ -23,9 +23,13 @@
 #include "net/net_private.h"
 #include "net/test_world.h"
 
-static void adding_replaces_and_deleting_what_is_not_there_is_no_error(void **state)
+static int keep_nothing(const struct niwa_net_element *e, void *arg)
 {
-	struct world *w = *state;
+	return 0;
+}
+
+static void change_and_compare(struct world *w)
+{
 	struct niwa_net_element e;
 	struct niwa_net_txn *t = txn(w);
 
@@ -57,6 +61,92 @@ static void adding_replaces_and_deleting_what_is_not_there_is_no_error(void **st
 	assert_int_equal(e.to_port, 81);
 	assert_int_equal(count_set(w, NIWA_NET_MARK, NULL), 0);
 	commit(txn(w)); /* nothing to do */
+	t = txn(w);
+	niwa_net_awake(t, NIWA_DEL, ip(WEB_SERVICE), 80, 0, 0);
+	niwa_net_declared(t, NIWA_DEL, ip(WEB_SERVICE), 80, 0);
+	commit(t);
+	assert_int_equal(count_set(w, NIWA_NET_AWAKE, NULL), 0);
+	assert_int_equal(count_set(w, NIWA_NET_DECLARED, NULL), 0);
+}
+
+static void adding_replaces_and_deleting_what_is_not_there_is_no_error(void **state)
+{
+	struct world *w = *state;
+
+	change_and_compare(w);
+	w->net->has_destroy = false; /* as Linux before 6.3 */
+	change_and_compare(w);
+}
+
+static void a_large_change_finds_its_way_through_what_is_there(void **state)
+{
+	struct world *w = *state;
+
+	for (int destroy = 0; destroy <= 1; destroy++) {
+		struct niwa_net_txn *t = txn(w);
+		struct niwa_net_element e;
+
+		w->net->has_destroy = destroy;
+		for (uint32_t i = 0; i < 20000; i += 7)
+			niwa_net_declared(t, NIWA_ADD, ip("10.64.0.0") | htonl(i), 80, 1);
+		commit(t);
+		t = txn(w);
+		for (uint32_t i = 0; i < 20000; i++) /* more than the kernel is given at once */
+			niwa_net_declared(t, NIWA_ADD, ip("10.64.0.0") | htonl(i), 80, 2);
+		commit(t);
+		assert_int_equal(count_set(w, NIWA_NET_DECLARED, &e), 20000);
+		t = txn(w);
+		for (uint32_t i = 0; i < 20100; i++)
+			niwa_net_declared(t, NIWA_DEL, ip("10.64.0.0") | htonl(i), 80, 0);
+		commit(t);
+		assert_int_equal(count_set(w, NIWA_NET_DECLARED, NULL), 0);
+	}
+}
+
+static void flushed_sets_are_replaced_and_pending_knocks_stay(void **state)
+{
+	struct world *w = *state;
+	struct niwa_net_txn *t = txn(w);
+	struct niwa_net_element e;
+
+	run_in(w, HOST, "nft add element inet niwa knocked '{ " WEB_PRIVATE ", " OTHER_PRIVATE " }'");
+	niwa_net_frozen(t, NIWA_ADD, ip("10.80.0.3"));
+	niwa_net_awake(t, NIWA_ADD, ip(WEB_SERVICE), 80, ip(WEB_PRIVATE), 80);
+	niwa_net_mark(t, NIWA_ADD, ip("10.80.0.3"), 3);
+	niwa_net_egress_list(t, NIWA_ADD, ip(WEB_PRIVATE), ip("192.0.2.0"), 24);
+	niwa_net_declared(t, NIWA_ADD, ip(WEB_SERVICE), 80, CLASS);
+	commit(t);
+	t = txn(w);
+	niwa_net_flush_sets(t);
+	niwa_net_frozen(t, NIWA_ADD, ip(WEB_PRIVATE));
+	niwa_net_mark(t, NIWA_ADD, ip(WEB_PRIVATE), MARK_WEB);
+	niwa_net_egress_list(t, NIWA_ADD, ip(WEB_PRIVATE), ip("192.0.0.0"), 16);
+	commit(t);
+	assert_int_equal(count_set(w, NIWA_NET_AWAKE, NULL), 0);
+	assert_int_equal(count_set(w, NIWA_NET_DECLARED, NULL), 1);
+	assert_int_equal(count_set(w, NIWA_NET_MARK, &e), 1);
+	assert_int_equal(e.addr, ip(WEB_PRIVATE));
+	assert_int_equal(count_set(w, NIWA_NET_FROZEN, &e), 1);
+	assert_int_equal(count_set(w, NIWA_NET_KNOCKED, &e), 1); /* the other one is not frozen */
+	assert_int_equal(e.addr, ip(WEB_PRIVATE));
+}
+
+static void a_commit_that_fails_says_so_and_changes_nothing(void **state)
+{
+	struct world *w = *state;
+	struct niwa_error err = {0};
+	struct niwa_net_txn *t = txn(w);
+
+	commit(txn(w));
+	run_in(w, HOST, "nft delete table inet niwa");
+	niwa_net_mark(t, NIWA_ADD, ip(WEB_PRIVATE), 1);
+	assert_int_equal(niwa_net_commit(&t, &err), -ENOENT);
+	assert_non_null(strstr(err.msg, "set marks of table niwa"));
+	assert_int_equal(err.kind, NIWA_TEMPORARY);
+	assert_int_equal(niwa_net_check(w->net, &err), 0);
+	assert_int_equal(niwa_net_each(w->net, NIWA_NET_MARK, keep_nothing, NULL, &err), -ENOENT);
+	assert_int_equal(niwa_net_repair(w->net, &err), 0);
+	assert_int_equal(count_set(w, NIWA_NET_MARK, NULL), 0);
 }
 
 static void a_replaced_element_never_misses(void **state)
@@ -323,6 +413,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(adding_replaces_and_deleting_what_is_not_there_is_no_error),
+		T(a_large_change_finds_its_way_through_what_is_there),
+		T(flushed_sets_are_replaced_and_pending_knocks_stay),
+		T(a_commit_that_fails_says_so_and_changes_nothing),
 		T(a_replaced_element_never_misses),
 		T(a_walk_can_be_ended),
 		T(overlapping_prefixes_of_one_list_are_merged),

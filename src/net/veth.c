@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
@@ -147,18 +148,22 @@ static int take_stats(const struct nlmsghdr *nlh, void *arg)
 
 int niwa_net_veth_bytes(struct niwa_net *net, const char *veth, uint64_t *ret_rx, uint64_t *ret_tx)
 {
-	unsigned index = if_nametoindex(veth); /* an ioctl without locks; RTM_GETLINK by name waits for the RTNL */
+	struct ifreq ifr = {0};
 	struct if_stats_msg *ism;
 	struct nlmsghdr *nlh;
 	struct entry e = {0};
 	char buf[256];
 	int r;
 
-	if (!index)
+	if (strlen(veth) >= sizeof(ifr.ifr_name))
 		return -ENODEV;
+	memcpy(ifr.ifr_name, veth, strlen(veth));
+	/* without locks (RTM_GETLINK by name waits for the RTNL), and any socket will do */
+	if (ioctl(mnl_socket_get_fd(net->rt.sock), SIOCGIFINDEX, &ifr) < 0)
+		return -errno;
 	nlh = niwa_nl_put(&net->rt, buf, RTM_GETSTATS, 0);
 	ism = niwa_nl_put_extra(nlh, sizeof(*ism));
-	ism->ifindex = index;
+	ism->ifindex = (uint32_t)ifr.ifr_ifindex;
 	ism->filter_mask = IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64);
 	r = niwa_nl_talk(&net->rt, nlh, take_stats, &e);
 	if (r < 0)

@@ -84,6 +84,8 @@ static int install(struct niwa_net *net, struct niwa_error *err)
 		r = niwa_net_sysctls(err);
 	if (r == 0)
 		r = niwa_ruleset_install(net, err);
+	if (r == 0 && !net->loading_timer)
+		r = niwa_elements_open(net, err);
 	niwa_monitor_drain(net); /* libnftables has a socket of its own: this was us */
 	if (r < 0)
 		return r;

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Transactions: the changes a caller wants, in order, as keys and values the way the kernel has them. Nothing is sent
+ * here (elements.c does).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <arpa/inet.h>
+
+#include "base/memory.h"
+#include "net/elements_private.h"
+#include "net/net_private.h"
+
+const struct niwa_set_info niwa_set_infos[NIWA_SET_COUNT] = {
+	[NIWA_SET_DECLARED] = {"declared", 8, 4, false},   [NIWA_SET_AWAKE] = {"awake", 8, 8, false},
+	[NIWA_SET_PUBLISHED] = {"published", 8, 8, false}, [NIWA_SET_PUBLISHED_ANY] = {"published_any", 2, 8, false},
+	[NIWA_SET_MARKS] = {"marks", 4, 4, false},         [NIWA_SET_MAY] = {"may", 8, 0, false},
+	[NIWA_SET_FROZEN] = {"frozen", 4, 0, false},       [NIWA_SET_KNOCKED] = {"knocked", 4, 0, false},
+	[NIWA_SET_EGRESS] = {"egress", 4, 0, false},       [NIWA_SET_EGRESS_LIST] = {"egress_list", 8, 0, true},
+	[NIWA_SET_LOADING] = {"loading", 1, 0, false},
+};
+
+struct niwa_net_txn *niwa_net_txn_new(struct niwa_net *net)
+{
+	struct niwa_net_txn *t = niwa_zalloc(sizeof(*t));
+
+	if (t)
+		t->net = net;
+	return t;
+}
+
+void niwa_net_txn_free(struct niwa_net_txn **txn)
+{
+	if (*txn)
+		free((*txn)->ops);
+	free(*txn);
+	*txn = NULL;
+}
+
+struct niwa_op *niwa_txn_next(struct niwa_net_txn *t, enum niwa_set set, enum niwa_change change)
+{
+	struct niwa_op *op;
+
+	if (!t || t->failed)
+		return NULL;
+	if (t->count == t->size) {
+		size_t size = t->size ? t->size * 2 : 8;
+		struct niwa_op *ops = reallocarray(t->ops, size, sizeof(*ops));
+
+		if (!ops) {
+			t->failed = true;
+			return NULL;
+		}
+		t->ops = ops;
+		t->size = size;
+	}
+	op = &t->ops[t->count++];
+	memset(op, 0, sizeof(*op));
+	op->set = (uint8_t)set;
+	op->change = (uint8_t)change;
+	return op;
+}
+
+void niwa_pack_port(uint8_t *to, uint32_t addr, uint16_t port)
+{
+	const uint16_t be = htons(port);
+
+	memcpy(to, &addr, sizeof(addr));
+	memcpy(to + 4, &be, sizeof(be));
+}
+
+void niwa_txn_put(struct niwa_net_txn *t, enum niwa_set set, enum niwa_change change, const void *key, const void *data)
+{
+	struct niwa_op *op = niwa_txn_next(t, set, change);
+
+	if (!op)
+		return;
+	memcpy(op->key, key, niwa_set_infos[set].key_len);
+	if (data)
+		memcpy(op->data, data, niwa_set_infos[set].data_len);
+}
+
+void niwa_txn_fail(struct niwa_net_txn *t)
+{
+	t->failed = true;
+}
+
+struct niwa_net *niwa_txn_net(struct niwa_net_txn *t)
+{
+	return t->net;
+}
+
+static void pack_two(uint8_t *to, uint32_t first, uint32_t second)
+{
+	memcpy(to, &first, sizeof(first));
+	memcpy(to + 4, &second, sizeof(second));
+}
+
+void niwa_net_declared(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port, uint32_t class_id)
+{
+	struct niwa_op *op = niwa_txn_next(t, NIWA_SET_DECLARED, c);
+
+	if (!op)
+		return;
+	niwa_pack_port(op->key, service, port);
+	memcpy(op->data, &class_id, sizeof(class_id));
+}
+
+void niwa_net_awake(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port, uint32_t priv,
+		    uint16_t priv_port)
+{
+	struct niwa_op *op = niwa_txn_next(t, NIWA_SET_AWAKE, c);
+	uint8_t to[8];
+
+	if (!op)
+		return;
+	niwa_pack_port(op->key, service, port);
+	niwa_pack_port(op->data, priv, priv_port);
+	memcpy(to, op->data, sizeof(to)); /* the next operation may move this one */
+	niwa_published_follow(t, c, service, port, to);
+}
+
+void niwa_net_mark(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t mark)
+{
+	struct niwa_op *op = niwa_txn_next(t, NIWA_SET_MARKS, c);
+
+	if (!op)
+		return;
+	memcpy(op->key, &priv, sizeof(priv));
+	memcpy(op->data, &mark, sizeof(mark));
+}
+
+void niwa_net_may(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t class_id)
+{
+	struct niwa_op *op = niwa_txn_next(t, NIWA_SET_MAY, c);
+
+	if (op)
+		pack_two(op->key, priv, class_id);
+}
+
+static void one_address(struct niwa_net_txn *t, enum niwa_set set, enum niwa_change c, uint32_t priv)
+{
+	struct niwa_op *op = niwa_txn_next(t, set, c);
+
+	if (op)
+		memcpy(op->key, &priv, sizeof(priv));
+}
+
+void niwa_net_frozen(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
+{
+	struct niwa_op *op;
+
+	if (c == NIWA_ADD && !t->flushed) {
+		one_address(t, NIWA_SET_KNOCKED, NIWA_DEL, priv);
+		op = niwa_txn_next(t, NIWA_SET_FROZEN, NIWA_ADD);
+		if (!op)
+			return;
+		memcpy(op->key, &priv, sizeof(priv));
+		op->fresh = true;
+		return;
+	}
+	one_address(t, NIWA_SET_FROZEN, c, priv);
+	if (c == NIWA_DEL)
+		one_address(t, NIWA_SET_KNOCKED, NIWA_DEL, priv);
+}
+
+void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
+{
+	one_address(t, NIWA_SET_EGRESS, c, priv);
+}
+
+void niwa_net_flush_sets(struct niwa_net_txn *t)
+{
+	static const enum niwa_set sets[] = {NIWA_SET_AWAKE,  NIWA_SET_PUBLISHED,  NIWA_SET_PUBLISHED_ANY,
+					     NIWA_SET_MARKS,  NIWA_SET_MAY,        NIWA_SET_FROZEN,
+					     NIWA_SET_EGRESS, NIWA_SET_EGRESS_LIST};
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(sets); i++) {
+		struct niwa_op *op = niwa_txn_next(t, sets[i], NIWA_DEL);
+
+		if (op)
+			op->flush = true;
+	}
+	if (t)
+		t->flushed = true;
+}
+
+/* True when op's prefix lies inside (or is) the other's. */
+static bool inside(const struct niwa_op *op, const struct niwa_op *other)
+{
+	return memcmp(op->key + 4, other->key + 4, 4) >= 0 && memcmp(op->key_end + 4, other->key_end + 4, 4) <= 0;
+}
+
+/* The kernel refuses overlapping intervals; of two prefixes that overlap one holds the other. */
+static void merge_prefix(struct niwa_net_txn *t, struct niwa_op *op)
+{
+	for (size_t i = t->count - 1; i-- > 0;) {
+		struct niwa_op *other = &t->ops[i];
+
+		if (other->set != NIWA_SET_EGRESS_LIST || other->change == NIWA_DEL ||
+		    memcmp(op->key, other->key, 4) != 0)
+			return;
+		if (other->done)
+			continue;
+		if (inside(op, other))
+			op->done = true;
+		else if (inside(other, op))
+			other->done = true;
+	}
+}
+
+void niwa_net_egress_list(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t net, unsigned bits)
+{
+	struct niwa_op *op = niwa_txn_next(t, NIWA_SET_EGRESS_LIST, c);
+	const uint32_t mask = niwa_net_netmask(bits);
+
+	if (!op)
+		return;
+	pack_two(op->key, priv, net & mask);
+	pack_two(op->key_end, priv, net | ~mask);
+	if (c == NIWA_ADD)
+		merge_prefix(t, op);
+}
