@@ -23,6 +23,7 @@
 void niwa_compose_note(struct niwa_compose *c, const char *path, const char *fmt, ...)
 {
 	uint32_t line = 1;
+	size_t begin = c->left_out.len;
 	char text[400];
 	bool found;
 	va_list ap;
@@ -32,8 +33,11 @@ void niwa_compose_note(struct niwa_compose *c, const char *path, const char *fmt
 	va_end(ap);
 	if (c->node)
 		line = niwa_yaml_line(c->node, path, &found);
-	niwa_text_addf(&c->left_out, "%s:%u: %s%s%s: %s\n", c->name, line, c->service ? c->service : "",
+	niwa_text_addf(&c->left_out, "%s:%u: %s%s%s: %s", c->name, line, c->service ? c->service : "",
 		       c->service && *path ? "." : "", path, text);
+	if (c->left_out.data)
+		niwa_clean_line(c->left_out.data + begin);
+	niwa_text_add(&c->left_out, "\n");
 }
 
 void niwa_compose_set(struct niwa_compose *c, json_t *object, const char *key, json_t *value)

@@ -38,8 +38,9 @@ struct loader {
 	const struct niwa_yaml_node *node;
 };
 
-static void report(struct loader *l, const char *msg)
+static void report(struct loader *l, char *msg)
 {
+	niwa_clean_line(msg);
 	if (l->problems++ == 0)
 		(void)niwa_fail(l->err, NIWA_CALLER, 0, "%s", msg);
 	else if (l->also && l->problems <= PROBLEMS_MAX)

@@ -99,9 +99,9 @@ static int compare_texts(const void *a, const void *b)
 /* Reads one variable into *ret, "KEY=value". */
 static void env_read_one(struct niwa_reader *r, const char *name, const json_t *value, char **ret)
 {
-	size_t old = niwa_path_push(r, name);
+	char quoted[48], found[80];
+	size_t old = niwa_path_push(r, niwa_quote(name, strlen(name), quoted, sizeof(quoted)));
 	const char *text = json_string_value(value);
-	char found[80];
 
 	if (!niwa_is_env_key(name, strlen(name))) {
 		niwa_reader_problem(r, "not a name for a variable; allowed: letters, digits and '_', no digit first");

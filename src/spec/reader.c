@@ -14,6 +14,13 @@
 #define MESSAGE_MAX 400
 #define NEAR_MAX    32 /* longer words are not compared */
 
+void niwa_clean_line(char *line)
+{
+	for (unsigned char *c = (unsigned char *)line; *c; c++)
+		if (*c < ' ' || *c == 0x7f || (*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0))
+			*c = '?';
+}
+
 static void path_append(struct niwa_reader *r, const char *text, size_t len)
 {
 	size_t room = sizeof(r->path) - 1 - r->path_len;

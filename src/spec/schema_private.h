@@ -45,6 +45,9 @@ void niwa_path_pop(struct niwa_reader *r, size_t old_len);
 /* Counts text that will be part of the record. */
 void niwa_reader_count(struct niwa_reader *r, const char *text);
 
+/* Text of others in a line for a terminal: control characters become '?'. */
+void niwa_clean_line(char *line);
+
 struct niwa_kind {
 	/* Scalars: text → *field. 0, -EINVAL (not allowed), -ENOMEM. */
 	int (*parse)(const struct niwa_key *key, const char *text, void *field);

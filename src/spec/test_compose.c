@@ -210,7 +210,8 @@ static const struct {
 	 "  built: {build: ., ports: [80]}\n"
 	 "  none: 3\n"
 	 "  'bad name': {image: x, ports: [80]}\n"
-	 "  -: {image: nginx, ports: [[], 'x', '70000', '1-60', '1:2-3', '1/sctp'], volumes: [3, [], x], command: {}}\n"
+	 "  -: {image: \"x\\ny\", ports: [[], 'x', '70000', '1-60', '1:2-3', '1/sctp'], volumes: [3, [], x], command: "
+	 "{}}\n"
 	 "networks: {n: }\n",
 	 HEAD "  - name: a-b.shop\n"
 	      "    image: x\n"
@@ -255,6 +256,7 @@ static void what_cannot_be_carried_over_says_why(void **state)
 		"DIR/c.yml:6: built.build: left out: niwa builds no images: build it elsewhere and import it\n",
 		"DIR/c.yml:6: built: the app is left out: without an image there is nothing to run\n",
 		"DIR/c.yml:7: none: left out: not a service, or too large a one\n",
+		"DIR/c.yml:9: -.image: import it first: niwa image import x?y docker://x?y\n",
 		"DIR/c.yml:8: bad name: left out: name: found 'bad name.shop'; allowed: a DNS name",
 		"DIR/c.yml:8: bad name: the app is left out\n",
 		"DIR/c.yml:9: -.ports[0]: left out: not a port\n",

@@ -190,6 +190,14 @@ static const struct {
 	 "f.yaml:3: apps[0].env.A.B: not a name for a variable; allowed: letters, digits and '_', no digit first"},
 	{APP ",\n user: \"x\\ny\"}",
 	 "f.yaml:3: apps[0].user: found 'x\\x0ay'; allowed: USER, USER:GROUP, names or numbers up to 65535"},
+	/* Nothing of others reaches a terminal as it is. */
+	{APP ",\n env: {\"\\e[31m\": x}, \"\\e\": 1, env_files: [\"/\\e]0;x\\a\"]}",
+	 "f.yaml:3: apps[0].env_files[0]: open '/?]0;x?': No such file or directory\n"
+	 "f.yaml:3: apps[0].env.\\x1b[31m: not a name for a variable; allowed: letters, digits and '_', no digit "
+	 "first\n"
+	 "f.yaml:2: apps[0].\\x1b: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, "
+	 "init, "
+	 "ports, volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, wake_deadline, max_waiting"},
 	/* What comes from the defaults is said once, with its own line. */
 	{"defaults:\n  limits: {memory: lots}\napps:\n- {name: a, image: x, ports: [{port: 80}]}\n"
 	 "- {name: b, image: x, ports: [{port: 80}]}",
