@@ -324,8 +324,6 @@ int niwa_engine_attach(struct niwa_relay *r, struct niwa_error *err)
 	ret = niwa_fd_nonblock(r->engine);
 	if (ret >= 0)
 		ret = sd_event_add_io(r->event, &r->engine_io, r->engine, EPOLLIN, on_engine, r);
-	if (ret >= 0)
-		ret = sd_event_source_set_priority(r->engine_io, SD_EVENT_PRIORITY_NORMAL - 10);
 	if (ret < 0)
 		return niwa_fail(err, NIWA_PERMANENT, -ret, "watch the engine's socket");
 	return 0;

@@ -286,8 +286,6 @@ int niwa_listen_add(struct niwa_relay *r, int fd, const struct niwa_relay_msg *m
 		ret = sd_event_add_io(r->event, &l->io, fd, EPOLLIN, on_listener, l);
 	if (ret < 0)
 		goto fail;
-	/* Whoever is connected already goes first. */
-	(void)sd_event_source_set_priority(l->io, SD_EVENT_PRIORITY_NORMAL + 10);
 	if (r->accept_off)
 		(void)sd_event_source_set_enabled(l->io, SD_EVENT_OFF);
 	if (msg) {

@@ -215,6 +215,7 @@ static int on_signal(sd_event_source *s, const struct signalfd_siginfo *info, vo
 	return 0;
 }
 
+/* All sources have one priority: sd-event takes them in turn, and a transfer that never pauses starves nobody. */
 static int add_sources(struct niwa_relay *r)
 {
 	int ret = sd_event_new(&r->event);

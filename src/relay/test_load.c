@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/map.h"
+#include "base/clock.h"
 #include "relay/test_rig.h"
 
 #define HELD  10000
@@ -206,12 +206,46 @@ static void all_bytes_arrive_unchanged_in_both_directions_at_once(void **state)
 	rig_stop(&rig);
 }
 
+static void a_transfer_that_never_pauses_does_not_starve_new_connections(void **state)
+{
+	struct rig_pair p;
+	struct rig rig;
+	uint64_t worst_us = 0;
+	pid_t pids[2];
+
+	rig_start(&rig, NULL, 0);
+	rig_splice(&rig, 1, &p);
+	for (int i = 0; i < 2; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0)
+			(i == 0 ? write_stream : read_stream)(i == 0 ? p.client : p.server, 11);
+	}
+	for (int i = 0; i < 100; i++) {
+		uint64_t began = niwa_now_us();
+		int client = rig_client(2);
+
+		(void)rig_expect(&rig, NIWA_RELAY_OPEN);
+		if (niwa_now_us() - began > worst_us)
+			worst_us = niwa_now_us() - began;
+		rig_reset(client);
+		(void)rig_expect(&rig, NIWA_RELAY_GONE);
+	}
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(waitpid(pids[i], NULL, 0), pids[i]);
+	assert_true(worst_us < NIWA_SEC);
+	close(p.client);
+	close(p.server);
+	(void)rig_expect(&rig, NIWA_RELAY_CLOSED);
+	rig_stop(&rig);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ten_thousand_held_connections_are_served_one_by_one),
 		cmocka_unit_test(ten_thousand_held_connections_end_at_the_same_moment),
 		cmocka_unit_test(all_bytes_arrive_unchanged_in_both_directions_at_once),
+		cmocka_unit_test(a_transfer_that_never_pauses_does_not_starve_new_connections),
 	};
 
 	rig_init(argc > 1 ? argv[1] : "niwa-relay");

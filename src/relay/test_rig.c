@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -30,6 +31,8 @@
 
 #include "base/fd.h"
 #include "base/ipc.h"
+
+#define NOBODY 65534
 
 static const char *program;
 
@@ -87,31 +90,41 @@ static void limit_nofile(unsigned nofile)
 		_exit(99);
 }
 
+/* As niwad does it: no user of the machine, no capability. In a user namespace of our own there is nobody else. */
+static void drop_privileges(void)
+{
+	if (geteuid() == 0 &&
+	    (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0))
+		return;
+}
+
 static void exec_relay(int listener, int engine, unsigned nofile)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	char *const argv[] = {"niwa-relay", getenv("NIWA_RIG_LOG") ? "--debug" : NULL, NULL};
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC), exe = open(program, O_PATH);
 	/* Out of the way of 3 and 4 first. */
 	int a = fcntl(listener, F_DUPFD_CLOEXEC, 10), b = fcntl(engine, F_DUPFD_CLOEXEC, 10);
+	int x = fcntl(exe, F_DUPFD_CLOEXEC, 10);
 
-	if (null < 0 || a < 0 || b < 0 || dup2(a, 3) < 0 || dup2(b, 4) < 0)
+	if (null < 0 || x < 0 || a < 0 || b < 0 || dup2(a, 3) < 0 || dup2(b, 4) < 0)
 		_exit(99);
 	if (!getenv("NIWA_RIG_LOG"))
 		(void)dup2(null, STDERR_FILENO);
-	if (close_range(5, ~0u, 0) < 0)
+	if (close_range(5, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
 		_exit(99);
 	limit_nofile(nofile);
-	(void)execl(program, "niwa-relay", getenv("NIWA_RIG_LOG") ? "--debug" : NULL, NULL);
+	drop_privileges();
+	(void)fexecve(x, argv, environ);
 	_exit(99);
 }
 
-void rig_start(struct rig *rig, const struct niwa_relay_limits *limits, unsigned nofile)
+void rig_start_on(struct rig *rig, int listener, const struct niwa_relay_limits *limits, unsigned nofile)
 {
 	struct niwa_relay_msg hello = {.type = NIWA_RELAY_HELLO};
-	uint16_t port = NIWA_RIG_PORT;
 	int pair[2];
 
 	assert_return_code(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), errno);
-	rig->listener = rig_listen(INADDR_ANY, &port);
+	rig->listener = listener;
 	rig->engine = pair[0];
 	rig->pid = fork();
 	assert_true(rig->pid >= 0);
@@ -122,6 +135,13 @@ void rig_start(struct rig *rig, const struct niwa_relay_limits *limits, unsigned
 		hello.limits = *limits;
 	rig_send(rig, &hello);
 	(void)rig_stats(rig); /* it runs */
+}
+
+void rig_start(struct rig *rig, const struct niwa_relay_limits *limits, unsigned nofile)
+{
+	uint16_t port = NIWA_RIG_PORT;
+
+	rig_start_on(rig, rig_listen(INADDR_ANY, &port), limits, nofile);
 }
 
 int rig_wait_exit(struct rig *rig)

@@ -28,7 +28,9 @@ struct rig {
 void rig_init(const char *program);
 /* Starts a relay; nofile 0: as ours. HELLO with limits (NULL: defaults) was sent. */
 void rig_start(struct rig *rig, const struct niwa_relay_limits *limits, unsigned nofile);
-/* SIGKILL when it still runs; else its exit status is expected to be 0. */
+/* The same on a listener of the caller's, which is taken. */
+void rig_start_on(struct rig *rig, int listener, const struct niwa_relay_limits *limits, unsigned nofile);
+/* Closes our ends; the relay has to end by itself, with status 0. */
 void rig_stop(struct rig *rig);
 int rig_wait_exit(struct rig *rig); /* its exit status; kills it after NIWA_RIG_MS */
 

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * niwa-relay behind the kernel's tproxy: one transparent listener stands in for any port of any service address.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <nftables/libnftables.h>
+
+#include "relay/test_rig.h"
+
+static const char rules[] =
+	"table inet test {\n"
+	"  set declared { type ipv4_addr . inet_service; elements = { 127.64.0.1 . 80, 127.64.0.2 . 5432 } }\n"
+	"  chain pre { type filter hook prerouting priority dstnat + 1;\n"
+	"    ip daddr . tcp dport @declared tproxy ip to 127.0.0.1:8000 accept\n"
+	"  }\n"
+	"}\n";
+
+static void load_rules(void)
+{
+	struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
+
+	assert_non_null(ctx);
+	assert_int_equal(nft_run_cmd_from_buffer(ctx, rules), 0);
+	nft_ctx_free(ctx);
+}
+
+static int transparent_listener(void)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+
+	sa.sin_port = htons(NIWA_RIG_PORT);
+	assert_return_code(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), errno);
+	assert_return_code(setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &on, sizeof(on)), errno);
+	assert_return_code(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), errno);
+	assert_return_code(listen(fd, 4096), errno);
+	return fd;
+}
+
+static int set_up(void **state)
+{
+	static struct rig rig;
+
+	load_rules();
+	rig_start_on(&rig, transparent_listener(), NULL, 0);
+	*state = &rig;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	rig_stop(*state);
+	return 0;
+}
+
+static void declared_ports_of_all_addresses_come_with_their_service(void **state)
+{
+	static const struct {
+		unsigned service;
+		uint16_t port;
+	} declared[] = {{1, 80}, {2, 5432}};
+	struct rig *rig = *state;
+
+	for (size_t i = 0; i < 2; i++) {
+		int client = rig_connect(rig_service(declared[i].service), declared[i].port), server, listener;
+		struct niwa_relay_msg m = rig_expect(rig, NIWA_RELAY_OPEN);
+		struct sockaddr_in sa;
+		socklen_t len = sizeof(sa);
+		uint16_t port = 0;
+
+		assert_return_code(getsockname(client, (struct sockaddr *)&sa, &len), errno);
+		assert_int_equal(m.service, rig_service(declared[i].service));
+		assert_int_equal(m.port, declared[i].port);
+		assert_int_equal(m.client, sa.sin_addr.s_addr);
+		assert_int_equal(m.client_port, ntohs(sa.sin_port));
+		listener = rig_listen(htonl(INADDR_LOOPBACK), &port);
+		m = rig_ready(m.ticket, port);
+		rig_send(rig, &m);
+		server = rig_accept(listener);
+		rig_write(client, "ping", 4);
+		rig_read(server, "ping");
+		rig_write(server, "pong", 4);
+		rig_read(client, "pong");
+		close(client);
+		close(server);
+		close(listener);
+		assert_int_equal(rig_expect(rig, NIWA_RELAY_RESULT).error, 0);
+		assert_int_equal(rig_expect(rig, NIWA_RELAY_CLOSED).bytes_out, 4);
+	}
+}
+
+static void undeclared_ports_are_refused_and_the_relay_cannot_be_called_directly(void **state)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = rig_service(1), .sin_port = htons(81)};
+	struct rig *rig = *state;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char buf[16];
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+	close(fd);
+	fd = rig_connect(htonl(INADDR_LOOPBACK), NIWA_RIG_PORT);
+	assert_int_equal(rig_read_all(fd, buf, sizeof(buf)), -ECONNRESET);
+	close(fd);
+	rig_expect_none(rig, 20);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(declared_ports_of_all_addresses_come_with_their_service),
+		cmocka_unit_test(undeclared_ports_are_refused_and_the_relay_cannot_be_called_directly),
+	};
+
+	rig_init(argc > 1 ? argv[1] : "niwa-relay");
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
