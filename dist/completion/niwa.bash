@@ -8,7 +8,7 @@ _niwa_names() {
 _niwa() {
 	local cur=${COMP_WORDS[COMP_CWORD]} verb="" options="" word
 	local global="--socket --json --quiet --help"
-	local verbs="apply ls show wake freeze stop restart logs exec rm top import doctor status version help"
+	local verbs="apply ls show wake freeze stop restart logs exec rm top import image doctor status version help"
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
 		if [[ $word != -* && " $verbs " == *" $word "* ]]; then
 			verb=$word
@@ -64,6 +64,10 @@ _niwa() {
 	import)
 		options="$global --tenant --output --force"
 		if [[ $cur != -* ]]; then COMPREPLY=($(compgen -f -- "$cur")); fi
+		;;
+	image)
+		options="$global --force --config"
+		if [[ $cur != -* ]]; then COMPREPLY=($(compgen -W "ls rm prepare $(niwa image ls -q 2>/dev/null)" -- "$cur")); fi
 		;;
 	doctor)
 		options="$global --all --config"

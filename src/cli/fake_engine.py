@@ -175,6 +175,9 @@ class FakeEngine:
     def do_host_status(self, _):
         return {"relay": {"open": 0}, "conntrack": {"count": 1, "max": 262144}}
 
+    def do_image_prepare(self, _):
+        return {}
+
     def do_app_exec(self, params, fds, send):
         self.app(params)
         number = len(self.commands) + 1

@@ -266,6 +266,30 @@ class CliTest(unittest.TestCase):
         self.assertIn("--force replaces it", done.stderr)
         self.assertIn("nginx", self.good("import", compose))
 
+    def test_images_are_listed_and_removed(self):
+        state = os.path.join(self.folder, "state")
+        config = self.write("niwad.conf", f"state_dir = {state}\n")
+        for name in ("shop", "web", ".web.new", "host.1"):
+            os.makedirs(f"{state}/images/{name}/rootfs/etc")
+            self.write(f"state/images/{name}/config.json", json.dumps({"digest": "sha256:12", "source": "oci:/x:latest"}))
+        self.engine.apps["a"] = {"name": "a", "image": "web"}
+        self.engine.states["a"] = "stopped"
+        images = ["image", "--config", config]
+        self.assertEqual(self.good(*images, "ls", "-q").split(), ["host", "shop", "web"])
+        self.assertRegex(self.good(*images, "ls"), r"shop +oci:/x:latest +sha256:12 +(now|\d+ s ago)")
+        self.assertEqual([i["name"] for i in json.loads(self.good(*images, "ls", "--json"))], ["shop", "web"])
+        done = self.niwa(*images, "rm", "web")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("is used by a", done.stderr)
+        self.good(*images, "rm", "shop")
+        self.good(*images, "rm", "--force", "web")
+        self.assertEqual(sorted(os.listdir(f"{state}/images")), [".web.new", "host.1"])
+        for name in ("host", "../images", ".web.new", "host.1"):
+            self.assertEqual(self.niwa(*images, "rm", "--force", name).returncode, 2)
+        self.assertEqual(self.niwa(*images, "rm", "nothing").returncode, 1)
+        self.good("image", "prepare")
+        self.assertEqual(self.engine.calls[-1][0], "image.prepare")
+
     # --- logs ---
 
     def test_logs_show_the_last_lines(self):

@@ -154,6 +154,19 @@ const struct niwa_verb niwa_verbs[] = {
 		.word = NIWA_WORD_FILE,
 	},
 	{
+		.name = "image",
+		.usage = "ls | rm [--force] NAME... | prepare",
+		.summary = "images that apps can use",
+		.help = "ls and rm need root: they look at the folders below state_dir. prepare builds or refreshes "
+			"the\n"
+			"image `host` after the packages of this host have changed.",
+		.options = niwa_options_image,
+		.run = niwa_verb_image,
+		.words_min = 1,
+		.words_max = -1,
+		.word = NIWA_WORD_IMAGE,
+	},
+	{
 		.name = "doctor",
 		.usage = "[--all] [PROBE...]",
 		.summary = "what this host can and cannot do, and how to mend it",
