@@ -236,17 +236,21 @@ static int before(struct builder *b)
 static void in_keep(struct builder *b)
 {
 	id_map(b);
-	plan_attach(b, b->host, b->params->id);
 	plan_mount_host(b);
 	plan_op(b, NIWA_OP_RELEASE, STEP_IDS, 0, 0);
 	network_host(b);
 	plan_op(b, NIWA_OP_RELEASE, STEP_NETWORK, 0, 0);
+	if (b->params->spec->volume_count) {
+		plan_volumes_host(b);
+		plan_op(b, NIWA_OP_RELEASE, STEP_VOLUMES, 0, 0);
+	}
 }
 
 static void in_child(struct builder *b)
 {
-	plan_op(b, NIWA_OP_AWAIT, STEP_IDS, 0, 0);
+	plan_enter_v1(b, b->host, b->params->id);
 	plan_op(b, NIWA_OP_PRIVATE, 0, 0, 0);
+	plan_op(b, NIWA_OP_AWAIT, STEP_IDS, 0, 0);
 	plan_op(b, NIWA_OP_USER, 0, 0, 0);
 	plan_op(b, NIWA_OP_SESSION, 0, 0, 0);
 	plan_mount_child(b);
@@ -258,6 +262,10 @@ static void in_child(struct builder *b)
 	plan_op(b, NIWA_OP_STDIO, -1, SLOT_LOG_WRITE, SLOT_LOG_WRITE);
 	plan_op(b, NIWA_OP_AWAIT, STEP_NETWORK, 0, 0);
 	network_child(b);
+	if (b->params->spec->volume_count) {
+		plan_op(b, NIWA_OP_AWAIT, STEP_VOLUMES, 0, 0);
+		plan_volumes_child(b);
+	}
 	plan_mount_child_late(b);
 }
 

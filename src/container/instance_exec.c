@@ -53,10 +53,8 @@ static int build_exec(struct builder *b, const struct niwa_host *host, const str
 		return niwa_fail(b->err, NIWA_CALLER, 0, "no command to execute");
 	plan_open_cgroup(b, host, p->instance, SLOT_EXEC_CGROUP);
 	plan_op(b, NIWA_OP_CLONE, 0, SLOT_EXEC_CGROUP, 0);
-	plan_attach(b, host, p->instance);
-	plan_op(b, NIWA_OP_RELEASE, STEP_IDS, 0, 0);
-	/* in every limit before the first line of the instance's world is seen; what JOIN forks is in them too */
-	plan_op(b, NIWA_OP_AWAIT, STEP_IDS, 0, 0);
+	/* in every limit before it joins; what JOIN forks is in them too */
+	plan_enter_v1(b, host, p->instance);
 	plan_op(b, NIWA_OP_JOIN, SLOT_PIDFD, 0, 0);
 	plan_op(b, NIWA_OP_USER, 0, 0, 0);
 	if (p->terminal) {

@@ -180,7 +180,11 @@ void plan_mount_host(struct builder *b)
 	attributes_only(b, SLOT_TENANT, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 	if (p->spec->init)
 		attributes_only(b, SLOT_INIT, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-	for (size_t i = 0; i < p->spec->volume_count; i++)
+}
+
+void plan_volumes_host(struct builder *b)
+{
+	for (size_t i = 0; i < b->params->spec->volume_count; i++)
 		idmap_volume(b, i);
 }
 
@@ -274,12 +278,16 @@ void plan_mount_child(struct builder *b)
 		plan_pair(b, NIWA_OP_FILE, 0755, "/run/niwa/init", NULL);
 		plan_pair(b, NIWA_OP_MOVE_MOUNT, SLOT_INIT, "/run/niwa/init", NULL);
 	}
-	for (size_t i = 0; i < p->spec->volume_count; i++)
-		attach_volume(b, i);
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(masked); i++)
 		plan_pair(b, NIWA_OP_MASK, 0, masked[i], NULL);
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(read_only); i++)
 		plan_pair(b, NIWA_OP_READ_ONLY, 0, read_only[i], NULL);
+}
+
+void plan_volumes_child(struct builder *b)
+{
+	for (size_t i = 0; i < b->params->spec->volume_count; i++)
+		attach_volume(b, i);
 }
 
 /* When the settings of the network have been written. */

@@ -26,8 +26,8 @@ enum {
 };
 _Static_assert(SLOT_VOLUME + NIWA_VOLUMES_MAX <= NIWA_SLOTS, "each volume has a slot");
 
-/* Numbers of RELEASE and AWAIT: the child's ids and mounts are there; its network is there. */
-enum { STEP_IDS = 1, STEP_NETWORK = 2 };
+/* Numbers of RELEASE and AWAIT: the child's ids and its root's mounts are there; its network; its volumes. */
+enum { STEP_IDS = 1, STEP_NETWORK = 2, STEP_VOLUMES = 3 };
 
 struct builder {
 	struct niwa_plan *plan;
@@ -65,15 +65,18 @@ int plan_finish(struct builder *b);
 
 /* instance_cgroup.c: groups and limits, before the clone. */
 int plan_cgroups(struct builder *b);
-/* The v1 groups of an instance are entered by writing a pid. */
-void plan_attach(struct builder *b, const struct niwa_host *host, uint64_t instance);
+/* The child enters the v1 groups of an instance, while it sees the host's tree and is root there. */
+void plan_enter_v1(struct builder *b, const struct niwa_host *host, uint64_t instance);
 void plan_open_cgroup(struct builder *b, const struct niwa_host *host, uint64_t instance, int slot);
 
-/* instance_mount.c: the root and what is mounted in it, in three parts: before the clone, in keep, in the child. */
+/* instance_mount.c: the root and what is mounted in it: before the clone, in keep, in the child. Volumes come last:
+ * each may need a user namespace of its own, which takes keep 0.2 ms. */
 int plan_mount_check(struct builder *b);
 void plan_mount_before(struct builder *b);
 void plan_mount_host(struct builder *b);
 void plan_mount_child(struct builder *b);
+void plan_volumes_host(struct builder *b);
+void plan_volumes_child(struct builder *b);
 void plan_mount_child_late(struct builder *b);
 
 #endif

@@ -94,6 +94,13 @@ static void nest_end(struct niwa_rtnl *b, uint32_t start)
 		((struct rtattr *)(void *)(b->data + start))->rta_len = (uint16_t)(b->len - start);
 }
 
+/* One queue in each direction: the kernel's default is one a CPU, each with folders in sysfs. */
+static void queues(struct niwa_rtnl *b)
+{
+	attr_u32(b, IFLA_NUM_TX_QUEUES, 1);
+	attr_u32(b, IFLA_NUM_RX_QUEUES, 1);
+}
+
 /* The pair. The peer is created in the child's namespace at once; a later move would cost another RTNL round. */
 static void new_pair(struct niwa_rtnl *b, const struct niwa_rtnl_link *l)
 {
@@ -106,6 +113,7 @@ static void new_pair(struct niwa_rtnl *b, const struct niwa_rtnl_link *l)
 	attr_text(b, IFLA_IFNAME, l->veth);
 	attr(b, IFLA_ADDRESS, l->host_mac, 6);
 	attr_u32(b, IFLA_GROUP, l->group);
+	queues(b);
 	info = nest(b, IFLA_LINKINFO);
 	attr_text(b, IFLA_INFO_KIND, "veth");
 	data = nest(b, IFLA_INFO_DATA);
@@ -115,6 +123,7 @@ static void new_pair(struct niwa_rtnl *b, const struct niwa_rtnl_link *l)
 		memcpy(p, &peer, sizeof(peer));
 	attr_text(b, IFLA_IFNAME, "eth0");
 	attr(b, IFLA_ADDRESS, l->mac, 6);
+	queues(b);
 	b->pid_offset = b->len + (uint32_t)RTA_LENGTH(0);
 	attr_u32(b, IFLA_NET_NS_PID, 0);
 	nest_end(b, nested);

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -122,6 +123,7 @@ static void start_keep(struct world *w)
 	w->keep = fork();
 	CHECK(w->keep);
 	if (w->keep == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that is killed leaves nothing behind */
 		(void)execl(getenv("NIWA_TEST_KEEP"), "niwa-keep", "--run-dir", w->run, NULL);
 		_exit(127);
 	}
