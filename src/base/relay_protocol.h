@@ -36,7 +36,8 @@ enum niwa_relay_type {
 	/* engine → relay */
 	NIWA_RELAY_HELLO,  /* a new engine: bounds in `limits` */
 	NIWA_RELAY_WAIT,   /* ticket: client speaks first; tell me at the first byte. deadline_ms for that byte (0:
-			      first_byte_ms); protocol: remembered for when a bound of the relay's is passed */
+			      first_byte_ms); protocol (0: not told): remembered for when a bound of the relay's is passed
+			    */
 	NIWA_RELAY_HOLD,   /* ticket: waking; deadline_ms until READY or FAIL (0: ask_ms), else answer for `protocol`
 			      with retry_after_s and GONE. A second HOLD begins a new deadline */
 	NIWA_RELAY_READY,  /* ticket, to, to_port: connect and splice; -ECONNREFUSED etc. come back as RESULT and the

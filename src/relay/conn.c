@@ -376,7 +376,8 @@ static void wait_first_byte(struct niwa_conn *c, const struct niwa_relay_msg *ms
 {
 	uint32_t ms = msg->deadline_ms ? msg->deadline_ms : c->relay->limits.first_byte_ms;
 
-	learn_protocol(c, msg);
+	if (msg->protocol != NIWA_PROTO_TCP) /* 0 in a WAIT: not told */
+		learn_protocol(c, msg);
 	if (c->has_bytes && !c->told_bytes)
 		ask(c, after_ms(c->relay->limits.ask_ms));
 	else

@@ -290,7 +290,7 @@ int niwa_listen_add(struct niwa_relay *r, int fd, const struct niwa_relay_msg *m
 		(void)sd_event_source_set_enabled(l->io, SD_EVENT_OFF);
 	if (msg) {
 		niwa_listen_remove(r, msg->host, msg->host_port);
-		if (msg->protocol < NIWA_PROTO_COUNT)
+		if (msg->protocol != NIWA_PROTO_TCP && msg->protocol < NIWA_PROTO_COUNT)
 			niwa_listen_know(r, msg->service, msg->port, msg->protocol);
 	}
 	l->next = r->listeners;

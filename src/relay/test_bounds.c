@@ -64,6 +64,7 @@ static int held_client(struct rig *rig, unsigned service, enum niwa_protocol pro
 #define STARTUP "\0\0\0\022\0\003\0\0user\0me\0\0\0"
 #define SSL     "\0\0\0\010\004\322\026\057"
 
+/* Each on a service of its own: what is known of a port stays known. */
 static const struct {
 	const char *name;
 	enum niwa_protocol protocol;
@@ -93,7 +94,7 @@ static void a_failed_wake_is_answered_in_the_protocol_of_the_port(void **state)
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(answers); i++) {
 		uint64_t ticket;
-		int client = held_client(rig, 1, answers[i].protocol, &ticket);
+		int client = held_client(rig, (unsigned)i, answers[i].protocol, &ticket);
 		char buf[4096];
 		ssize_t n;
 
@@ -134,6 +135,21 @@ static void an_answer_arrives_although_the_client_sent_more_than_anybody_reads(v
 		assert_non_null(strstr(buf, "<p>not now</p>"));
 		close(client);
 	}
+}
+
+static void a_wait_that_names_no_protocol_does_not_hide_what_is_known(void **state)
+{
+	struct rig *rig = *state;
+	uint64_t ticket;
+	int first = held_client(rig, 1, NIWA_PROTO_SMTP, &ticket), second = rig_client(1);
+	char buf[4096];
+
+	send_msg(rig, rig_wait(rig_expect(rig, NIWA_RELAY_OPEN).ticket, NIWA_PROTO_TCP, 5000));
+	set_limits(rig, (struct niwa_relay_limits){.waiting = 1, .ask_ms = 60});
+	assert_true(rig_read_all(second, buf, sizeof(buf)) > 0);
+	assert_memory_equal(buf, "421 4.3.2 ", 10);
+	close(second);
+	rig_reset(first);
 }
 
 static void a_postgres_client_that_dribbles_is_answered_when_it_is_done(void **state)
@@ -583,6 +599,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		T(a_failed_wake_is_answered_in_the_protocol_of_the_port),
 		T(an_answer_arrives_although_the_client_sent_more_than_anybody_reads),
+		T(a_wait_that_names_no_protocol_does_not_hide_what_is_known),
 		T(a_postgres_client_that_dribbles_is_answered_when_it_is_done),
 		T(a_lingering_client_is_cut_off_by_time_and_by_bytes),
 		T(the_deadline_of_a_wake_is_answered_without_the_engine),
