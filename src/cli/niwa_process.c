@@ -49,3 +49,37 @@ pid_t niwa_process_find(const char *name)
 		(void)closedir(proc); /* read only */
 	return found;
 }
+
+/* A line of /proc/PID/cgroup is "number:controller,controller:/path"; v2 has number 0 and no controller. */
+static bool line_is_of(const char *list, const char *controller)
+{
+	size_t len = strlen(controller);
+
+	if (!len)
+		return !*list;
+	for (const char *p = list; (p = strstr(p, controller)); p += len)
+		if ((p == list || p[-1] == ',') && (!p[len] || p[len] == ','))
+			return true;
+	return false;
+}
+
+bool niwa_process_group(pid_t pid, const char *controller, char *buf, size_t size)
+{
+	char path[64], text[8192], *save = NULL;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	if (niwa_file_read(path, text, sizeof(text)) <= 0)
+		return false;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *list = strchr(line, ':'), *group = list ? strchr(list + 1, ':') : NULL;
+
+		if (!group)
+			continue;
+		*group++ = '\0';
+		if (!line_is_of(list + 1, controller))
+			continue;
+		(void)snprintf(buf, size, "%s", group);
+		return true;
+	}
+	return false;
+}

@@ -173,25 +173,6 @@ void niwa_probe_cgroup_own(const struct niwa_probe_host *host, struct niwa_probe
 		niwa_probe_say(report, NIWA_PROBE_WARN, "remove the group '%s': %s", group, strerror(errno));
 }
 
-/* The v2 group of a process, below the mount point. False: not known. */
-static bool group_of(pid_t pid, char *buf, size_t size)
-{
-	char path[64], text[4096], *line;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
-	if (niwa_file_read(path, text, sizeof(text)) <= 0)
-		return false;
-	line = !strncmp(text, "0::", 3) ? text : strstr(text, "\n0::");
-	if (!line)
-		return false;
-	line = strchr(line, '/');
-	if (!line)
-		return false;
-	line[strcspn(line, "\n")] = '\0';
-	(void)snprintf(buf, size, "%s", line);
-	return true;
-}
-
 /* systemd marks what it has delegated; the mark is on the unit's group, perhaps above the process's own. */
 static bool is_delegated(const char *mount, char *group)
 {
@@ -222,7 +203,7 @@ void niwa_probe_cgroup_delegation(const struct niwa_probe_host *host, struct niw
 		return;
 	}
 	keep = niwa_process_find("niwa-keep");
-	if (!keep || !group_of(keep, group, sizeof(group))) {
+	if (!keep || !niwa_process_group(keep, "", group, sizeof(group))) {
 		niwa_probe_say(report, NIWA_PROBE_UNKNOWN, "niwa-keep does not run");
 		return;
 	}

@@ -11,6 +11,7 @@
 
 #include "cli/answer.h"
 #include "cli/client.h"
+#include "cli/niwa_process.h"
 #include "cli/probe_list.h"
 #include "cli/proc_number.h"
 
@@ -57,16 +58,61 @@ void niwa_probe_open_files(const struct niwa_probe_host *host, struct niwa_probe
 			"LimitNOFILE=524288 in the units of niwad and niwa-keep; sysctl -w fs.file-max=2097152");
 }
 
+/* The smallest pids.max of the groups from `group` up. */
+static uint64_t group_limit(const char *mount, char *group)
+{
+	uint64_t least = UINT64_MAX, max;
+	char path[800], *slash;
+
+	do {
+		(void)snprintf(path, sizeof(path), "%s%s/pids.max", mount, group);
+		max = niwa_proc_number(path, UINT64_MAX); /* the root has none */
+		least = max < least ? max : least;
+		slash = strrchr(group, '/');
+		if (slash)
+			*slash = '\0';
+	} while (slash);
+	return least;
+}
+
+/* What niwa-keep, the parent of all instances, may have: by its groups and by RLIMIT_NPROC. */
+static uint64_t keep_limit(void)
+{
+	pid_t keep = niwa_process_find("niwa-keep");
+	uint64_t least = UINT64_MAX, max;
+	struct rlimit limit;
+	char group[512];
+
+	if (!keep)
+		return UINT64_MAX;
+	if (prlimit(keep, RLIMIT_NPROC, NULL, &limit) == 0 && limit.rlim_max != RLIM_INFINITY)
+		least = limit.rlim_max;
+	if (niwa_process_group(keep, "pids", group, sizeof(group)))
+		max = group_limit("/sys/fs/cgroup/pids", group);
+	else if (niwa_process_group(keep, "", group, sizeof(group)))
+		max = group_limit("/sys/fs/cgroup", group);
+	else
+		max = UINT64_MAX;
+	return max < least ? max : least;
+}
+
 void niwa_probe_processes(const struct niwa_probe_host *host, struct niwa_probe_report *report)
 {
 	uint64_t pids = niwa_proc_number("/proc/sys/kernel/pid_max", UINT64_MAX);
 	uint64_t threads = niwa_proc_number("/proc/sys/kernel/threads-max", UINT64_MAX);
+	uint64_t keep = keep_limit();
 
 	niwa_probe_say(report, NIWA_PROBE_OK, "%" PRIu64 " ids, %" PRIu64 " threads", pids, threads);
-	if (pids >= PROCESSES_GOOD && threads >= PROCESSES_GOOD)
-		return;
-	report->result = NIWA_PROBE_WARN;
-	niwa_probe_mend(report, "sysctl -w kernel.pid_max=4194304 kernel.threads-max=262144");
+	if (pids < PROCESSES_GOOD || threads < PROCESSES_GOOD) {
+		report->result = NIWA_PROBE_WARN;
+		niwa_probe_mend(report, "sysctl -w kernel.pid_max=4194304 kernel.threads-max=262144");
+	}
+	if (keep < PROCESSES_GOOD / 2) {
+		niwa_probe_say(report, NIWA_PROBE_WARN, "niwa-keep and all instances may have %" PRIu64 " processes",
+			       keep);
+		niwa_probe_mend(report, "TasksMax=infinity and LimitNPROC=infinity in the unit of niwa-keep, and in "
+					"niwa.slice; systemctl daemon-reload");
+	}
 }
 
 void niwa_probe_inotify(const struct niwa_probe_host *host, struct niwa_probe_report *report)
