@@ -53,7 +53,8 @@ int niwa_ruleset_render(const struct niwa_net_config *config, struct niwa_text *
 			    {"GATEWAY"},
 			    {"NFLOG"},
 			    {"RELAY_PORT"},
-			    {"LIMIT"}};
+			    {"LIMIT"},
+			    {"CONNECTIONS"}};
 	const char *pos = ruleset_text, *start, *end;
 
 	(void)snprintf(v[1].text, sizeof(v[1].text), "%u", config->veth_group);
@@ -63,6 +64,10 @@ int niwa_ruleset_render(const struct niwa_net_config *config, struct niwa_text *
 	(void)snprintf(v[5].text, sizeof(v[5].text), "%u", config->nflog_group);
 	(void)snprintf(v[6].text, sizeof(v[6].text), "%u", config->relay_port);
 	render_limit(config, v[7].text, sizeof(v[7].text));
+	if (config->instance_connections)
+		(void)snprintf(v[8].text, sizeof(v[8].text),
+			       "ct state new add @connections { ip saddr ct count over %u } jump refuse",
+			       config->instance_connections);
 
 	for (; (start = strchr(pos, '%')) != NULL && (end = strchr(start + 1, '%')) != NULL; pos = end + 1) {
 		const struct value *value = find(v, NIWA_ARRAY_LEN(v), start + 1, (size_t)(end - start - 1));

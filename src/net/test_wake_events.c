@@ -162,22 +162,23 @@ static void a_crashed_apps_client_is_answered_by_the_relay(void **state)
 	static const enum place from[] = {REMOTE, HOST, OTHER};
 	struct world *w = *state;
 
-	for (size_t i = 0; i < NIWA_ARRAY_LEN(from); i++) {
-		int c, s;
+	int c[NIWA_ARRAY_LEN(from)], s;
 
-		wake(w, WEB_PRIVATE, MARK_WEB); /* nobody listens there */
-		w->refusals = 0;
-		c = tcp_start(w, from[i], NULL, 0, WEB_SERVICE, 80);
-		assert_int_equal(pump(w, &w->refusals, 1), 1);
-		assert_int_equal(w->last_addr, ip(WEB_PRIVATE));
-		assert_int_equal(w->last_port, 80);
-		assert_int_equal(tcp_wait(c, 20), -ETIMEDOUT);
-		asleep(w);
-		assert_int_equal(tcp_wait(c, SOON_MS), 0);
+	wake(w, WEB_PRIVATE, MARK_WEB); /* nobody listens there */
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(from); i++)
+		c[i] = tcp_start(w, from[i], NULL, 0, WEB_SERVICE, 80);
+	assert_int_equal(pump(w, &w->refusals, 1), 1); /* one event for all that happens in 100 ms */
+	assert_int_equal(w->last_addr, ip(WEB_PRIVATE));
+	assert_int_equal(w->last_port, 80);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(from); i++)
+		assert_int_equal(tcp_wait(c[i], 20), -ETIMEDOUT);
+	asleep(w);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(from); i++) {
+		assert_int_equal(tcp_wait(c[i], SOON_MS), 0);
 		s = tcp_accept(w->relay, SOON_MS);
-		assert_talk(c, s);
-		close(c);
+		assert_true(s >= 0);
 		close(s);
+		close(c[i]);
 	}
 	/* whoever asks the instance itself (the relay) is told at once */
 	assert_refused(w, HOST, WEB_PRIVATE, 80);

@@ -72,6 +72,29 @@ static void a_sleeping_app_is_reached_through_the_relay_with_both_addresses_kept
 	}
 }
 
+static void a_sleeping_app_is_reached_with_syn_cookies_too(void **state)
+{
+	struct world *w = *state;
+	char local[32];
+
+	declare(w, WEB_SERVICE, 80);
+	may(w, OTHER_PRIVATE, CLASS);
+	run_in(w, HOST, "echo 2 > /proc/sys/net/ipv4/tcp_syncookies"); /* always, as in a flood */
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(clients); i++) {
+		int c = tcp_connect(w, clients[i].place, WEB_SERVICE, 80), s;
+
+		assert_true(c >= 0);
+		s = tcp_accept(w->relay, SOON_MS);
+		assert_true(s >= 0);
+		tcp_names(s, local, NULL);
+		assert_string_equal(local, WEB_SERVICE ":80");
+		assert_talk(c, s);
+		close(c);
+		close(s);
+	}
+	run_in(w, HOST, "echo 1 > /proc/sys/net/ipv4/tcp_syncookies");
+}
+
 static void an_awake_app_is_reached_directly(void **state)
 {
 	struct world *w = *state;
@@ -346,6 +369,30 @@ static void a_published_port_follows_the_app(void **state)
 	close(l);
 }
 
+static void the_connections_of_one_instance_are_limited(void **state)
+{
+	struct world *w = *state;
+	struct niwa_error err = {0};
+	int c[4];
+
+	world_close(w);
+	w->config.instance_connections = 3;
+	assert_int_equal(world_open(w, &err), 0);
+	world_listen_relay(w);
+	w->config.instance_connections = 0;
+	declare(w, WEB_SERVICE, 80);
+	may(w, OTHER_PRIVATE, CLASS);
+	for (int i = 0; i < 3; i++) {
+		c[i] = tcp_connect(w, OTHER, WEB_SERVICE, 80);
+		assert_true(c[i] >= 0);
+	}
+	assert_refused(w, OTHER, WEB_SERVICE, 80);
+	c[3] = tcp_connect(w, REMOTE, WEB_SERVICE, 80); /* another's are not counted */
+	assert_true(c[3] >= 0);
+	for (int i = 0; i < 4; i++)
+		close(c[i]);
+}
+
 /* 1: the maps send the port to the instance. */
 static int is_published(struct world *w, uint16_t port)
 {
@@ -454,6 +501,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_sleeping_app_is_reached_through_the_relay_with_both_addresses_kept),
+		T(a_sleeping_app_is_reached_with_syn_cookies_too),
 		T(an_awake_app_is_reached_directly),
 		T(connections_outlive_waking_and_sleeping),
 		T(an_undeclared_port_is_refused_at_once),
@@ -467,6 +515,7 @@ int main(void)
 		T(a_spoofed_source_is_dropped),
 		T(a_published_port_follows_the_app),
 		T(publishing_works_in_any_order),
+		T(the_connections_of_one_instance_are_limited),
 		T(new_held_connections_of_one_source_are_limited),
 		T(while_the_relay_is_away_a_client_waits),
 	};

@@ -36,6 +36,9 @@ struct niwa_net_config {
 	/* New connections a second that one remote address (or instance) may bring to the relay, and how many at once;
 	 * the SYN of one too many is dropped, so its sender tries again. Local clients are not limited. 0: no limit. */
 	unsigned held_rate, held_burst;
+	/* Connections one instance may have open itself, to services and outside: the host's conntrack table is for
+	 * all. More are refused. 0: no limit. */
+	unsigned instance_connections;
 };
 
 /* What the packet path tells. Hints only: `knocked` in the kernel is the state. */
@@ -43,7 +46,9 @@ struct niwa_net_events {
 	void (*knocked)(uint32_t private_addr, void *arg);                /* traffic for a frozen instance */
 	void (*refused)(uint32_t private_addr, uint16_t port, void *arg); /* a RST that answered a SYN was dropped */
 	void (*overflow)(void *arg);                                      /* messages were lost: read `knocked` */
-	void (*ruleset_lost)(void *arg); /* our table was removed or changed by somebody else */
+	/* Our table was removed or changed by somebody else. Told once, until the repair. In between packets may have
+	 * passed without a knock: then compare the byte counters of the frozen instances, or thaw them. */
+	void (*ruleset_lost)(void *arg);
 	void *arg;
 };
 
@@ -69,7 +74,8 @@ int niwa_net_check(struct niwa_net *net, struct niwa_error *err);
 #define NIWA_NET_LOADING_MAX_US (5 * 1000000ull)
 
 /* A batch of element changes, applied by the kernel all or none. Deleting what is not there and adding what is
- * there are not errors (adding replaces the value of a map). Large batches are split at 16,384 elements. */
+ * there are not errors (adding replaces the value of a map). Large batches are split at 16,384 elements. One change
+ * takes about 10 us, each further element 3: a loop that must answer within 2 ms commits some 500 at once. */
 struct niwa_net_txn;
 struct niwa_net_txn *niwa_net_txn_new(struct niwa_net *net); /* NULL: out of memory */
 void niwa_net_txn_free(struct niwa_net_txn **txn);
