@@ -127,6 +127,11 @@ void keep_test_world(struct keep_test *t)
 
 void keep_test_start_keep(struct keep_test *t, const char *fault, const char *timeout)
 {
+	struct keep_reply reply;
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/keep.sock", t->dir);
+	(void)unlink(path); /* of the last one: nobody should connect to that */
 	t->keep = fork();
 	CHECK(t->keep);
 	if (t->keep == 0) {
@@ -137,6 +142,19 @@ void keep_test_start_keep(struct keep_test *t, const char *fault, const char *ti
 		_exit(127);
 	}
 	keep_test_connect(t);
+	keep_test_send(t, &(struct niwa_keep_msg){.type = NIWA_KEEP_LIST}, NULL, 0);
+	keep_test_expect(t, NIWA_KEEP_END, 0, &reply); /* it has accepted us, and what it holds can be counted */
+}
+
+bool keep_test_has_ended(struct keep_test *t, unsigned tries)
+{
+	for (unsigned i = 0; i < tries && t->keep > 0; i++) {
+		if (waitpid(t->keep, NULL, WNOHANG) == t->keep)
+			t->keep = 0;
+		else
+			(void)usleep(10000);
+	}
+	return t->keep == 0;
 }
 
 static void remove_group(const char *path)
@@ -178,8 +196,10 @@ void keep_test_stop_keep(struct keep_test *t)
 {
 	niwa_fd_close(&t->sock);
 	kill_groups(t);
-	(void)kill(t->keep, SIGKILL);
-	(void)waitpid(t->keep, NULL, 0);
+	if (t->keep > 0) {
+		(void)kill(t->keep, SIGKILL);
+		(void)waitpid(t->keep, NULL, 0);
+	}
 	remove_groups(t);
 }
 

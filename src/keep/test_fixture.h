@@ -6,6 +6,7 @@
 #ifndef NIWA_KEEP_TEST_FIXTURE_H
 #define NIWA_KEEP_TEST_FIXTURE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -38,7 +39,8 @@ void keep_test_world(struct keep_test *t);
 void keep_test_world_end(struct keep_test *t);
 /* fault: value of NIWA_FAULT or NULL; timeout: of --start-timeout or NULL. */
 void keep_test_start_keep(struct keep_test *t, const char *fault, const char *timeout);
-void keep_test_stop_keep(struct keep_test *t); /* also removes groups and layers of instances */
+void keep_test_stop_keep(struct keep_test *t);                 /* also removes groups and layers of instances */
+bool keep_test_has_ended(struct keep_test *t, unsigned tries); /* looks every 10 ms */
 void keep_test_connect(struct keep_test *t);
 void keep_test_send(struct keep_test *t, const struct niwa_keep_msg *msg, const int *fds, size_t nfds);
 void keep_test_receive(struct keep_test *t, struct keep_reply *ret); /* waits up to 10 s */
