@@ -76,6 +76,34 @@ static void a_knock_of_an_earlier_owner_of_the_address_hides_nothing(void **stat
 	close(l);
 }
 
+static void where_clients_speak_first_a_handshake_knocks_not(void **state)
+{
+	const struct linger reset = {.l_onoff = 1};
+	struct world *w = *state;
+	int l = tcp_listen(w, WEB, WEB_PRIVATE, 80), probe, c;
+	struct niwa_net_txn *t = txn(w);
+
+	niwa_net_client_first(t, NIWA_ADD, ip(WEB_PRIVATE), 80);
+	commit(t);
+	wake(w, WEB_PRIVATE, MARK_WEB);
+	freeze(w, NIWA_ADD);
+	probe = tcp_connect(w, REMOTE, WEB_SERVICE, 80);
+	c = tcp_connect(w, OTHER, WEB_SERVICE, 80);
+	assert_true(probe >= 0 && c >= 0);
+	assert_int_equal(setsockopt(probe, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+	close(probe);
+	pump_quiet(w);
+	assert_int_equal(w->knocks, 0);
+	assert_int_equal(send(c, "x", 1, 0), 1);
+	assert_int_equal(pump(w, &w->knocks, 1), 1);
+	freeze(w, NIWA_DEL);
+	freeze(w, NIWA_ADD);
+	assert_int_equal(shutdown(c, SHUT_WR), 0); /* an answer may depend on it */
+	assert_int_equal(pump(w, &w->knocks, 2), 2);
+	close(c);
+	close(l);
+}
+
 static void keep_alive(int fd)
 {
 	const int one = 1;
@@ -281,6 +309,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_frozen_app_is_knocked_once_and_the_kernel_remembers),
 		T(a_knock_of_an_earlier_owner_of_the_address_hides_nothing),
+		T(where_clients_speak_first_a_handshake_knocks_not),
 		T(keep_alives_do_not_knock_and_bytes_do),
 		T(answers_to_a_frozen_apps_own_connections_knock),
 		T(lost_messages_are_told_and_the_kernel_knows_who_knocked),

@@ -14,11 +14,17 @@
 #include "net/net_private.h"
 
 const struct niwa_set_info niwa_set_infos[NIWA_SET_COUNT] = {
-	[NIWA_SET_DECLARED] = {"declared", 8, 4, false},   [NIWA_SET_AWAKE] = {"awake", 8, 8, false},
-	[NIWA_SET_PUBLISHED] = {"published", 8, 8, false}, [NIWA_SET_PUBLISHED_ANY] = {"published_any", 2, 8, false},
-	[NIWA_SET_MARKS] = {"marks", 4, 4, false},         [NIWA_SET_MAY] = {"may", 8, 0, false},
-	[NIWA_SET_FROZEN] = {"frozen", 4, 0, false},       [NIWA_SET_KNOCKED] = {"knocked", 4, 0, false},
-	[NIWA_SET_EGRESS] = {"egress", 4, 0, false},       [NIWA_SET_EGRESS_LIST] = {"egress_list", 8, 0, true},
+	[NIWA_SET_DECLARED] = {"declared", 8, 4, false},
+	[NIWA_SET_AWAKE] = {"awake", 8, 8, false},
+	[NIWA_SET_PUBLISHED] = {"published", 8, 8, false},
+	[NIWA_SET_PUBLISHED_ANY] = {"published_any", 2, 8, false},
+	[NIWA_SET_MARKS] = {"marks", 4, 4, false},
+	[NIWA_SET_MAY] = {"may", 8, 0, false},
+	[NIWA_SET_FROZEN] = {"frozen", 4, 0, false},
+	[NIWA_SET_KNOCKED] = {"knocked", 4, 0, false},
+	[NIWA_SET_EGRESS] = {"egress", 4, 0, false},
+	[NIWA_SET_EGRESS_LIST] = {"egress_list", 8, 0, true},
+	[NIWA_SET_CLIENT_FIRST] = {"client_first", 8, 0, false},
 	[NIWA_SET_LOADING] = {"loading", 1, 0, false},
 };
 
@@ -166,6 +172,14 @@ void niwa_net_frozen(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
 		one_address(t, NIWA_SET_KNOCKED, NIWA_DEL, priv);
 }
 
+void niwa_net_client_first(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint16_t priv_port)
+{
+	uint8_t key[8] = {0};
+
+	niwa_pack_port(key, priv, priv_port);
+	niwa_txn_put(t, NIWA_SET_CLIENT_FIRST, c, key, NULL);
+}
+
 void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
 {
 	one_address(t, NIWA_SET_EGRESS, c, priv);
@@ -173,9 +187,9 @@ void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
 
 void niwa_net_flush_sets(struct niwa_net_txn *t)
 {
-	static const enum niwa_set sets[] = {NIWA_SET_AWAKE,  NIWA_SET_PUBLISHED,  NIWA_SET_PUBLISHED_ANY,
-					     NIWA_SET_MARKS,  NIWA_SET_MAY,        NIWA_SET_FROZEN,
-					     NIWA_SET_EGRESS, NIWA_SET_EGRESS_LIST};
+	static const enum niwa_set sets[] = {NIWA_SET_AWAKE,  NIWA_SET_PUBLISHED,   NIWA_SET_PUBLISHED_ANY,
+					     NIWA_SET_MARKS,  NIWA_SET_MAY,         NIWA_SET_FROZEN,
+					     NIWA_SET_EGRESS, NIWA_SET_EGRESS_LIST, NIWA_SET_CLIENT_FIRST};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(sets); i++) {
 		struct niwa_op *op = niwa_txn_next(t, sets[i], NIWA_DEL);

@@ -10,6 +10,7 @@
  *   marks     map  private address → instance mark (u32, never 0)
  *   may       set  private address . class         what an instance may connect to
  *   frozen    set  private address
+ *   client_first set  private address . port
  *   knocked   set  private address, filled by the packet path
  *   egress    set  private address; egress_list set private address . prefix (interval)
  */
@@ -88,6 +89,9 @@ void niwa_net_may(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uin
 /* DEL also deletes it from `knocked`; so does ADD, when it was not in `frozen` yet: a knock of an earlier owner of the
  * address must not hide the next one. */
 void niwa_net_frozen(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv);
+/* The port of an instance where clients speak first: while it is frozen a connection alone does not knock, the first
+ * byte does (or the end). */
+void niwa_net_client_first(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint16_t priv_port);
 void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv);
 /* Prefixes of one instance that are added one after the other may overlap (the wider one is taken); later ones must
  * not (-EEXIST). Delete the whole list of an instance: deleting a part of a wider prefix deletes that. `internet`
@@ -97,9 +101,9 @@ void niwa_net_egress_list(struct niwa_net_txn *t, enum niwa_change c, uint32_t p
  * (again after a restart); from then on niwa_net_awake changes the port's entry along with its own. */
 void niwa_net_published(struct niwa_net_txn *t, enum niwa_change c, uint32_t host, uint16_t port, uint32_t service,
 			uint16_t service_port);
-/* Empties awake, published, marks, may, frozen and the egress sets; what is added behind it in the same transaction
- * replaces them, and no packet sees them empty (as long as it is fewer than 16,384 elements). `declared` stays,
- * and `knocked` as far as those are still frozen. */
+/* Empties awake, published, marks, may, frozen, client_first and the egress sets; what is added behind it in the same
+ * transaction replaces them, and no packet sees them empty (as long as it is fewer than 16,384 elements). `declared`
+ * stays, and `knocked` as far as those are still frozen. */
 void niwa_net_flush_sets(struct niwa_net_txn *t);
 int niwa_net_commit(struct niwa_net_txn **txn, struct niwa_error *err); /* takes the transaction */
 
