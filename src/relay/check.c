@@ -196,9 +196,12 @@ void niwa_check_start(struct niwa_relay *r, const struct niwa_relay_msg *msg)
 		unlink_check(&r->checks, k);
 		check_free(k);
 	}
-	k = niwa_zalloc(sizeof(*k));
+	/* Beyond this even the results that nobody fetches take no more memory. */
+	k = r->check_count < 2 * NIWA_RELAY_CHECKS ? niwa_zalloc(sizeof(*k)) : NULL;
 	if (!k) {
-		niwa_log(NIWA_LOG_ERR, NULL, "start a ready check: out of memory");
+		if (niwa_log_allow(&r->log_engine, 3, 60 * NIWA_SEC))
+			niwa_log(NIWA_LOG_ERR, NULL, "a ready check is not made: %u are under way or unanswered",
+				 r->check_count);
 		return;
 	}
 	*k = (struct niwa_check){

@@ -61,7 +61,8 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *arg)
 	struct niwa_deadline *d;
 
 	r->timer_at_us = 0;
-	while ((d = niwa_deadline_first(&r->deadlines)) && d->at_us <= now) {
+	/* Thousands may end together; the others get their turns in between. */
+	for (int i = 0; i < EVENTS_A_TURN && (d = niwa_deadline_first(&r->deadlines)) && d->at_us <= now; i++) {
 		struct niwa_conn *c = NIWA_CONTAINER_OF(d, struct niwa_conn, deadline);
 
 		niwa_deadline_disarm(&r->deadlines, d);

@@ -141,11 +141,17 @@ static void a_wait_that_names_no_protocol_does_not_hide_what_is_known(void **sta
 {
 	struct rig *rig = *state;
 	uint64_t ticket;
-	int first = held_client(rig, 1, NIWA_PROTO_SMTP, &ticket), second = rig_client(1);
+	int first, second;
 	char buf[4096];
 
+	set_limits(rig, (struct niwa_relay_limits){.ask_ms = 60});
+	first = held_client(rig, 1, NIWA_PROTO_SMTP, &ticket);
+	second = rig_client(1);
 	send_msg(rig, rig_wait(rig_expect(rig, NIWA_RELAY_OPEN).ticket, NIWA_PROTO_TCP, 5000));
-	set_limits(rig, (struct niwa_relay_limits){.waiting = 1, .ask_ms = 60});
+	rig_write(second, "x", 1);
+	assert_int_equal(rig_expect(rig, NIWA_RELAY_OPEN).flags, NIWA_RELAY_BYTES);
+	/* The engine does not answer: the relay has to find words by itself. */
+	assert_int_equal(rig_expect(rig, NIWA_RELAY_GONE).error, ETIMEDOUT);
 	assert_true(rig_read_all(second, buf, sizeof(buf)) > 0);
 	assert_memory_equal(buf, "421 4.3.2 ", 10);
 	close(second);

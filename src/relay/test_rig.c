@@ -100,16 +100,16 @@ static void drop_privileges(void)
 
 static void exec_relay(int listener, int engine, unsigned nofile)
 {
-	char *const argv[] = {"niwa-relay", getenv("NIWA_RIG_LOG") ? "--debug" : NULL, NULL};
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC), exe = open(program, O_PATH);
+	const char *path = getenv("NIWA_RIG_LOG");
+	char *const argv[] = {"niwa-relay", path ? "--debug" : NULL, NULL};
+	int log = open(path ? path : "/dev/null", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+	int exe = open(program, O_PATH);
 	/* Out of the way of 3 and 4 first. */
 	int a = fcntl(listener, F_DUPFD_CLOEXEC, 10), b = fcntl(engine, F_DUPFD_CLOEXEC, 10);
 	int x = fcntl(exe, F_DUPFD_CLOEXEC, 10);
 
-	if (null < 0 || x < 0 || a < 0 || b < 0 || dup2(a, 3) < 0 || dup2(b, 4) < 0)
+	if (log < 0 || x < 0 || dup2(log, STDERR_FILENO) < 0 || a < 0 || b < 0 || dup2(a, 3) < 0 || dup2(b, 4) < 0)
 		_exit(99);
-	if (!getenv("NIWA_RIG_LOG"))
-		(void)dup2(null, STDERR_FILENO);
 	if (close_range(5, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
 		_exit(99);
 	limit_nofile(nofile);

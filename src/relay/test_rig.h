@@ -24,7 +24,8 @@ struct rig {
 	int listener;
 };
 
-/* Once a program: own network namespace with loopback up, many descriptors. program: path of niwa-relay. */
+/* Once a program: own network namespace with loopback up, many descriptors. program: path of niwa-relay. With
+ * NIWA_RIG_LOG=FILE in the environment the relay runs with --debug and logs there. */
 void rig_init(const char *program);
 /* Starts a relay; nofile 0: as ours. HELLO with limits (NULL: defaults) was sent. */
 void rig_start(struct rig *rig, const struct niwa_relay_limits *limits, unsigned nofile);
