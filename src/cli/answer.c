@@ -18,6 +18,13 @@ const char *niwa_answer_text(const json_t *object, const char *key)
 	return text ? text : "";
 }
 
+char *niwa_answer_safe(const json_t *object, const char *key, char *buf, size_t size)
+{
+	const char *text = niwa_answer_text(object, key);
+
+	return niwa_quote(text, strlen(text), buf, size);
+}
+
 uint64_t niwa_answer_number(const json_t *object, const char *key)
 {
 	double value = json_number_value(json_object_get(object, key));

@@ -14,13 +14,13 @@
 
 static void print_answer(const struct niwa_cli *cli, const char *name, const json_t *result, uint64_t elapsed_us)
 {
-	char took[32];
+	char took[32], state[64];
 
 	if (cli->quiet)
 		return;
 	if (json_object_get(result, "took_us"))
 		elapsed_us = niwa_answer_number(result, "took_us");
-	(void)printf("%s: %s (%s)\n", name, niwa_answer_text(result, "state"),
+	(void)printf("%s: %s (%s)\n", name, niwa_answer_safe(result, "state", state, sizeof(state)),
 		     niwa_human_took(elapsed_us, took, sizeof(took)));
 }
 

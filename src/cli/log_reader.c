@@ -33,8 +33,7 @@ static int open_log(const char *path, int *ret, struct niwa_error *err)
 	*ret = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (*ret >= 0 || errno == ENOENT)
 		return 0;
-	return niwa_fail(err, NIWA_PERMANENT, errno,
-			 "open the log '%s' (only root and group niwa may read what apps print)", path);
+	return niwa_fail(err, NIWA_PERMANENT, errno, "open the log '%s' (use sudo)", path);
 }
 
 int niwa_log_reader_open(const char *path, enum niwa_log_mode mode, struct niwa_log_reader **ret,

@@ -89,7 +89,9 @@ static void print_member(FILE *out, const char *key, const json_t *item, unsigne
 {
 	char buf[VALUE_MAX];
 
-	(void)fprintf(out, "%*s%.*s", (int)indent, "", key_width(key), key);
+	(void)fprintf(out, "%*s", (int)indent, "");
+	for (int i = 0; i < key_width(key); i++)
+		(void)fputc((unsigned char)key[i] < ' ' ? '?' : key[i], out);
 	if (json_is_object(item) || (json_is_array(item) && !is_flat(item))) {
 		(void)fputc('\n', out);
 		niwa_tree_print(out, item, indent + 2);

@@ -64,7 +64,7 @@ static void add_to_table(struct listing *l, const json_t *row)
 
 static int add_row(struct listing *l, const json_t *row)
 {
-	char *text;
+	char *text, name[1024];
 
 	l->count++;
 	if (l->cli->json) {
@@ -74,7 +74,7 @@ static int add_row(struct listing *l, const json_t *row)
 		(void)printf("%s%s", l->count > 1 ? ",\n" : "", text);
 		free(text);
 	} else if (l->cli->quiet) {
-		(void)puts(niwa_answer_text(row, "name"));
+		(void)puts(niwa_answer_safe(row, "name", name, sizeof(name)));
 	} else {
 		add_to_table(l, row);
 	}

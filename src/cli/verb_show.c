@@ -88,7 +88,7 @@ static void print_head(const json_t *app)
 	const char *why = niwa_answer_text(app, "why");
 	char text[1024];
 
-	(void)printf("%s\n", niwa_answer_text(app, "name"));
+	(void)printf("%s\n", niwa_answer_safe(app, "name", text, sizeof(text)));
 	line("tenant", niwa_answer_text(app, "tenant"));
 	(void)snprintf(text, sizeof(text), "%s%s%s", niwa_answer_text(app, "state"), *why ? ": " : "", why);
 	line("state", text);

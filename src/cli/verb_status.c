@@ -16,10 +16,10 @@
 
 static void print_status(const json_t *pong, const json_t *host)
 {
-	char ago[32];
+	char ago[32], version[64];
 
-	(void)printf("niwad %s, process %" PRIu64 ", started %s, %" PRIu64 " apps\n", niwa_answer_text(pong, "version"),
-		     niwa_answer_number(pong, "pid"),
+	(void)printf("niwad %s, process %" PRIu64 ", started %s, %" PRIu64 " apps\n",
+		     niwa_answer_safe(pong, "version", version, sizeof(version)), niwa_answer_number(pong, "pid"),
 		     niwa_human_ago(niwa_answer_number(pong, "started_us"), niwa_realtime_us(), ago, sizeof(ago)),
 		     niwa_answer_number(pong, "apps"));
 	niwa_tree_print(stdout, host, 2);

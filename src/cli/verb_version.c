@@ -14,11 +14,11 @@ int niwa_verb_version(struct niwa_cli *cli)
 	NIWA_AUTO(niwa_client_free) struct niwa_client *client = NULL;
 	struct niwa_error err = {0};
 	json_t *pong = NULL;
-	const char *engine = "";
+	char engine[64] = "";
 
 	if (niwa_client_open(cli->socket, &client, &err) == 0 &&
 	    niwa_client_call(client, "ping", NULL, NIWA_RPC_DEADLINE_MS, &pong, &err) == 0)
-		engine = niwa_answer_text(pong, "version");
+		(void)niwa_answer_safe(pong, "version", engine, sizeof(engine));
 	if (cli->json) {
 		json_t *both = json_pack("{s:s, s:s?}", "niwa", NIWA_VERSION, "niwad", *engine ? engine : NULL);
 
