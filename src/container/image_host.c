@@ -196,15 +196,6 @@ static int read_source(struct walk *w, const char *path, char **ret)
 	return r < 0 ? fail(w, -r, path) : 0;
 }
 
-static int write_file(struct walk *w, const char *path, const char *text, size_t len)
-{
-	NIWA_AUTO_FD fd = openat(w->target, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-
-	if (fd < 0)
-		return fail(w, errno, path);
-	return len && write(fd, text, len) != (ssize_t)len ? fail(w, EIO, path) : 0;
-}
-
 /* Accounts count for the digest by their result, so that a new person on the host does not rebuild the image. */
 static int take_accounts(struct walk *w)
 {
@@ -225,8 +216,8 @@ static int take_accounts(struct walk *w)
 	hash_bytes(w, groups.data, groups.len);
 	if (w->target < 0)
 		return 0;
-	r = write_file(w, "etc/passwd", users.data, users.len);
-	return r < 0 ? r : write_file(w, "etc/group", groups.data, groups.len);
+	r = image_write(w->target, "etc/passwd", users.data, users.len, w->err);
+	return r < 0 ? r : image_write(w->target, "etc/group", groups.data, groups.len, w->err);
 }
 
 /* localtime is a link that may lead anywhere; its content is what is wanted. */
@@ -238,7 +229,7 @@ static int take_localtime(struct walk *w)
 	if (image_read_in(w->source, "etc/localtime", 65536, &text, &len) < 0)
 		return 0; /* UTC then */
 	hash_bytes(w, text, len);
-	return w->target < 0 ? 0 : write_file(w, "etc/localtime", text, len);
+	return w->target < 0 ? 0 : image_write(w->target, "etc/localtime", text, len, w->err);
 }
 
 /* The C library's folders at the root. Only a merged /usr can be shown by one mount. */
@@ -292,105 +283,6 @@ static int take_all(struct walk *w)
 	return r == 0 ? take_localtime(w) : r;
 }
 
-static const struct {
-	const char *path;
-	mode_t mode;
-} folders[] = {
-	{"etc", 0755},         {"usr", 0755},       {"proc", 0555},      {"sys", 0555},
-	{"dev", 0755},         {"home", 0755},      {"root", 0700},      {"srv", 0755},
-	{"opt", 0755},         {"mnt", 0755},       {"media", 0755},     {"tmp", 01777},
-	{"run", 0755},         {"run/lock", 01777}, {"run/niwa", 0755},  {"run/niwa/tenant", 0755},
-	{"var", 0755},         {"var/tmp", 01777},  {"var/lib", 0755},   {"var/log", 0755},
-	{"var/cache", 0755},   {"var/spool", 0755}, {"var/mail", 02775}, {"var/www", 0755},
-	{"var/backups", 0755}, {"var/local", 0755}, {"var/opt", 0755},
-};
-
-/* Folders that Debian's packages make at installation or boot and their programs expect. Made where the account
- * exists; empty. */
-static const struct {
-	const char *path, *owner, *group;
-	mode_t mode;
-} package_folders[] = {
-	{"var/log/apache2", "root", "adm", 0750},
-	{"var/cache/apache2", "root", "root", 0755},
-	{"var/lib/apache2", "root", "root", 0755},
-	{"run/apache2", "root", "root", 0755},
-	{"run/lock/apache2", "www-data", "root", 0755},
-	{"var/log/nginx", "www-data", "adm", 0755},
-	{"var/lib/nginx", "root", "root", 0755},
-	{"var/lib/php", "root", "root", 0755},
-	{"var/lib/php/sessions", "root", "root", 01733},
-	{"run/php", "www-data", "www-data", 0755},
-	{"var/lib/postgresql", "postgres", "postgres", 0755},
-	{"var/log/postgresql", "root", "postgres", 01775},
-	{"run/postgresql", "postgres", "postgres", 02775},
-	{"var/lib/mysql", "mysql", "mysql", 0755},
-	{"run/mysqld", "mysql", "root", 0755},
-	{"var/lib/redis", "redis", "redis", 0750},
-	{"run/redis", "redis", "redis", 02755},
-	{"run/dovecot", "root", "root", 0755},
-	{"var/lib/dovecot", "root", "root", 0755},
-};
-
-static const struct {
-	const char *path, *target;
-} links[] = {
-	{"etc/hosts", IMAGE_LINK_HOSTS},     {"etc/resolv.conf", IMAGE_LINK_RESOLV},
-	{"etc/mtab", "../proc/self/mounts"}, {"var/run", "/run"},
-	{"var/lock", "/run/lock"},
-};
-
-static const struct {
-	const char *path, *text;
-} files[] = {
-	{"etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n"
-			      "protocols: files\nservices: files\nrpc: files\n"},
-	{"etc/hostname", "niwa\n"},
-	{"etc/networks", "default 0.0.0.0\nloopback 127.0.0.0\n"},
-	{"etc/fstab", "# made by niwa\n"},
-};
-
-static int make_folder(struct walk *w, const char *path, mode_t mode, uint32_t uid, uint32_t gid)
-{
-	if (mkdirat(w->target, path, 0700) < 0 && errno != EEXIST)
-		return fail(w, errno, path);
-	if (fchownat(w->target, path, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 || fchmodat(w->target, path, mode, 0) < 0)
-		return fail(w, errno, path);
-	return 0;
-}
-
-static int make_fixed(struct walk *w)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < NIWA_ARRAY_LEN(folders); i++)
-		r = make_folder(w, folders[i].path, folders[i].mode, 0, 0);
-	for (size_t i = 0; r == 0 && i < NIWA_ARRAY_LEN(links); i++)
-		if (symlinkat(links[i].target, w->target, links[i].path) < 0)
-			r = fail(w, errno, links[i].path);
-	for (size_t i = 0; r == 0 && i < NIWA_ARRAY_LEN(files); i++)
-		r = write_file(w, files[i].path, files[i].text, strlen(files[i].text));
-	return r;
-}
-
-static int make_package_folders(struct walk *w, const char *root)
-{
-	struct niwa_image img = {.name = (char *)(uintptr_t) "host", .root = (char *)(uintptr_t)root}; /* only read */
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < NIWA_ARRAY_LEN(package_folders); i++) {
-		uint32_t uid, gid, groups[32];
-		unsigned count;
-		char user[80];
-
-		(void)snprintf(user, sizeof(user), "%s:%s", package_folders[i].owner, package_folders[i].group);
-		if (niwa_image_user(&img, user, &uid, &gid, groups, &count, NULL) < 0)
-			continue; /* package not installed */
-		r = make_folder(w, package_folders[i].path, package_folders[i].mode, uid, gid);
-	}
-	return r;
-}
-
 static int build_tree(struct walk *w, const char *root, struct niwa_error *err)
 {
 	int r;
@@ -400,11 +292,11 @@ static int build_tree(struct walk *w, const char *root, struct niwa_error *err)
 	w->target = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (w->target < 0)
 		return niwa_fail(err, NIWA_PERMANENT, errno, "open '%s'", root);
-	r = make_fixed(w);
+	r = image_skeleton(w->target, err);
 	if (r == 0)
 		r = take_all(w);
 	if (r == 0)
-		r = make_package_folders(w, root);
+		r = image_package_folders(w->target, root, err);
 	/* complete on disk before it gets its name */
 	if (r == 0 && syncfs(w->target) < 0)
 		r = niwa_fail(err, NIWA_TEMPORARY, errno, "sync '%s'", root);

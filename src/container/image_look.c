@@ -31,17 +31,22 @@ static int read_accounts(const struct niwa_image *img, const char *path, char **
 	return r < 0 ? niwa_fail(err, NIWA_PERMANENT, -r, "image '%s': read /%s", img->name, path) : 0;
 }
 
-/* The line of text whose field `key` is `value`, as fields in buf. */
-static bool find_line(const char *text, unsigned key, const char *value, char *buf, size_t size, char *fields[7])
+struct line {
+	char buf[8192];
+	char *fields[7];
+};
+
+/* The first line of text, of those with `count` fields, whose field `key` is `value`. */
+static bool find_line(const char *text, unsigned count, unsigned key, const char *value, struct line *ret)
 {
 	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
 		size_t len = strcspn(line, "\n");
 
-		if (len >= size)
+		if (len >= sizeof(ret->buf))
 			continue;
-		memcpy(buf, line, len);
-		buf[len] = '\0';
-		if (image_fields(buf, fields, 7) > 3 - (key == 0) && strcmp(fields[key], value) == 0)
+		memcpy(ret->buf, line, len);
+		ret->buf[len] = '\0';
+		if (image_fields(ret->buf, ret->fields, 7) == count && strcmp(ret->fields[key], value) == 0)
 			return true;
 	}
 	return false;
@@ -80,11 +85,11 @@ static unsigned groups_of(const char *text, const char *user, uint32_t gid, uint
 static int find_group(const struct niwa_image *img, const char *text, const char *group, uint32_t *ret,
 		      struct niwa_error *err)
 {
-	char buf[8192], *f[7];
+	struct line l;
 	uint64_t id;
 
 	if (niwa_parse_u64(group, 65535, &id) < 0 &&
-	    (!find_line(text, 0, group, buf, sizeof(buf), f) || niwa_parse_u64(f[2], 65535, &id) < 0))
+	    (!find_line(text, 4, 0, group, &l) || niwa_parse_u64(l.fields[2], 65535, &id) < 0))
 		return niwa_fail(err, NIWA_CALLER, 0, "user: image '%s' has no group '%.64s'", img->name, group);
 	*ret = (uint32_t)id;
 	return 0;
@@ -96,7 +101,7 @@ static int look_up(const struct niwa_image *img, const char *user, const char *g
 {
 	NIWA_AUTO(niwa_free_ptr) char *passwd = NULL;
 	NIWA_AUTO(niwa_free_ptr) char *group_text = NULL;
-	char buf[8192], *f[7];
+	struct line l;
 	uint64_t uid, gid = 0;
 	bool number = niwa_parse_u64(user, 65535, &uid) == 0, found;
 	int r = read_accounts(img, "etc/passwd", &passwd, err);
@@ -105,8 +110,8 @@ static int look_up(const struct niwa_image *img, const char *user, const char *g
 		r = read_accounts(img, "etc/group", &group_text, err);
 	if (r < 0)
 		return r;
-	found = find_line(passwd, number ? 2 : 0, user, buf, sizeof(buf), f);
-	if (found && (niwa_parse_u64(f[2], 65535, &uid) < 0 || niwa_parse_u64(f[3], 65535, &gid) < 0))
+	found = find_line(passwd, 7, number ? 2 : 0, user, &l);
+	if (found && (niwa_parse_u64(l.fields[2], 65535, &uid) < 0 || niwa_parse_u64(l.fields[3], 65535, &gid) < 0))
 		found = number = false;
 	if (!found && !number && strcmp(user, "root") == 0)
 		uid = gid = 0; /* needs no list */
@@ -119,7 +124,7 @@ static int look_up(const struct niwa_image *img, const char *user, const char *g
 	if (group)
 		return find_group(img, group_text, group, &ids[1], err);
 	if (found)
-		*ret_count = groups_of(group_text, f[0], ids[1], groups);
+		*ret_count = groups_of(group_text, l.fields[0], ids[1], groups);
 	return 0;
 }
 
@@ -154,12 +159,13 @@ int niwa_image_user(const struct niwa_image *img, const char *user, uint32_t *re
 char *niwa_image_home(const struct niwa_image *img, uint32_t uid)
 {
 	NIWA_AUTO(niwa_free_ptr) char *passwd = NULL;
-	char buf[8192], number[16], *f[7];
+	struct line l;
+	char number[16];
 
 	(void)snprintf(number, sizeof(number), "%u", uid);
-	if (read_accounts(img, "etc/passwd", &passwd, NULL) == 0 && find_line(passwd, 2, number, buf, sizeof(buf), f) &&
-	    f[5][0] == '/')
-		return niwa_strdup(f[5]);
+	if (read_accounts(img, "etc/passwd", &passwd, NULL) == 0 && find_line(passwd, 7, 2, number, &l) &&
+	    l.fields[5][0] == '/')
+		return niwa_strdup(l.fields[5]);
 	return niwa_strdup(uid == 0 ? "/root" : "/");
 }
 

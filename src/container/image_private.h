@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Shared by the parts of the image module: image.c (open, look up), image_host.c (build of `host`),
- * image_allow.c (what of /etc goes into it), image_accounts.c (its users), image_dev.c (the shared /dev),
+ * Shared by the parts of the image module: image.c (open, look up), image_host.c and image_skeleton.c (build of
+ * `host`), image_allow.c (what of /etc goes into it), image_accounts.c (its users), image_dev.c (the shared /dev),
  * image_import.c and image_sandbox.c (OCI).
  */
 #ifndef NIWA_CONTAINER_IMAGE_PRIVATE_H
@@ -41,6 +41,14 @@ bool image_allow_link(const char *path, const char *target);
 
 /* niwa_image_prepare_host with another root to take /etc, /var and the dpkg status from (tests). */
 int image_build_host(const char *state_dir, const char *source, struct niwa_error *err);
+
+/* ---- image_skeleton.c: into a root that is being built, paths relative ---- */
+
+int image_skeleton(int root, struct niwa_error *err);
+/* For the accounts that root's passwd has. path: of the same root. */
+int image_package_folders(int root, const char *path, struct niwa_error *err);
+/* Makes a file, 0644. */
+int image_write(int root, const char *path, const char *text, size_t len, struct niwa_error *err);
 
 /* ---- image_accounts.c ---- */
 
