@@ -81,6 +81,9 @@ service imap-login {
 service imap {
   process_limit = 400
 }
+protocol imap {
+  mail_max_userip_connections = 400
+}
 service anvil {
   chroot =
   client_limit = 2000
