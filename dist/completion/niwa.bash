@@ -66,8 +66,8 @@ _niwa() {
 		if [[ $cur != -* ]]; then COMPREPLY=($(compgen -f -- "$cur")); fi
 		;;
 	image)
-		options="$global --force --config"
-		if [[ $cur != -* ]]; then COMPREPLY=($(compgen -W "ls rm prepare $(niwa image ls -q 2>/dev/null)" -- "$cur")); fi
+		options="$global --force --replace --config"
+		if [[ $cur != -* ]]; then COMPREPLY=($(compgen -W "ls import rm prepare $(niwa image ls -q 2>/dev/null)" -- "$cur")); fi
 		;;
 	doctor)
 		options="$global --all --config"

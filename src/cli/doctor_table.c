@@ -28,8 +28,9 @@ const struct niwa_probe niwa_probes[] = {
 	 niwa_probe_cgroup_controllers, 0, false},
 	{"cgroup-own", "control groups", "groups can be made, entered at birth, frozen, killed", "",
 	 niwa_probe_cgroup_own, 0, true},
-	{"cgroup-delegation", "control groups", "the manager of the host leaves our groups alone",
-	 "Delegate=yes in the units of niwa-keep and niwad (dist/systemd); systemctl daemon-reload; restart niwa-keep",
+	{"cgroup-delegation", "control groups", "controllers are handed on to the instances",
+	 "Delegate=yes in the unit of niwa-keep (systemd), in the same slice; systemctl daemon-reload; restart "
+	 "niwa-keep",
 	 niwa_probe_cgroup_delegation, 0, false},
 	{"pressure", "control groups", "pressure stall information", "boot with psi=1 on the kernel command line",
 	 niwa_probe_pressure, 0, false},

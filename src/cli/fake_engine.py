@@ -26,6 +26,7 @@ class FakeEngine:
         self.states = {}    # name → state
         self.calls = []     # (method, params), as they came
         self.cpu_us = 0
+        self.running = 0    # instances of each app
         self.commands = {}  # exec number → pid
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(self.path)
@@ -96,7 +97,7 @@ class FakeEngine:
     def row(self, name):
         record = self.apps[name]
         return {"name": name, "tenant": record.get("tenant", name), "state": self.states[name],
-                "service_address": "10.64.0.17", "instances": 0, "waiting": 0,
+                "service_address": "10.64.0.17", "instances": self.running, "waiting": 0,
                 "ports": [{"number": p["port"], "protocol": p.get("protocol", "tcp")} for p in record.get("ports", [])],
                 "last_wake": {"at": int((time.time() - 3.2) * 1e6), "took_us": 12400, "path": "start"}}
 

@@ -65,7 +65,7 @@ static const char *word_action(enum niwa_word word)
 	case NIWA_WORD_APP:
 		return "_niwa_names ls -q";
 	case NIWA_WORD_IMAGE:
-		return "COMPREPLY=($(compgen -W \"ls rm prepare $(niwa image ls -q 2>/dev/null)\" -- \"$cur\"))";
+		return "COMPREPLY=($(compgen -W \"ls import rm prepare $(niwa image ls -q 2>/dev/null)\" -- \"$cur\"))";
 	case NIWA_WORD_FILE:
 		return "COMPREPLY=($(compgen -f -- \"$cur\"))";
 	case NIWA_WORD_VERB:

@@ -12,12 +12,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/memory.h"
-#include "cli/niwa_process.h"
 #include "cli/probe_list.h"
 
 struct layout {
@@ -75,19 +73,28 @@ static bool has_word(const char *list, const char *word, const char *separators)
 	return false;
 }
 
-void niwa_probe_cgroup_controllers(const struct niwa_probe_host *host, struct niwa_probe_report *report)
+/* Names of the wanted controllers that a list lacks. */
+static void missing_controllers(const char *list, const char *separators, char *buf, size_t size)
 {
 	static const char *const wanted[] = {"memory", "cpu", "pids"};
-	char missing[64] = "";
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(wanted); i++) {
+		size_t len = strlen(buf);
+
+		if (!has_word(list, wanted[i], separators))
+			(void)snprintf(buf + len, size - len, "%s%s", len ? ", " : "", wanted[i]);
+	}
+}
+
+void niwa_probe_cgroup_controllers(const struct niwa_probe_host *host, struct niwa_probe_report *report)
+{
+	char missing[64] = "", all[800];
 	struct layout l;
 
 	read_layout(&l);
-	for (size_t i = 0; i < NIWA_ARRAY_LEN(wanted); i++) {
-		size_t len = strlen(missing);
-
-		if (!has_word(l.v2_list, wanted[i], " ") && !has_word(l.v1, wanted[i], ","))
-			(void)snprintf(missing + len, sizeof(missing) - len, "%s%s", len ? ", " : "", wanted[i]);
-	}
+	(void)snprintf(all, sizeof(all), "%s%s", l.v1, l.v2_list);
+	missing_controllers(all, ", ", missing, sizeof(missing));
 	if (!*missing) {
 		niwa_probe_say(report, NIWA_PROBE_OK, "memory, cpu, pids");
 		return;
@@ -173,46 +180,25 @@ void niwa_probe_cgroup_own(const struct niwa_probe_host *host, struct niwa_probe
 		niwa_probe_say(report, NIWA_PROBE_WARN, "remove the group '%s': %s", group, strerror(errno));
 }
 
-/* systemd marks what it has delegated; the mark is on the unit's group, perhaps above the process's own. */
-static bool is_delegated(const char *mount, char *group)
-{
-	char path[800], value[8];
-	char *slash;
-
-	for (;;) {
-		(void)snprintf(path, sizeof(path), "%s%s", mount, group);
-		if (getxattr(path, "trusted.delegate", value, sizeof(value)) > 0 ||
-		    getxattr(path, "user.delegate", value, sizeof(value)) > 0)
-			return true;
-		slash = strrchr(group, '/');
-		if (!slash || slash == group)
-			return false;
-		*slash = '\0';
-	}
-}
-
 void niwa_probe_cgroup_delegation(const struct niwa_probe_host *host, struct niwa_probe_report *report)
 {
-	char group[512], shown[512];
+	char path[512], list[512], missing[64];
 	struct layout l;
-	pid_t keep;
 
 	read_layout(&l);
-	if (access("/run/systemd/system", F_OK) < 0) {
-		niwa_probe_say(report, NIWA_PROBE_OK, "systemd does not run here: nobody else manages groups");
-		return;
+	(void)snprintf(path, sizeof(path), "%s/%s/cgroup.controllers", l.v2, host->cgroup);
+	if (!*l.v2 || l.mixed) {
+		niwa_probe_say(report, NIWA_PROBE_OK, "limits go through v1: nothing has to be handed on");
+	} else if (niwa_file_read(path, list, sizeof(list)) < 0) {
+		niwa_probe_say(report, NIWA_PROBE_OK, "niwad makes the group '%s' when it starts", host->cgroup);
+	} else {
+		missing_controllers(list, " \n", missing, sizeof(missing));
+		if (*missing)
+			niwa_probe_say(report, NIWA_PROBE_FAIL, "the group '%s' lacks %s: limits of apps do not hold",
+				       host->cgroup, missing);
+		else
+			niwa_probe_say(report, NIWA_PROBE_OK, "the group '%s' has memory, cpu, pids", host->cgroup);
 	}
-	keep = niwa_process_find("niwa-keep");
-	if (!keep || !niwa_process_group(keep, "", group, sizeof(group))) {
-		niwa_probe_say(report, NIWA_PROBE_UNKNOWN, "niwa-keep does not run");
-		return;
-	}
-	(void)snprintf(shown, sizeof(shown), "%s", group);
-	if (is_delegated(l.v2, group))
-		niwa_probe_say(report, NIWA_PROBE_OK, "systemd has delegated '%s'", shown);
-	else
-		niwa_probe_say(report, NIWA_PROBE_WARN, "systemd manages '%s' and may change what niwa sets there",
-			       shown);
 }
 
 void niwa_probe_pressure(const struct niwa_probe_host *host, struct niwa_probe_report *report)

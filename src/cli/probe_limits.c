@@ -75,8 +75,8 @@ static uint64_t group_limit(const char *mount, char *group)
 	return least;
 }
 
-/* What niwa-keep, the parent of all instances, may have: by its groups and by RLIMIT_NPROC. */
-static uint64_t keep_limit(void)
+/* What niwa-keep and the instances may have together: by their groups and by RLIMIT_NPROC. */
+static uint64_t keep_limit(const struct niwa_probe_host *host)
 {
 	pid_t keep = niwa_process_find("niwa-keep");
 	uint64_t least = UINT64_MAX, max;
@@ -87,12 +87,13 @@ static uint64_t keep_limit(void)
 		return UINT64_MAX;
 	if (prlimit(keep, RLIMIT_NPROC, NULL, &limit) == 0 && limit.rlim_max != RLIM_INFINITY)
 		least = limit.rlim_max;
+	(void)snprintf(group, sizeof(group), "/%s", host->cgroup);
+	max = group_limit("/sys/fs/cgroup", group); /* unified; elsewhere there is no such file */
+	least = max < least ? max : least;
 	if (niwa_process_group(keep, "pids", group, sizeof(group)))
 		max = group_limit("/sys/fs/cgroup/pids", group);
 	else if (niwa_process_group(keep, "", group, sizeof(group)))
 		max = group_limit("/sys/fs/cgroup", group);
-	else
-		max = UINT64_MAX;
 	return max < least ? max : least;
 }
 
@@ -100,7 +101,7 @@ void niwa_probe_processes(const struct niwa_probe_host *host, struct niwa_probe_
 {
 	uint64_t pids = niwa_proc_number("/proc/sys/kernel/pid_max", UINT64_MAX);
 	uint64_t threads = niwa_proc_number("/proc/sys/kernel/threads-max", UINT64_MAX);
-	uint64_t keep = keep_limit();
+	uint64_t keep = keep_limit(host);
 
 	niwa_probe_say(report, NIWA_PROBE_OK, "%" PRIu64 " ids, %" PRIu64 " threads", pids, threads);
 	if (pids < PROCESSES_GOOD || threads < PROCESSES_GOOD) {

@@ -268,7 +268,7 @@ class CliTest(unittest.TestCase):
 
     def test_images_are_listed_and_removed(self):
         state = os.path.join(self.folder, "state")
-        config = self.write("niwad.conf", f"state_dir = {state}\n")
+        config = self.write("niwad.conf", f"state_dir = {state}\nrun_dir = {self.folder}\n")
         for name in ("shop", "web", ".web.new", "host.1"):
             os.makedirs(f"{state}/images/{name}/rootfs/etc")
             self.write(f"state/images/{name}/config.json", json.dumps({"digest": "sha256:12", "source": "oci:/x:latest"}))
@@ -280,15 +280,48 @@ class CliTest(unittest.TestCase):
         self.assertEqual([i["name"] for i in json.loads(self.good(*images, "ls", "--json"))], ["shop", "web"])
         done = self.niwa(*images, "rm", "web")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("is used by a", done.stderr)
+        self.assertIn("a names it; --force", done.stderr)
+        self.engine.running = 1
+        self.assertIn("a runs on it", self.niwa(*images, "rm", "--force", "web").stderr)
+        self.engine.running = 0
         self.good(*images, "rm", "shop")
         self.good(*images, "rm", "--force", "web")
-        self.assertEqual(sorted(os.listdir(f"{state}/images")), [".web.new", "host.1"])
-        for name in ("host", "../images", ".web.new", "host.1"):
-            self.assertEqual(self.niwa(*images, "rm", "--force", name).returncode, 2)
-        self.assertEqual(self.niwa(*images, "rm", "nothing").returncode, 1)
+        self.assertEqual(self.good(*images, "ls", "-q"), "host\n")
+        self.assertIn("image.prepare", self.engine.calls[-1][0])  # the engine forgets what it knew
+        for name in ("host", "../images", ".web.new", "host.1", "nothing"):
+            done = self.niwa(*images, "rm", "--force", name)
+            self.assertEqual(done.returncode, 1, name)
+            self.assertIn(name, done.stderr)
+        self.assertTrue(os.path.isdir(f"{state}/images/host.1"))
+        self.assertEqual(self.niwa("image", "import", "x").returncode, 2)
         self.good("image", "prepare")
-        self.assertEqual(self.engine.calls[-1][0], "image.prepare")
+
+    def test_an_oci_image_is_imported(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root")
+        layout, rootfs = os.path.join(self.folder, "oci"), os.path.join(self.folder, "tree")
+        os.makedirs(rootfs)
+        self.write("tree/hello", "hello from an image\n")
+        for command in (["init", "--layout", layout], ["new", "--image", f"{layout}:v1"],
+                        ["insert", "--image", f"{layout}:v1", f"{rootfs}/hello", "/hello"],
+                        ["config", "--image", f"{layout}:v1", "--config.cmd", "/bin/run", "--config.env", "A=b"]):
+            subprocess.run(["umoci", *command], check=True, capture_output=True)
+        state = os.path.join(self.folder, "state")
+        images = ["image", "--config", self.write("niwad.conf", f"state_dir = {state}\nrun_dir = {self.folder}\n")]
+        os.mkdir(state)
+        done = self.niwa(*images, "import", "shop", f"oci:{layout}:v1")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("image: shop", done.stderr)
+        self.assertEqual(read(f"{state}/images/shop/rootfs/hello"), "hello from an image\n")
+        self.assertIn(f"oci:{layout}:v1", self.good(*images, "ls"))
+        done = self.niwa(*images, "import", "shop", f"oci:{layout}:v1")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("--replace", done.stderr)
+        self.good(*images, "import", "--replace", "shop", f"oci:{layout}:v1")
+        done = self.niwa(*images, "import", "other", f"oci:{layout}:v2")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(self.good(*images, "ls", "-q").split(), ["host", "shop"])
+        self.assertIn("none of oci:", self.niwa(*images, "import", "other", "ftp://x").stderr)
 
     # --- logs ---
 

@@ -1,120 +1,159 @@
 /* SPDX-License-Identifier: MIT
  *
- * niwa image: what is below STATE_DIR/images. Listing and removing work on the folders, as root; `host` belongs to
- * the engine.
+ * niwa image: imported images are folders below STATE_DIR/images that root handles here; `host` belongs to the engine.
+ * Which image an instance runs on only the engine knows: it is asked before anything is taken away.
  */
-#include <dirent.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/fd.h"
 #include "base/memory.h"
 #include "cli/answer.h"
 #include "cli/client.h"
 #include "cli/doctor.h"
 #include "cli/human.h"
+#include "cli/niwa_process.h"
 #include "cli/table.h"
 #include "cli/verb_list.h"
+#include "container/image_import.h"
 
-#define CONFIG_MAX (1024 * 1024) /* bytes of an image's config.json */
+#define PAGE       500
+#define IMPORT_IDS 65536 /* user ids that an import needs */
 
-enum { OPT_FORCE, OPT_CONFIG };
+enum { OPT_FORCE, OPT_REPLACE, OPT_CONFIG };
 const struct niwa_option niwa_options_image[] = {
 	{0, "force", NULL, "rm: also an image that apps name"},
+	{0, "replace", NULL, "import: in the place of the image of that name"},
 	{'c', "config", "FILE", "the niwad.conf that names the state_dir"},
 	{0},
 };
 
-/* STATE_DIR/images. */
-static void images_folder(const struct niwa_cli *cli, char *buf, size_t size)
-{
-	struct niwa_probe_host host;
+struct work {
+	struct niwa_cli *cli;
+	struct niwa_probe_host host; /* its state_dir and run_dir */
+	struct niwa_client *client;  /* NULL: niwa does not run, nothing is in use */
+	const char *image;
+	char user[256]; /* the app that was found to use it */
+	struct niwa_error err;
+};
 
-	niwa_probe_host_defaults(&host);
-	(void)niwa_probe_host_ask(&host, cli->option[OPT_CONFIG]); /* else the defaults */
-	(void)snprintf(buf, size, "%s/images", host.state_dir);
+static void open_work(struct work *w, struct niwa_cli *cli)
+{
+	w->cli = cli;
+	niwa_probe_host_defaults(&w->host);
+	(void)niwa_probe_host_ask(&w->host, cli->option[OPT_CONFIG]); /* else the defaults */
 }
 
-static bool is_image_name(const char *name)
+/* Connects to the engine, unless nothing of niwa runs. */
+static int connect_if_running(struct work *w)
 {
-	if (!*name || strlen(name) > 64 || !strcmp(name, "host") || !strncmp(name, "host.", 5))
-		return false;
-	return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == strlen(name) && name[0] != '.' &&
-	       name[0] != '_' && name[0] != '-';
+	char keep[300];
+	int r = niwa_client_open(w->cli->socket, &w->client, &w->err);
+
+	if (r == 0)
+		return 0;
+	(void)snprintf(keep, sizeof(keep), "%s/keep.sock", w->host.run_dir);
+	if ((r == -ENOENT || r == -ECONNREFUSED) && !niwa_socket_is_listened_on(keep))
+		return 0;
+	return r;
+}
+
+static void close_work(struct work *w)
+{
+	if (w->client) /* lets the engine forget what it remembers of images */
+		(void)niwa_client_call(w->client, "image.prepare", NULL, NIWA_RPC_WAKE_MS, NULL, NULL);
+	niwa_client_free(&w->client);
+}
+
+/* --- who uses an image --- */
+
+enum usage { NAMED, RUNNING };
+
+/* 1: the app of this row uses the image. */
+static int row_uses(struct work *w, const json_t *row, enum usage usage)
+{
+	json_t *app = NULL;
+	int r;
+
+	if (usage == RUNNING && !niwa_answer_number(row, "instances"))
+		return 0;
+	r = niwa_client_call(w->client, "app.show", json_pack("{s:O}", "name", json_object_get(row, "name")),
+			     NIWA_RPC_DEADLINE_MS, &app, &w->err);
+	if (r == -EREMOTEIO && niwa_client_error_code(w->client) == NIWA_RPC_NO_APP)
+		r = 0; /* removed meanwhile */
+	if (r == 0 && !strcmp(niwa_answer_text(json_object_get(app, "record"), "image"), w->image)) {
+		(void)niwa_answer_safe(row, "name", w->user, sizeof(w->user));
+		r = 1;
+	}
+	json_decref(app);
+	return r;
+}
+
+/* 1: an app uses w->image (w->user), 0: none, else -errno. */
+static int is_used(struct work *w, enum usage usage)
+{
+	char after[512] = "";
+	int r = 0;
+
+	while (w->client) {
+		json_t *page = NULL;
+		const json_t *row;
+		size_t i;
+
+		r = niwa_client_call(w->client, "app.list", json_pack("{s:i, s:s}", "limit", PAGE, "after", after),
+				     NIWA_RPC_DEADLINE_MS, &page, &w->err);
+		json_array_foreach(json_object_get(page, "apps"), i, row)
+		{
+			r = row_uses(w, row, usage);
+			if (r != 0)
+				break;
+		}
+		(void)snprintf(after, sizeof(after), "%s", niwa_answer_text(page, "next"));
+		json_decref(page);
+		if (r != 0 || !*after)
+			break;
+	}
+	return r;
+}
+
+/* For the library: what cannot be told is in use. */
+static bool root_is_in_use(const char *root, void *arg)
+{
+	return is_used(arg, RUNNING) != 0;
 }
 
 /* --- ls --- */
 
-static json_t *read_config(const char *folder, const char *name)
-{
-	char path[PATH_MAX];
-	json_error_t je;
-	struct stat st;
+struct listing {
+	const struct work *work;
+	struct niwa_table *table;
 	json_t *json;
+};
 
-	(void)snprintf(path, sizeof(path), "%s/%s/config.json", folder, name);
-	if (stat(path, &st) < 0 || st.st_size > CONFIG_MAX)
-		return NULL;
-	json = json_load_file(path, 0, &je);
-	if (!json_is_object(json)) {
-		json_decref(json);
-		return NULL;
-	}
-	(void)json_object_set_new(json, "name", json_string(name));
-	(void)json_object_set_new(json, "at", json_integer((json_int_t)st.st_mtim.tv_sec * (json_int_t)NIWA_SEC));
-	return json;
-}
-
-static int by_name(const void *a, const void *b)
+static void list_one(const char *name, const char *digest, const char *source, void *arg)
 {
-	return strcmp(niwa_answer_text(*(json_t *const *)a, "name"), niwa_answer_text(*(json_t *const *)b, "name"));
+	struct listing *l = arg;
+	char path[PATH_MAX], ago[32];
+	struct stat st = {0};
+	uint64_t at;
+
+	(void)snprintf(path, sizeof(path), "%s/images/%s/config.json", l->work->host.state_dir, name);
+	(void)stat(path, &st); /* 0: not known */
+	at = (uint64_t)st.st_mtim.tv_sec * NIWA_SEC;
+	if (l->work->cli->json)
+		(void)json_array_append_new(l->json, json_pack("{s:s, s:s, s:s, s:I}", "name", name, "digest", digest,
+							       "source", source, "at", (json_int_t)at));
+	else if (l->work->cli->quiet)
+		(void)puts(name);
+	else
+		niwa_table_row(l->table, (const char *[]){name, source, digest,
+							  niwa_human_ago(at, niwa_realtime_us(), ago, sizeof(ago))});
 }
 
-static json_t *sorted(json_t *list)
-{
-	size_t count = json_array_size(list);
-	json_t **items = niwa_zalloc(count * sizeof(struct json_t *)), *result = json_array();
-
-	for (size_t i = 0; items && i < count; i++)
-		items[i] = json_array_get(list, i);
-	if (items && count)
-		qsort(items, count, sizeof(json_t *), by_name);
-	for (size_t i = 0; items && i < count; i++)
-		(void)json_array_append(result, items[i]);
-	free(items);
-	json_decref(list);
-	return result;
-}
-
-static int read_images(const char *folder, json_t **ret, struct niwa_error *err)
-{
-	DIR *dir = opendir(folder);
-	const struct dirent *e;
-	json_t *list = json_array();
-
-	if (!dir && errno != ENOENT) {
-		json_decref(list);
-		return niwa_fail(err, NIWA_PERMANENT, errno, "list '%s' (only root may)", folder);
-	}
-	while (dir && (e = readdir(dir))) {
-		json_t *image = is_image_name(e->d_name) ? read_config(folder, e->d_name) : NULL;
-
-		if (image)
-			(void)json_array_append_new(list, image);
-	}
-	if (dir)
-		(void)closedir(dir); /* read only */
-	*ret = sorted(list);
-	return 0;
-}
-
-static void print_images(const json_t *images)
+static int image_ls(struct niwa_cli *cli)
 {
 	static const struct niwa_column columns[] = {
 		{.title = "IMAGE"},
@@ -123,134 +162,96 @@ static void print_images(const json_t *images)
 		{.title = "IMPORTED"},
 	};
 	NIWA_AUTO(niwa_table_free) struct niwa_table *table = niwa_table_new(columns, NIWA_ARRAY_LEN(columns));
-	const json_t *image;
-	char ago[32];
-	size_t i;
+	struct work w = {0};
+	struct listing l = {.work = &w, .table = table, .json = json_array()};
+	int r;
 
-	if (!table)
-		return;
-	niwa_table_row(table, (const char *[]){"host", "/usr and parts of /etc of this host", "", ""});
-	json_array_foreach(images, i, image)
-	{
-		const char *cells[] = {
-			niwa_answer_text(image, "name"), niwa_answer_text(image, "source"),
-			niwa_answer_text(image, "digest"),
-			niwa_human_ago(niwa_answer_number(image, "at"), niwa_realtime_us(), ago, sizeof(ago))};
-
-		niwa_table_row(table, cells);
-	}
-	(void)niwa_table_print(table, stdout, niwa_terminal_width(STDOUT_FILENO));
+	open_work(&w, cli);
+	if (cli->quiet && !cli->json)
+		(void)puts("host");
+	if (table)
+		niwa_table_row(table, (const char *[]){"host", "/usr and parts of /etc of this host", "", ""});
+	r = niwa_image_list(w.host.state_dir, list_one, &l, &w.err);
+	if (r == 0 && cli->json)
+		(void)niwa_answer_print(l.json);
+	else if (r == 0 && !cli->quiet && table)
+		(void)niwa_table_print(table, stdout, niwa_terminal_width(STDOUT_FILENO));
+	json_decref(l.json);
+	return r < 0 ? niwa_cli_fail(&w.err) : NIWA_EXIT_DONE;
 }
 
-static int image_ls(struct niwa_cli *cli)
-{
-	struct niwa_error err = {0};
-	json_t *images = NULL;
-	const json_t *image;
-	char folder[512];
-	size_t i;
+/* --- import --- */
 
-	images_folder(cli, folder, sizeof(folder));
-	if (read_images(folder, &images, &err) < 0)
-		return niwa_cli_fail(&err);
-	if (cli->json) {
-		(void)niwa_answer_print(images);
-	} else if (cli->quiet) {
-		(void)puts("host");
-		json_array_foreach(images, i, image)(void) puts(niwa_answer_text(image, "name"));
-	} else {
-		print_images(images);
-	}
-	json_decref(images);
+static void say_stage(const char *stage, void *arg)
+{
+	struct work *w = arg;
+
+	niwa_cli_note(w->cli, "%s: %s ...", w->image, stage);
+}
+
+static int image_import(struct niwa_cli *cli)
+{
+	struct work w = {0};
+	struct niwa_image_import import = {.progress = say_stage, .in_use = root_is_in_use, .arg = &w};
+	uint64_t since = niwa_now_us();
+	char took[32];
+	int r;
+
+	if (cli->word_count != 3)
+		return niwa_cli_usage(cli,
+				      "import needs a name and a source, such as docker://docker.io/library/nginx");
+	open_work(&w, cli);
+	w.image = import.name = cli->words[1];
+	import.source = cli->words[2];
+	import.state_dir = w.host.state_dir;
+	if (w.host.lease_base >= 2 * IMPORT_IDS) /* just below the instances' */
+		import.id_base = (uint32_t)(w.host.lease_base - IMPORT_IDS);
+	import.mode = cli->option[OPT_REPLACE] ? NIWA_IMPORT_REPLACE : NIWA_IMPORT_NEW;
+	r = import.mode == NIWA_IMPORT_REPLACE ? connect_if_running(&w) : 0;
+	if (r == 0)
+		r = niwa_image_import(&import, &w.err);
+	close_work(&w);
+	if (r < 0)
+		return niwa_cli_fail(&w.err);
+	niwa_cli_note(cli, "imported in %s; an app uses it with: image: %s",
+		      niwa_human_took(niwa_now_us() - since, took, sizeof(took)), w.image);
 	return NIWA_EXIT_DONE;
 }
 
 /* --- rm --- */
 
-/* Does the record of one of these apps name the image? 1: yes, user says which. */
-static int page_uses(struct niwa_client *client, const json_t *apps, const char *image, char *user, size_t size,
-		     struct niwa_error *err)
+static int remove_one(struct work *w)
 {
-	const json_t *row;
-	size_t i;
+	int r = w->cli->option[OPT_FORCE] ? 0 : is_used(w, NAMED);
 
-	json_array_foreach(apps, i, row)
-	{
-		json_t *app = NULL;
-		int r = niwa_client_call(client, "app.show", json_pack("{s:O}", "name", json_object_get(row, "name")),
-					 NIWA_RPC_DEADLINE_MS, &app, err);
-
-		if (r == 0 && !strcmp(niwa_answer_text(json_object_get(app, "record"), "image"), image)) {
-			(void)snprintf(user, size, "%s", niwa_answer_text(row, "name"));
-			r = 1;
-		}
-		json_decref(app);
-		if (r == 1 || (r < 0 && niwa_client_error_code(client) != NIWA_RPC_NO_APP))
-			return r;
-	}
-	return 0;
-}
-
-static int is_used(struct niwa_client *client, const char *image, char *user, size_t size, struct niwa_error *err)
-{
-	char after[512] = "";
-	int r;
-
-	do {
-		json_t *page = NULL;
-
-		r = niwa_client_call(client, "app.list", json_pack("{s:i, s:s}", "limit", 500, "after", after),
-				     NIWA_RPC_DEADLINE_MS, &page, err);
-		if (r == 0)
-			r = page_uses(client, json_object_get(page, "apps"), image, user, size, err);
-		(void)snprintf(after, sizeof(after), "%s", niwa_answer_text(page, "next"));
-		json_decref(page);
-	} while (r == 0 && *after);
+	if (r == 1)
+		return niwa_fail(&w->err, NIWA_CALLER, EBUSY,
+				 "remove '%s': %s names it; --force removes it all the same", w->image, w->user);
+	if (r == 0)
+		r = niwa_image_remove(w->host.state_dir, w->image, root_is_in_use, w, &w->err);
+	if (r == -EBUSY && *w->user)
+		r = niwa_fail(&w->err, NIWA_CALLER, EBUSY, "remove '%s': %s runs on it; 'niwa stop %s' first", w->image,
+			      w->user, w->user);
 	return r;
-}
-
-/* Renamed away first: nobody sees a half-removed image. */
-static int remove_image(const char *folder, const char *name, struct niwa_error *err)
-{
-	char path[PATH_MAX], doomed[PATH_MAX];
-
-	(void)snprintf(path, sizeof(path), "%s/%s", folder, name);
-	(void)snprintf(doomed, sizeof(doomed), "%s/.removed-%s-%d", folder, name, (int)getpid());
-	if (rename(path, doomed) < 0)
-		return niwa_fail(err, NIWA_CALLER, errno, "remove the image '%s' ('niwa image ls' lists them)", name);
-	return niwa_remove_tree(doomed, err);
 }
 
 static int image_rm(struct niwa_cli *cli)
 {
-	NIWA_AUTO(niwa_client_free) struct niwa_client *client = NULL;
-	struct niwa_error err = {0};
-	char folder[512], user[256];
+	struct work w = {0};
+	int r;
 
 	if (cli->word_count < 2)
 		return niwa_cli_usage(cli, "which image?");
-	for (int i = 1; i < cli->word_count; i++)
-		if (!is_image_name(cli->words[i]))
-			return niwa_cli_usage(cli, "'%.80s' is not the name of an imported image", cli->words[i]);
-	if (!cli->option[OPT_FORCE] && niwa_cli_connect(cli, &client) < 0)
-		return NIWA_EXIT_FAILED;
-	images_folder(cli, folder, sizeof(folder));
-	for (int i = 1; i < cli->word_count; i++) {
-		int r = client ? is_used(client, cli->words[i], user, sizeof(user), &err) : 0;
-
-		if (r == 1)
-			r = niwa_fail(&err, NIWA_CALLER, 0,
-				      "the image '%s' is used by %s; --force removes it all the same", cli->words[i],
-				      user);
+	open_work(&w, cli);
+	r = connect_if_running(&w);
+	for (int i = 1; i < cli->word_count && r == 0; i++) {
+		w.image = cli->words[i];
+		r = remove_one(&w);
 		if (r == 0)
-			r = remove_image(folder, cli->words[i], &err);
-		if (r < 0)
-			return niwa_cli_fail(&err);
-		niwa_cli_note(cli, "removed %s", cli->words[i]);
+			niwa_cli_note(cli, "removed %s", w.image);
 	}
-	if (client) /* drops what the engine remembers of images */
-		(void)niwa_client_call(client, "image.prepare", NULL, NIWA_RPC_WAKE_MS, NULL, &err);
-	return NIWA_EXIT_DONE;
+	close_work(&w);
+	return r < 0 ? niwa_cli_fail(&w.err) : NIWA_EXIT_DONE;
 }
 
 /* --- prepare --- */
@@ -273,7 +274,7 @@ int niwa_verb_image(struct niwa_cli *cli)
 	static const struct {
 		const char *word;
 		niwa_verb_fn *run;
-	} parts[] = {{"ls", image_ls}, {"rm", image_rm}, {"prepare", image_prepare}};
+	} parts[] = {{"ls", image_ls}, {"import", image_import}, {"rm", image_rm}, {"prepare", image_prepare}};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(parts); i++)
 		if (!strcmp(parts[i].word, cli->words[0]))

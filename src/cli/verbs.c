@@ -155,11 +155,15 @@ const struct niwa_verb niwa_verbs[] = {
 	},
 	{
 		.name = "image",
-		.usage = "ls | rm [--force] NAME... | prepare",
+		.usage = "ls | import [--replace] NAME SOURCE | rm [--force] NAME... | prepare",
 		.summary = "images that apps can use",
-		.help = "ls and rm need root: they look at the folders below state_dir. prepare builds or refreshes "
-			"the\n"
-			"image `host` after the packages of this host have changed.",
+		.help = "import copies and unpacks an OCI image in a child that has no rights. SOURCE is "
+			"oci:DIR[:TAG],\n"
+			"docker-archive:FILE[:REF] or docker://REF. ls, import and rm need root: they work on the "
+			"folders\n"
+			"below state_dir. prepare builds or refreshes the image `host` after the packages of this "
+			"host\n"
+			"have changed.",
 		.options = niwa_options_image,
 		.run = niwa_verb_image,
 		.words_min = 1,
