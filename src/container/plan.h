@@ -42,7 +42,8 @@
 enum niwa_op {
 	/* BEFORE: in keep, before the clone */
 	NIWA_OP_MKDIR,     /* s path, a mode; existing is fine; missing parents are made 0755 */
-	NIWA_OP_WRITE,     /* s path, t text: cgroup and sysctl files; a=1: failure is ignored */
+	NIWA_OP_WRITE,     /* s path, t text: cgroup and sysctl files; a=1: failure is ignored; b=1 (after the clone
+			      only): in the child's network namespace, for files below /proc/sys/net */
 	NIWA_OP_OPEN_TREE, /* a slot, s path, b=1 recursive: detached clone of a mount (open_tree) */
 	NIWA_OP_OPEN,      /* a slot, s path, b open(2) flags */
 	NIWA_OP_PIPE,      /* a slot of the read end (kept, sent back), b slot of the write end (child's) */
@@ -55,8 +56,9 @@ enum niwa_op {
 			    lower count" lines: id on disk, id on the host it appears as) of a throw-away user
 			    namespace, t its gid map ("" = as s); c MOUNT_ATTR_* to set; b=1: no id mapping, only
 			    attributes */
-	NIWA_OP_NETLINK, /* bytes: one rtnetlink batch, sent in keep's network namespace, each message acknowledged;
-			    a: number of offsets, followed in s as "off off": where the child's pid is put (u32) */
+	NIWA_OP_NETLINK, /* bytes: one rtnetlink batch, sent in keep's network namespace, with b=1 in the child's, each
+			    message acknowledged; a: number of offsets, followed in s as "off off": where the child's
+			    pid is put (u32) */
 	NIWA_OP_RELEASE, /* a number, 1 to 63 */
 	/* CHILD: in the cloned child */
 	NIWA_OP_AWAIT,      /* a number */

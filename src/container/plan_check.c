@@ -262,6 +262,8 @@ static int check_order(struct walk *w)
 	}
 	if (w->op.op == NIWA_OP_DETACH && !seen(w, NIWA_OP_PIVOT))
 		return REFUSE(w, "there is no pivot before it");
+	if (w->op.op == NIWA_OP_WRITE && w->op.b && !seen(w, NIWA_OP_CLONE))
+		return REFUSE(w, "inside, before there is a child");
 	if (w->op.op == NIWA_OP_NETLINK)
 		return check_offsets(w);
 	return 0;

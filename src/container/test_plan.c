@@ -90,7 +90,7 @@ static void a_dump_has_one_line_an_operation(void **state)
 		"before mkdir path=\"/a\\\"b\\n\\x01\" mode=0700\n"
 		"before pipe read=0 write=10\n"
 		"before clone flags=0x10000000 cgroup=-1\n"
-		"host   netlink offsets=\"0\" pids=1 [type=16 flags=0x5 ]\n"
+		"host   netlink offsets=\"0\" pids=1 inside=0 [type=16 flags=0x5 ]\n"
 		"child  mount source=\"tmpfs\" target=\"/tmp\" flags=0x6 type=\"tmpfs\" data=\"size=1m\"\n"
 		"child  user uid=33 gid=34 groups=[4 5]\n"
 		"child  seccomp filters=1 hash=3a4d0b1c1ac7f5c3\n"
@@ -268,6 +268,13 @@ static void order_is_checked(void **state)
 	add_exec(&plan);
 	assert_int_equal(niwa_plan_check(plan.buf.data, plan.buf.len, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "session): must stand behind clone"));
+	niwa_plan_fini(&plan);
+
+	ADD(&plan, .op = NIWA_OP_WRITE, .s = "/a", .b = 1);
+	add_clone(&plan);
+	add_exec(&plan);
+	assert_int_equal(niwa_plan_check(plan.buf.data, plan.buf.len, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "write): inside, before there is a child"));
 	niwa_plan_fini(&plan);
 
 	add_clone(&plan);

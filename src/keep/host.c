@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -22,12 +23,41 @@
 #include "base/fd.h"
 #include "base/ipc.h"
 
-static int rtnl = -1;
+static int rtnl = -1, own_net = -1;
 
 int keep_host_init(void)
 {
+	own_net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (own_net < 0)
+		return -errno;
 	rtnl = keep_netlink_open();
 	return rtnl < 0 ? rtnl : 0;
+}
+
+static int proc_open(pid_t pid, const char *file)
+{
+	char path[64];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Configuring the child's network from here costs the child nothing of its own time. */
+static int enter_net(struct keep_start *s)
+{
+	if (s->net_ns < 0)
+		s->net_ns = proc_open(s->pid, "ns/net");
+	if (s->net_ns < 0)
+		return s->net_ns;
+	return setns(s->net_ns, CLONE_NEWNET) < 0 ? -errno : 0;
+}
+
+static void leave_net(void)
+{
+	if (setns(own_net, CLONE_NEWNET) < 0)
+		abort(); /* every later start would work on the wrong network */
 }
 
 int keep_slot(const struct keep_start *s, int64_t slot)
@@ -66,8 +96,13 @@ static int host_mkdir(struct keep_start *s, const struct niwa_op_view *op, int *
 
 static int host_write(struct keep_start *s, const struct niwa_op_view *op, int *message)
 {
-	int r = niwa_file_write(op->s, op->t);
+	int r = op->b ? enter_net(s) : 0;
 
+	if (r < 0)
+		return r;
+	r = niwa_file_write(op->s, op->t);
+	if (op->b)
+		leave_net();
 	return op->a ? 0 : r;
 }
 
@@ -124,16 +159,6 @@ static int proc_write(pid_t pid, const char *file, const char *text)
 	return niwa_file_write(path, text);
 }
 
-static int proc_user_ns(pid_t pid)
-{
-	char path[64];
-	int fd;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
 static int map_ids(pid_t pid, const char *uid, const char *gid)
 {
 	int r = proc_write(pid, "uid_map", uid);
@@ -172,7 +197,7 @@ static int throw_away_user_ns(const char *uid, const char *gid)
 	if (pid < 0)
 		return -errno;
 	r = map_ids(pid, uid, gid);
-	fd = r < 0 ? r : proc_user_ns(pid);
+	fd = r < 0 ? r : proc_open(pid, "ns/user");
 	(void)kill(pid, SIGKILL); /* our child, not yet reaped */
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
@@ -192,7 +217,7 @@ static int host_idmap(struct keep_start *s, const struct niwa_op_view *op, int *
 		if (own < 0)
 			return own;
 	} else if (!op->b && s->user_ns < 0) {
-		s->user_ns = proc_user_ns(s->pid);
+		s->user_ns = proc_open(s->pid, "ns/user");
 		if (s->user_ns < 0)
 			return s->user_ns;
 	}
@@ -205,7 +230,18 @@ static int host_idmap(struct keep_start *s, const struct niwa_op_view *op, int *
 
 static int host_netlink(struct keep_start *s, const struct niwa_op_view *op, int *message)
 {
-	return keep_netlink_batch(rtnl, op, s->pid, message);
+	int r;
+
+	if (!op->b)
+		return keep_netlink_batch(rtnl, op, s->pid, message);
+	if (s->inner_rtnl < 0) {
+		r = enter_net(s);
+		if (r < 0)
+			return r;
+		s->inner_rtnl = keep_netlink_open();
+		leave_net();
+	}
+	return s->inner_rtnl < 0 ? s->inner_rtnl : keep_netlink_batch(s->inner_rtnl, op, s->pid, message);
 }
 
 /* The child may be dead or done with its work already: what it says itself tells more than our error would. */

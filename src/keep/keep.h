@@ -92,8 +92,8 @@ struct keep_start {
 	uint32_t kept;          /* slots that go to the instance */
 	int pidfd, outer_pidfd; /* outer: of JOIN, whose inner process replaces it */
 	pid_t pid;
-	int user_ns; /* of the child, once opened */
-	int alive;   /* children not yet reaped */
+	int user_ns, net_ns, inner_rtnl; /* of the child, once opened: namespaces, an rtnetlink socket in the latter */
+	int alive;                       /* children not yet reaped */
 	bool failed;
 	uint64_t deadline_us;
 	struct keep_progress *progress;

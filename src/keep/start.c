@@ -71,7 +71,9 @@ static struct keep_start *start_new(unsigned index)
 					 .child_sock = -1,
 					 .pidfd = -1,
 					 .outer_pidfd = -1,
-					 .user_ns = -1};
+					 .user_ns = -1,
+					 .net_ns = -1,
+					 .inner_rtnl = -1};
 		*s->progress = (struct keep_progress){.op = -1};
 		for (int slot = 0; slot < NIWA_SLOTS; slot++)
 			s->slots[slot] = -1;
@@ -100,6 +102,8 @@ static void start_end(struct keep_start *s)
 	niwa_fd_close(&s->pidfd);
 	niwa_fd_close(&s->outer_pidfd);
 	niwa_fd_close(&s->user_ns);
+	niwa_fd_close(&s->net_ns);
+	niwa_fd_close(&s->inner_rtnl);
 	s->index = -1;
 	starts_count--;
 }

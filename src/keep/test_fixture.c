@@ -488,7 +488,7 @@ static void add_host_network(struct niwa_plan *plan, uint64_t id)
 	niwa_text_fini(&batch);
 }
 
-static void add_child_network(struct niwa_plan *plan, uint64_t id)
+static void add_inner_network(struct niwa_plan *plan, uint64_t id)
 {
 	uint32_t addr = htonl(0x0a500000u + (uint32_t)id), gateway = htonl(0xa9fe0101);
 	struct niwa_text batch = {0};
@@ -498,7 +498,7 @@ static void add_child_network(struct niwa_plan *plan, uint64_t id)
 	add_link_up(&batch, 2);
 	add_neighbour(&batch, 2, gateway, host_mac);
 	add_route(&batch, 2, 0, 0, gateway);
-	T_ADD(plan, .op = NIWA_OP_CHILD_NETLINK, .bytes = batch.data, .bytes_len = (uint32_t)batch.len);
+	T_ADD(plan, .op = NIWA_OP_NETLINK, .b = 1, .bytes = batch.data, .bytes_len = (uint32_t)batch.len);
 	niwa_text_fini(&batch);
 }
 
@@ -569,8 +569,12 @@ void keep_test_plan_head(struct keep_test *t, struct niwa_plan *plan, uint64_t i
 	T_ADD(plan, .op = NIWA_OP_IDMAP, .a = T_DEV, .b = 1,
 	      .c = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
 	T_ADD(plan, .op = NIWA_OP_RELEASE, .a = 1);
-	if (parts & T_WITH_VETH)
+	if (parts & T_WITH_VETH) {
+		T_ADD(plan, .op = NIWA_OP_WRITE, .b = 1, .s = "/proc/sys/net/ipv4/ip_unprivileged_port_start",
+		      .t = "0");
 		add_host_network(plan, id);
+		add_inner_network(plan, id);
+	}
 	T_ADD(plan, .op = NIWA_OP_RELEASE, .a = 2);
 	T_ADD(plan, .op = NIWA_OP_PRIVATE);
 	T_ADD(plan, .op = NIWA_OP_SESSION);
@@ -580,8 +584,6 @@ void keep_test_plan_head(struct keep_test *t, struct niwa_plan *plan, uint64_t i
 	T_ADD(plan, .op = NIWA_OP_HOST_NAME, .s = "blog");
 	T_ADD(plan, .op = NIWA_OP_DIAG, .a = T_DIAG);
 	T_ADD(plan, .op = NIWA_OP_AWAIT, .a = 2);
-	if (parts & T_WITH_VETH)
-		add_child_network(plan, id);
 }
 
 void keep_test_plan_exec(struct niwa_plan *plan, int file, const char *command)

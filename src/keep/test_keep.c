@@ -76,6 +76,7 @@ static void an_instance_with_everything_on_sees_what_its_plan_says(void **state)
 		"fds 0 1 2\n", /* nothing of keep's */
 		"privs 1 seccomp 0 blocked 0",
 		"env NIWA=test\n",
+		"cat /proc/sys/net/ipv4/ip_unprivileged_port_start: 0\n",
 	};
 	struct niwa_plan plan = {0};
 	uint64_t id = world.next_id;
@@ -84,7 +85,8 @@ static void an_instance_with_everything_on_sees_what_its_plan_says(void **state)
 
 	keep_test_plan(
 		&world, &plan, id, T_ALL,
-		"probe ids owner /etc/secret touch /srv/new owner /srv/new host address eth0 fds limits env NIWA");
+		"probe ids owner /etc/secret touch /srv/new owner /srv/new host address eth0 fds limits env NIWA "
+		"cat /proc/sys/net/ipv4/ip_unprivileged_port_start");
 	run(&plan, log, sizeof(log));
 	expect_lines(log, lines, sizeof(lines) / sizeof(lines[0]));
 	(void)snprintf(path, sizeof(path), "%s/layers/%d/upper/srv/new", world.dir, (int)id);
