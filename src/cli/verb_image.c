@@ -230,7 +230,7 @@ static int remove_one(struct work *w)
 	if (r == 0)
 		r = niwa_image_remove(w->host.state_dir, w->image, root_is_in_use, w, &w->err);
 	if (r == -EBUSY && *w->user)
-		r = niwa_fail(&w->err, NIWA_CALLER, EBUSY, "remove '%s': %s runs on it; 'niwa stop %s' first", w->image,
+		r = niwa_fail(&w->err, NIWA_CALLER, 0, "remove '%s': %s runs on it; 'niwa stop %s' first", w->image,
 			      w->user, w->user);
 	return r;
 }
