@@ -125,8 +125,10 @@ static void an_answer_arrives_although_the_client_sent_more_than_anybody_reads(v
 
 		rig_write(client, request, sizeof(request));
 		send_msg(rig, rig_fail(ticket, NIWA_PROTO_HTTP, "not now"));
-		rig_write(client, request, 4000);
-		rig_sleep_ms(2);
+		for (int k = 0; k < 3; k++) { /* a reset would fail these */
+			rig_sleep_ms(2);
+			rig_write(client, request, 4000);
+		}
 		n = rig_read_all(client, buf, sizeof(buf));
 		if (n < 0)
 			fail_msg("run %d: %s", i, strerror((int)-n));
@@ -323,7 +325,7 @@ static void a_held_connection_takes_no_more_than_its_bytes(void **state)
 	uint64_t ticket;
 	int client;
 
-	set_limits(rig, (struct niwa_relay_limits){.held_bytes = 65536});
+	set_limits(rig, (struct niwa_relay_limits){.held_bytes = 16384});
 	client = held_client(rig, 1, NIWA_PROTO_HTTP, &ticket);
 	assert_return_code(fcntl(client, F_SETFL, O_NONBLOCK), errno);
 	for (int i = 0; i < 100; i++) {
@@ -331,7 +333,7 @@ static void a_held_connection_takes_no_more_than_its_bytes(void **state)
 		rig_sleep_ms(3);
 	}
 	/* The kernel is allowed twice as much, for its own bookkeeping. */
-	assert_in_range(longest_queue(), 16384, 2 * 65536 + 4096);
+	assert_in_range(longest_queue(), 4096, 2 * 16384 + 4096);
 	rig_reset(client);
 	free(big);
 }
@@ -363,6 +365,7 @@ static void readers_that_do_not_read_do_not_stop_the_others(void **state)
 		rig_write(p.server, "pong", 4);
 		rig_read(p.client, "pong");
 	}
+	assert_in_range(rig_count_fds(rig->pid), 2 * STUCK, 2 * STUCK + 2 * 64 + 30);
 	/* Those that begin to read get all that was taken from the server, and go on. */
 	for (unsigned i = 0; i < STUCK; i += 33) {
 		assert_return_code(fcntl(stuck[i].server, F_SETFL, 0), errno);

@@ -375,6 +375,28 @@ static void a_reset_of_the_instance_comes_after_what_it_had_sent(void **state)
 	}
 }
 
+static void a_reset_waits_for_a_slow_client_to_take_what_was_delivered(void **state)
+{
+	struct rig *rig = *state;
+	struct rig_pair p;
+	static char block[1 << 20];
+	uint64_t got = 0;
+	ssize_t n;
+
+	rig_splice(rig, 1, &p);
+	while ((n = send(p.server, block, sizeof(block), MSG_DONTWAIT | MSG_NOSIGNAL)) > 0)
+		rig_sleep_ms(2);
+	rig_reset(p.server);
+	rig_sleep_ms(50);
+	while ((n = recv(p.client, block, sizeof(block), 0)) > 0)
+		got += (uint64_t)n;
+	assert_int_equal(n, -1);
+	assert_int_equal(errno, ECONNRESET);
+	assert_true(got > 100000);
+	assert_int_equal(rig_expect(rig, NIWA_RELAY_CLOSED).bytes_out, got);
+	close(p.client);
+}
+
 static void an_instance_that_closes_with_unread_bytes_still_delivers_its_answer(void **state)
 {
 	struct rig *rig = *state;
@@ -680,6 +702,7 @@ int main(int argc, char **argv)
 		T(the_server_may_end_its_half_and_read_on),
 		T(a_reset_of_the_client_resets_the_instance),
 		T(a_reset_of_the_instance_comes_after_what_it_had_sent),
+		T(a_reset_waits_for_a_slow_client_to_take_what_was_delivered),
 		T(an_instance_that_closes_with_unread_bytes_still_delivers_its_answer),
 		T(refuse_resets_held_and_spliced_connections),
 		T(an_idle_connection_ends_at_its_bound_and_a_busy_one_does_not),
