@@ -24,14 +24,22 @@
 #include "base/fd.h"
 #include "base/ipc.h"
 
+#define USUAL_FILES 1024 /* soft limit of open files where the plan sets none: what programs expect that try them all  \
+			  */
 #define SLOTS_FROM (NIWA_PLAN_TARGET_MAX + 1) /* below are the numbers that a plan may give away */
 
-static struct rlimit nofile; /* set at exec; what keep was started with, unless the plan says else */
+static struct rlimit nofile; /* set at exec */
+static bool oom_adjusted;    /* keep is spared when memory is out; what it starts is not */
 static char *vector[NIWA_PLAN_ARGS_MAX + 2];
 
 void keep_child_init(const struct rlimit *started_with)
 {
+	char text[32] = "";
+
 	nofile = *started_with;
+	if (nofile.rlim_cur > USUAL_FILES)
+		nofile.rlim_cur = USUAL_FILES;
+	oom_adjusted = niwa_file_read("/proc/self/oom_score_adj", text, sizeof(text)) > 0 && atoi(text) != 0;
 }
 
 /* Numbers rise, so the last one heard of is enough. The end of the socket: keep is gone, or has given up. */
@@ -245,6 +253,10 @@ static int prepare(struct keep_start *s)
 	niwa_fd_close(&s->sock); /* else we would wait for ourselves after keep's death */
 	for (int i = 0; r == 0 && i < NIWA_SLOTS; i++)
 		r = lift(&s->slots[i]);
+	if (r < 0)
+		return r;
+	if (oom_adjusted)
+		r = niwa_file_write("/proc/self/oom_score_adj", "0");
 	if (r < 0)
 		return r;
 	(void)umask(0);

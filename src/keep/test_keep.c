@@ -33,6 +33,8 @@ static struct keep_test world;
 
 static int start_keep(void **state)
 {
+	if (niwa_file_write("/proc/self/oom_score_adj", "100") < 0)
+		return -1;
 	keep_test_start_keep(&world, NULL, NULL);
 	return 0;
 }
@@ -74,9 +76,10 @@ static void an_instance_with_everything_on_sees_what_its_plan_says(void **state)
 		"host blog\n",
 		"address eth0: 10.80.",
 		"fds 0 1 2\n", /* nothing of keep's */
-		"privs 1 seccomp 0 blocked 0",
+		"limits files 1024 privs 1 seccomp 0 blocked 0",
 		"env NIWA=test\n",
 		"cat /proc/sys/net/ipv4/ip_unprivileged_port_start: 0\n",
+		"cat /proc/self/oom_score_adj: 0\n", /* keep has another */
 	};
 	struct niwa_plan plan = {0};
 	uint64_t id = world.next_id;
@@ -86,7 +89,7 @@ static void an_instance_with_everything_on_sees_what_its_plan_says(void **state)
 	keep_test_plan(
 		&world, &plan, id, T_ALL,
 		"probe ids owner /etc/secret touch /srv/new owner /srv/new host address eth0 fds limits env NIWA "
-		"cat /proc/sys/net/ipv4/ip_unprivileged_port_start");
+		"cat /proc/sys/net/ipv4/ip_unprivileged_port_start cat /proc/self/oom_score_adj");
 	run(&plan, log, sizeof(log));
 	expect_lines(log, lines, sizeof(lines) / sizeof(lines[0]));
 	(void)snprintf(path, sizeof(path), "%s/layers/%d/upper/srv/new", world.dir, (int)id);
