@@ -16,11 +16,10 @@
 
 #define SHM_MIN_BYTES (UINT64_C(64) << 20)
 
-/* What OCI runtimes hide and protect by default, less what no kernel that can run niwa (5.19 and up) has any more.
- * There is no /sys in an instance. */
-static const char *const masked[] = {"/proc/acpi",          "/proc/asound", "/proc/kcore",     "/proc/keys",
-				     "/proc/latency_stats", "/proc/scsi",   "/proc/timer_list"};
-static const char *const read_only[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sysrq-trigger"};
+/* What OCI runtimes hide by default and strangers could read. What only the host's root may read or write (kcore,
+ * timer_list, sysrq-trigger, irq, bus, fs) is closed to an instance by its ids already, and a mount each is saved;
+ * test_run.c looks for exceptions. There is no /sys in an instance. */
+static const char *const masked[] = {"/proc/acpi", "/proc/asound", "/proc/keys", "/proc/latency_stats", "/proc/scsi"};
 
 /* Folders of the layer and of images that are not prepared (image.h), below the layer's own. Real folders in the
  * upper layer hide whatever an image has at these paths, links too. */
@@ -280,8 +279,6 @@ void plan_mount_child(struct builder *b)
 	}
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(masked); i++)
 		plan_pair(b, NIWA_OP_MASK, 0, masked[i], NULL);
-	for (size_t i = 0; i < NIWA_ARRAY_LEN(read_only); i++)
-		plan_pair(b, NIWA_OP_READ_ONLY, 0, read_only[i], NULL);
 }
 
 void plan_volumes_child(struct builder *b)
@@ -290,7 +287,7 @@ void plan_volumes_child(struct builder *b)
 		attach_volume(b, i);
 }
 
-/* When the settings of the network have been written. */
+/* When the settings of the network have been written: they are the only ones that an instance's root could change. */
 void plan_mount_child_late(struct builder *b)
 {
 	plan_pair(b, NIWA_OP_READ_ONLY, 0, "/proc/sys", NULL);
