@@ -12,6 +12,7 @@ version=$(dovecot --version)
 # 2.4 has another configuration language.
 case $version in
 2.[0-3].*)
+	many_logins="service_count = 0"
 	cat >"$dir/etc/dovecot.conf" <<'END'
 base_dir = /tmp/dovecot/
 state_dir = /tmp/dovecot-state
@@ -32,9 +33,10 @@ userdb {
 END
 	;;
 *)
-	cat >"$dir/etc/dovecot.conf" <<END
-dovecot_config_version = ${version%% *}
-dovecot_storage_version = ${version%% *}
+	many_logins="restart_request_count = unlimited"
+	cat >"$dir/etc/dovecot.conf" <<'END'
+dovecot_config_version = 2.4.0
+dovecot_storage_version = 2.4.0
 base_dir = /tmp/dovecot/
 state_dir = /tmp/dovecot-state
 protocols = imap
@@ -57,7 +59,7 @@ userdb static {
 END
 	;;
 esac
-cat >>"$dir/etc/dovecot.conf" <<'END'
+cat >>"$dir/etc/dovecot.conf" <<END
 log_path = /dev/stderr
 default_internal_user = mail
 default_internal_group = mail
@@ -68,7 +70,7 @@ mail_uid = mail
 mail_gid = mail
 service imap-login {
   chroot =
-  service_count = 0
+  $many_logins
   client_limit = 1000
   process_limit = 4
   inet_listener imap {
