@@ -98,14 +98,14 @@ class Host:
 
     def start_keep(self, env=None):
         self.keep = subprocess.Popen([BUILD / "src/keep/niwa-keep", "--run-dir", self.dir / "run"],
-                                     stdin=subprocess.DEVNULL, stderr=open(self.dir / "log/keep.err", "ab"),
+                                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.dir / "log/keep.err", "ab"),
                                      env={**os.environ, **(env or {})}, start_new_session=True)
         wait_for("niwa-keep listens", lambda: (self.dir / "run/keep.sock").exists())
 
     def start_niwad(self, env=None, wait=True):
         (self.dir / "run/niwad.sock").unlink(missing_ok=True)
         self.niwad = subprocess.Popen([BUILD / "src/engine/niwad", "--config", self.dir / "niwad.conf"],
-                                      stdin=subprocess.DEVNULL, stderr=open(self.dir / "log/niwad.err", "ab"),
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.dir / "log/niwad.err", "ab"),
                                       env={**os.environ, **(env or {})}, start_new_session=True)
         if wait:
             wait_for("niwad answers: " + self.niwad_log()[-2000:], self.answers, timeout=30)
