@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The plan of an instance, as a sequence of parts. While the child builds its root, keep makes the network;
- * the child waits for it only when everything else is done.
+ * The plan of an instance, as a sequence of parts. While the child builds its root, keep makes the network, inside
+ * too; the child waits for it only when everything else is done.
  */
 #include "container/instance.h"
 
@@ -118,34 +118,35 @@ static void link_of(const struct builder *b, struct niwa_rtnl_link *ret)
 	niwa_instance_mac(p->id, ret->mac);
 }
 
-static void network_host(struct builder *b)
+/* A setting of the instance's network namespace. */
+static void setting(struct builder *b, int64_t optional, const char *path, const char *text)
+{
+	niwa_plan_add(b->plan,
+		      &(struct niwa_op_view){.op = NIWA_OP_WRITE, .a = optional, .b = 1, .s = path, .t = text});
+}
+
+static void network(struct builder *b)
 {
 	struct niwa_rtnl_link link;
 	struct niwa_rtnl batch;
-	char offset[16];
+	char text[32];
 
 	link_of(b, &link);
 	niwa_rtnl_host(&link, &batch);
-	(void)snprintf(offset, sizeof(offset), "%u", batch.pid_offset);
+	(void)snprintf(text, sizeof(text), "%u", batch.pid_offset);
 	niwa_plan_add(b->plan,
 		      &(struct niwa_op_view){
-			      .op = NIWA_OP_NETLINK, .a = 1, .s = offset, .bytes = batch.data, .bytes_len = batch.len});
-}
-
-static void network_child(struct builder *b)
-{
-	struct niwa_rtnl_link link;
-	struct niwa_rtnl batch;
-
-	link_of(b, &link);
-	niwa_rtnl_child(&link, &batch);
-	plan_pair(b, NIWA_OP_PUT, 0, "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
-	/* ping without CAP_NET_RAW, for every group */
-	plan_pair(b, NIWA_OP_PUT, 1, "/proc/sys/net/ipv4/ping_group_range", "0 65535");
+			      .op = NIWA_OP_NETLINK, .a = 1, .s = text, .bytes = batch.data, .bytes_len = batch.len});
+	setting(b, 0, "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+	/* ping without CAP_NET_RAW, for every group; keep writes it, so in the host's ids */
+	(void)snprintf(text, sizeof(text), "%u %u", b->params->id_base, b->params->id_base + 65535);
+	setting(b, 1, "/proc/sys/net/ipv4/ping_group_range", text);
 	/* nobody routes IPv6 yet; ::1 stays */
-	plan_pair(b, NIWA_OP_PUT, 1, "/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1");
-	niwa_plan_add(b->plan,
-		      &(struct niwa_op_view){.op = NIWA_OP_CHILD_NETLINK, .bytes = batch.data, .bytes_len = batch.len});
+	if (!b->host->no_ipv6)
+		setting(b, 1, "/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1");
+	niwa_rtnl_child(&link, &batch);
+	niwa_plan_add(b->plan, &(struct niwa_op_view){
+				       .op = NIWA_OP_NETLINK, .b = 1, .bytes = batch.data, .bytes_len = batch.len});
 }
 
 /* An app's name is a DNS name of up to 253 characters; a host name ends where the kernel says, at a label's end or
@@ -237,22 +238,19 @@ static void in_keep(struct builder *b)
 {
 	id_map(b);
 	plan_mount_host(b);
-	plan_op(b, NIWA_OP_RELEASE, STEP_IDS, 0, 0);
-	network_host(b);
-	plan_op(b, NIWA_OP_RELEASE, STEP_NETWORK, 0, 0);
-	if (b->params->spec->volume_count) {
-		plan_volumes_host(b);
-		plan_op(b, NIWA_OP_RELEASE, STEP_VOLUMES, 0, 0);
-	}
+	plan_op(b, NIWA_OP_RELEASE, STEP_ROOT, 0, 0);
+	network(b);
+	plan_volumes_host(b);
+	plan_op(b, NIWA_OP_RELEASE, STEP_REST, 0, 0);
 }
 
 static void in_child(struct builder *b)
 {
 	plan_enter_v1(b, b->host, b->params->id);
 	plan_op(b, NIWA_OP_PRIVATE, 0, 0, 0);
-	plan_op(b, NIWA_OP_AWAIT, STEP_IDS, 0, 0);
-	plan_op(b, NIWA_OP_USER, 0, 0, 0);
 	plan_op(b, NIWA_OP_SESSION, 0, 0, 0);
+	plan_op(b, NIWA_OP_AWAIT, STEP_ROOT, 0, 0);
+	plan_op(b, NIWA_OP_USER, 0, 0, 0);
 	plan_mount_child(b);
 	host_name(b);
 	if (b->params->spec->ready.kind == NIWA_READY_NOTIFY)
@@ -260,13 +258,8 @@ static void in_child(struct builder *b)
 	plan_op(b, NIWA_OP_DIAG, NIWA_SLOT_DIAG, 0, 0);
 	rlimits(b);
 	plan_op(b, NIWA_OP_STDIO, -1, SLOT_LOG_WRITE, SLOT_LOG_WRITE);
-	plan_op(b, NIWA_OP_AWAIT, STEP_NETWORK, 0, 0);
-	network_child(b);
-	if (b->params->spec->volume_count) {
-		plan_op(b, NIWA_OP_AWAIT, STEP_VOLUMES, 0, 0);
-		plan_volumes_child(b);
-	}
-	plan_mount_child_late(b);
+	plan_op(b, NIWA_OP_AWAIT, STEP_REST, 0, 0);
+	plan_volumes_child(b);
 }
 
 static int build(struct builder *b)

@@ -107,6 +107,13 @@ static void make_layer_dirs(struct builder *b, enum niwa_op op, const char *base
 	}
 }
 
+uint64_t plan_layer_bytes(const struct builder *b)
+{
+	uint64_t limit = b->params->spec->limits.disk_bytes;
+
+	return limit ? limit : b->host->layer_memory_bytes;
+}
+
 void plan_mount_before(struct builder *b)
 {
 	static const char *const points[] = {"lower", "layer", "root"};
@@ -115,7 +122,7 @@ void plan_mount_before(struct builder *b)
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(points); i++)
 		plan_path(b, NIWA_OP_MKDIR, 0755, "%s/mnt/%s", b->host->run_dir, points[i]);
 	take_tree(b, SLOT_IMAGE, p->image->root);
-	if (!p->spec->limits.disk_bytes) {
+	if (!plan_layer_bytes(b)) {
 		plan_pair(b, NIWA_OP_MKDIR, 0700, p->layer_dir, NULL);
 		make_layer_dirs(b, NIWA_OP_MKDIR, p->layer_dir);
 		take_tree(b, SLOT_LAYER, p->layer_dir);
@@ -169,7 +176,7 @@ void plan_mount_host(struct builder *b)
 	const struct niwa_instance_params *p = b->params;
 
 	idmap_canonical(b, SLOT_IMAGE, MOUNT_ATTR_RDONLY);
-	if (!p->spec->limits.disk_bytes)
+	if (!plan_layer_bytes(b))
 		idmap_canonical(b, SLOT_LAYER, 0);
 	/* /usr keeps its owners, of whom the container knows none: its root has no rights over files that others may
 	 * not read */
@@ -210,14 +217,14 @@ static void mount_fs(struct builder *b, const char *type, const char *target, un
 static void mount_root(struct builder *b)
 {
 	const char *run = b->host->run_dir;
-	uint64_t disk = b->params->spec->limits.disk_bytes;
+	uint64_t memory = plan_layer_bytes(b);
 	char data[PATH_MAX * 3 + 64], layer[PATH_MAX + 32], root[PATH_MAX + 32];
 
 	(void)snprintf(layer, sizeof(layer), "%s/mnt/layer", run);
 	(void)snprintf(root, sizeof(root), "%s/mnt/root", run);
 	plan_path(b, NIWA_OP_MOVE_MOUNT, SLOT_IMAGE, "%s/mnt/lower", run);
-	if (disk) {
-		(void)snprintf(data, sizeof(data), "size=%" PRIu64 "k,mode=0755", (disk + 1023) / 1024);
+	if (memory) {
+		(void)snprintf(data, sizeof(data), "size=%" PRIu64 "k,mode=0755", (memory + 1023) / 1024);
 		mount_fs(b, "tmpfs", layer, MS_NOSUID | MS_NODEV, data);
 		make_layer_dirs(b, NIWA_OP_DIR, layer);
 	} else {
@@ -279,16 +286,12 @@ void plan_mount_child(struct builder *b)
 	}
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(masked); i++)
 		plan_pair(b, NIWA_OP_MASK, 0, masked[i], NULL);
+	/* settings of its own network are all that an instance's root could change there */
+	plan_pair(b, NIWA_OP_READ_ONLY, 0, "/proc/sys", NULL);
 }
 
 void plan_volumes_child(struct builder *b)
 {
 	for (size_t i = 0; i < b->params->spec->volume_count; i++)
 		attach_volume(b, i);
-}
-
-/* When the settings of the network have been written: they are the only ones that an instance's root could change. */
-void plan_mount_child_late(struct builder *b)
-{
-	plan_pair(b, NIWA_OP_READ_ONLY, 0, "/proc/sys", NULL);
 }

@@ -26,8 +26,8 @@ enum {
 };
 _Static_assert(SLOT_VOLUME + NIWA_VOLUMES_MAX <= NIWA_SLOTS, "each volume has a slot");
 
-/* Numbers of RELEASE and AWAIT: the child's ids and its root's mounts are there; its network; its volumes. */
-enum { STEP_IDS = 1, STEP_NETWORK = 2, STEP_VOLUMES = 3 };
+/* Numbers of RELEASE and AWAIT: the child's ids and the mounts of its root are there; its network and its volumes. */
+enum { STEP_ROOT = 1, STEP_REST = 2 };
 
 struct builder {
 	struct niwa_plan *plan;
@@ -77,6 +77,7 @@ void plan_mount_host(struct builder *b);
 void plan_mount_child(struct builder *b);
 void plan_volumes_host(struct builder *b);
 void plan_volumes_child(struct builder *b);
-void plan_mount_child_late(struct builder *b);
+/* Bytes of the writable layer when it is kept in memory, 0: it is on disk. */
+uint64_t plan_layer_bytes(const struct builder *b);
 
 #endif

@@ -262,6 +262,24 @@ static const char *op_at(const struct niwa_plan *plan, int32_t index)
 	return "?";
 }
 
+static void clean_up(struct world *w, struct started *s)
+{
+	char path[200];
+
+	forget(w, s->id);
+	niwa_fd_close(&s->pidfd);
+	niwa_fd_close(&s->log);
+	niwa_fd_close(&s->diag);
+	niwa_fd_close(&s->notify);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(w->groups); i++)
+		if (w->groups[i][0]) {
+			(void)snprintf(path, sizeof(path), "%s/i%llu", w->groups[i], (unsigned long long)s->id);
+			remove_group(path);
+		}
+	(void)snprintf(path, sizeof(path), "%s/layers/%llu", w->state, (unsigned long long)s->id);
+	(void)niwa_remove_tree(path, NULL); /* the world's end removes it else */
+}
+
 /* The answer to a START: descriptors by slot. */
 static int answer(struct world *w, const struct niwa_plan *plan, struct started *ret, const char **ret_op)
 {
@@ -272,7 +290,7 @@ static int answer(struct world *w, const struct niwa_plan *plan, struct started 
 	receive(w, &msg, fds, &nfds);
 	if (msg.type == NIWA_KEEP_FAILED) {
 		*ret_op = op_at(plan, msg.op);
-		forget(w, ret->id);
+		clean_up(w, ret);
 		return msg.error;
 	}
 	assert_int_equal(msg.type, NIWA_KEEP_STARTED);
@@ -354,24 +372,6 @@ static int wait_exited(struct world *w, uint64_t id)
 	assert_int_equal(msg.type, NIWA_KEEP_EXITED);
 	assert_int_equal(msg.id, id);
 	return msg.code == CLD_EXITED ? msg.status : 128 + msg.status;
-}
-
-static void clean_up(struct world *w, struct started *s)
-{
-	char path[200];
-
-	forget(w, s->id);
-	niwa_fd_close(&s->pidfd);
-	niwa_fd_close(&s->log);
-	niwa_fd_close(&s->diag);
-	niwa_fd_close(&s->notify);
-	for (size_t i = 0; i < NIWA_ARRAY_LEN(w->groups); i++)
-		if (w->groups[i][0]) {
-			(void)snprintf(path, sizeof(path), "%s/i%llu", w->groups[i], (unsigned long long)s->id);
-			remove_group(path);
-		}
-	(void)snprintf(path, sizeof(path), "%s/layers/%llu", w->state, (unsigned long long)s->id);
-	(void)niwa_remove_tree(path, NULL); /* the world's end removes it else */
 }
 
 int started_end(struct world *w, struct started *s, char *log, size_t size)
