@@ -18,14 +18,16 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <linux/close_range.h>
 #include <linux/sched.h>
 
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/ipc.h"
 
-#define USUAL_FILES 1024 /* soft limit of open files where the plan sets none: what programs expect that try them all  \
-			  */
+#define USUAL_FILES                                                                                                    \
+	1024 /* soft limit of open files where the plan sets none: what programs expect that try them all              \
+	      */
 #define SLOTS_FROM (NIWA_PLAN_TARGET_MAX + 1) /* below are the numbers that a plan may give away */
 
 static struct rlimit nofile; /* set at exec */
@@ -67,7 +69,7 @@ static int send_to_keep(struct keep_start *s, int slot, pid_t pid, int fd)
 {
 	struct keep_child_msg msg = {.slot = slot, .pid = pid};
 
-	return niwa_ipc_send(s->child_sock, &msg, sizeof(msg), &fd, 1);
+	return niwa_ipc_send(s->child_sock, &msg, sizeof(msg), &fd, fd >= 0);
 }
 
 int keep_child_send(struct keep_start *s, int slot, int fd)
@@ -94,7 +96,7 @@ static int child_join(struct keep_start *s, const struct niwa_op_view *op, int *
 	if (pid < 0)
 		return -errno;
 	if (pid > 0) {
-		(void)send_to_keep(s, -1, (pid_t)pid, pidfd); /* without keep there is nobody to tell */
+		(void)send_to_keep(s, KEEP_INNER, (pid_t)pid, pidfd); /* without keep there is nobody to tell */
 		_exit(0);
 	}
 	return wait_for(s, KEEP_GO);
@@ -245,17 +247,50 @@ static int lift(int *fd)
 	return 0;
 }
 
+/* Of the lower part only the standard streams and what this start owns: another start's socket in our hands would keep
+ * keep from seeing its end. */
+static int close_others(const struct keep_start *s)
+{
+	bool own[KEEP_OWN_FDS + 1] = {[0] = true, [1] = true, [2] = true, [KEEP_OWN_FDS] = true};
+	unsigned first = 0;
+
+	own[s->child_sock] = true;
+	for (int i = 0; i < NIWA_SLOTS; i++)
+		if (s->slots[i] >= 0)
+			own[s->slots[i]] = true;
+	for (unsigned fd = 0; fd <= KEEP_OWN_FDS; fd++) {
+		if (!own[fd])
+			continue;
+		if (fd > first && close_range(first, fd - 1, 0) < 0)
+			return -errno;
+		first = fd + 1;
+	}
+	return 0;
+}
+
+/* See can_share_files(). Before it nothing may be closed: it would be keep's. */
+static int unshare_files(struct keep_start *s)
+{
+	int r;
+
+	if (close_range(KEEP_OWN_FDS, ~0u, CLOSE_RANGE_UNSHARE) < 0)
+		return -errno;
+	r = close_others(s);
+	return r < 0 ? r : send_to_keep(s, KEEP_UNSHARED, 0, -1);
+}
+
 static int prepare(struct keep_start *s)
 {
 	sigset_t none;
-	int r = lift(&s->child_sock);
+	int r = s->shared ? unshare_files(s) : 0;
 
-	niwa_fd_close(&s->sock); /* else we would wait for ourselves after keep's death */
+	if (!s->shared)
+		niwa_fd_close(&s->sock); /* else we would wait for ourselves after keep's death */
+	if (r == 0)
+		r = lift(&s->child_sock);
 	for (int i = 0; r == 0 && i < NIWA_SLOTS; i++)
 		r = lift(&s->slots[i]);
-	if (r < 0)
-		return r;
-	if (oom_adjusted)
+	if (r == 0 && oom_adjusted)
 		r = niwa_file_write("/proc/self/oom_score_adj", "0");
 	if (r < 0)
 		return r;
@@ -301,9 +336,13 @@ static keep_child_fn *find(enum niwa_op op)
 	return ops[op];
 }
 
-_Noreturn void keep_child_run(struct keep_start *s, size_t pos, struct niwa_op_view op)
+_Noreturn void keep_child_run(struct keep_start *s, size_t pos, const struct niwa_op_view *clone)
 {
-	int message = 0, r = prepare(s);
+	struct niwa_op_view op = *clone;
+	int message = 0, r;
+
+	s->progress->op = (int32_t)op.index;
+	r = prepare(s);
 
 	while (r == 0 && niwa_plan_next(s->plan, s->plan_len, &pos, &op)) {
 		keep_child_fn *fn = find(op.op);

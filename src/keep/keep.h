@@ -24,6 +24,7 @@
 #define KEEP_STARTS        256               /* under way at the same time */
 #define KEEP_TIMEOUT_US    (30 * 1000000ull) /* from the clone to the exec, by default */
 #define KEEP_GO            255               /* release number that lets the inner process of JOIN go on */
+#define KEEP_OWN_FDS       1024              /* what is kept for long has numbers from here on, a start's are below */
 #define KEEP_TERM_AGAIN_US (5 * 1000000ull)  /* a second SIGTERM within this time ends keep */
 
 /* ---- table.c ---- */
@@ -69,6 +70,7 @@ void keep_told(unsigned index, unsigned bits);
 bool keep_any_unsent(void);
 
 struct keep_stored *keep_stored_at(unsigned index); /* NULL behind the end */
+void keep_fd_lift(int *fd);                         /* moves it to KEEP_OWN_FDS or higher, if it can */
 int keep_store(const char *name, int fd);           /* takes fd, also on failure; 0 or -ENOSPC */
 void keep_unstore(const char *name);
 
@@ -94,7 +96,7 @@ struct keep_start {
 	pid_t pid;
 	int user_ns, net_ns, inner_rtnl; /* of the child, once opened: namespaces, an rtnetlink socket in the latter */
 	int alive;                       /* children not yet reaped */
-	bool failed;
+	bool failed, shared;             /* shared: the child began with our table of descriptors */
 	uint64_t deadline_us;
 	struct keep_progress *progress;
 };
@@ -116,12 +118,15 @@ int keep_host_init(void);
 int keep_host_op(struct keep_start *s, const struct niwa_op_view *op, int *message);
 /* The child. Async-signal-safe calls only from here to exec. */
 void keep_child_init(const struct rlimit *started_with);
-_Noreturn void keep_child_run(struct keep_start *s, size_t pos, struct niwa_op_view op);
+/* clone: the operation at hand, before pos. */
+_Noreturn void keep_child_run(struct keep_start *s, size_t pos, const struct niwa_op_view *clone);
 /* Sends a batch and checks every acknowledgement. pid is put at the offsets named in op->s. */
 int keep_netlink_open(void);
 int keep_netlink_batch(int sock, const struct niwa_op_view *op, pid_t pid, int *message);
-/* A message of the child to keep: slot >= 0: the descriptor fills that slot; -1: pid is the inner process of JOIN
- * and the descriptor its pidfd. */
+/* A message of the child to keep: slot >= 0: the descriptor fills that slot; KEEP_INNER: pid is the inner process of
+ * JOIN and the descriptor its pidfd; KEEP_UNSHARED: the child has a table of descriptors of its own now. */
+#define KEEP_INNER    (-1)
+#define KEEP_UNSHARED (-2)
 struct keep_child_msg {
 	int32_t slot;
 	int32_t pid;

@@ -163,6 +163,17 @@ static int map_plan(struct keep_start *s, int fd)
 	return r;
 }
 
+/* A child that gets a copy of our table of descriptors pays for each instance there is, at the clone and again at its
+ * exec. So it is born sharing the table and begins with a copy of the lower part alone, where the start's own
+ * descriptors are. Nothing of the start is closed here before the child says that it has done so, or is reaped. */
+static bool can_share_files(const struct keep_start *s)
+{
+	for (int slot = 0; slot < NIWA_SLOTS; slot++)
+		if (s->slots[slot] >= KEEP_OWN_FDS)
+			return false;
+	return s->child_sock < KEEP_OWN_FDS;
+}
+
 static int clone_child(struct keep_start *s, size_t pos, const struct niwa_op_view *op)
 {
 	int ends[2], cgroup = op->b >= 0 ? keep_slot(s, op->b) : -1;
@@ -181,12 +192,16 @@ static int clone_child(struct keep_start *s, size_t pos, const struct niwa_op_vi
 		return -errno;
 	s->sock = ends[0];
 	s->child_sock = ends[1];
+	s->shared = can_share_files(s);
+	if (s->shared)
+		args.flags |= CLONE_FILES;
 	pid = syscall(SYS_clone3, &args, sizeof(args));
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		keep_child_run(s, pos, *op);
-	niwa_fd_close(&s->child_sock);
+		keep_child_run(s, pos, op);
+	if (!s->shared)
+		niwa_fd_close(&s->child_sock);
 	s->pid = (pid_t)pid;
 	s->alive = 1;
 	keep_pid_set(s->pid, s->index);
@@ -265,10 +280,13 @@ static void start_succeed(struct keep_start *s)
 	in->started_us = niwa_now_us();
 	in->pid = s->pid;
 	in->pidfd = NIWA_TAKE_FD(s->pidfd);
+	keep_fd_lift(&in->pidfd);
 	in->sent = s->kept;
 	for (int slot = 0; slot < NIWA_SLOTS; slot++)
-		if (s->kept >> slot & 1)
+		if (s->kept >> slot & 1) {
+			keep_fd_lift(&s->slots[slot]);
 			in->kept[n++] = NIWA_TAKE_FD(s->slots[slot]);
+		}
 	in->state = gone ? KEEP_EXITED : KEEP_LIVE;
 	keep_tell(index, KEEP_TELL_STARTED | (gone ? KEEP_TELL_EXITED : 0));
 	start_end(s);
@@ -294,7 +312,9 @@ static void take_inner(struct keep_start *s, pid_t pid, int fd)
 
 static void take_message(struct keep_start *s, const struct keep_child_msg *msg, int *fds, size_t nfds)
 {
-	if (nfds == 1 && msg->slot < 0 && s->outer_pidfd < 0) {
+	if (nfds == 0 && msg->slot == KEEP_UNSHARED) {
+		niwa_fd_close(&s->child_sock);
+	} else if (nfds == 1 && msg->slot == KEEP_INNER && s->outer_pidfd < 0) {
 		take_inner(s, msg->pid, fds[0]);
 	} else if (nfds == 1 && msg->slot >= 0 && msg->slot < NIWA_SLOTS && s->slots[msg->slot] < 0) {
 		s->slots[msg->slot] = fds[0];
@@ -334,6 +354,7 @@ void keep_start_reaped(unsigned index)
 		if (s->index != (int)index)
 			continue;
 		s->alive--;
+		niwa_fd_close(&s->child_sock);
 		if (s->failed)
 			finish_failed(s);
 		return;

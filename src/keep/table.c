@@ -6,6 +6,7 @@
 #include "keep/keep.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -135,6 +136,16 @@ struct keep_stored *keep_stored_at(unsigned index)
 	return index < NIWA_KEEP_FDS ? &table->stored[index] : NULL;
 }
 
+void keep_fd_lift(int *fd)
+{
+	int high = fcntl(*fd, F_DUPFD_CLOEXEC, KEEP_OWN_FDS);
+
+	if (high < 0)
+		return; /* it works where it is, starts only get slower */
+	niwa_fd_close(fd);
+	*fd = high;
+}
+
 int keep_store(const char *name, int fd)
 {
 	struct keep_stored *free_one = NULL, *st = NULL;
@@ -154,6 +165,7 @@ int keep_store(const char *name, int fd)
 		return -ENOSPC;
 	}
 	memcpy(st->name, name, strlen(name) + 1);
+	keep_fd_lift(&fd);
 	st->fd = fd;
 	return 0;
 }

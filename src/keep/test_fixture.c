@@ -527,9 +527,11 @@ static void add_before(struct keep_test *t, struct niwa_plan *plan, uint64_t id,
 	(void)snprintf(layer, sizeof(layer), "%s/layers/%llu", t->dir, (unsigned long long)id);
 	(void)snprintf(path, sizeof(path), "%s/upper", layer);
 	(void)snprintf(work, sizeof(work), "%s/work", layer);
-	T_ADD(plan, .op = NIWA_OP_MKDIR, .s = path, .a = 0755);
-	T_ADD(plan, .op = NIWA_OP_MKDIR, .s = work, .a = 0755);
-	T_ADD(plan, .op = NIWA_OP_OPEN_TREE, .a = T_LAYER, .s = layer);
+	if (parts & T_WITH_DISK) {
+		T_ADD(plan, .op = NIWA_OP_MKDIR, .s = path, .a = 0755);
+		T_ADD(plan, .op = NIWA_OP_MKDIR, .s = work, .a = 0755);
+		T_ADD(plan, .op = NIWA_OP_OPEN_TREE, .a = T_LAYER, .s = layer);
+	}
 	(void)snprintf(path, sizeof(path), "%s/image", t->dir);
 	T_ADD(plan, .op = NIWA_OP_OPEN_TREE, .a = T_ROOT, .s = path);
 	(void)snprintf(path, sizeof(path), "%s/dev", t->dir);
@@ -537,15 +539,30 @@ static void add_before(struct keep_test *t, struct niwa_plan *plan, uint64_t id,
 	T_ADD(plan, .op = NIWA_OP_CLONE, .a = flags, .b = parts & T_WITH_CGROUP ? T_CGROUP : -1);
 }
 
-static void add_root(struct keep_test *t, struct niwa_plan *plan)
+static void add_layer(struct niwa_plan *plan, const char *layer, unsigned parts)
 {
-	char lower[256], layer[256], root[256], data[1024];
+	char path[256];
+
+	if (parts & T_WITH_DISK) {
+		T_ADD(plan, .op = NIWA_OP_MOVE_MOUNT, .a = T_LAYER, .s = layer);
+		return;
+	}
+	keep_test_mount(plan, "tmpfs", layer, MS_NOSUID | MS_NODEV, "mode=0755,size=64m");
+	(void)snprintf(path, sizeof(path), "%s/upper", layer);
+	T_ADD(plan, .op = NIWA_OP_DIR, .s = path, .a = 0755);
+	(void)snprintf(path, sizeof(path), "%s/work", layer);
+	T_ADD(plan, .op = NIWA_OP_DIR, .s = path, .a = 0755);
+}
+
+static void add_root(struct keep_test *t, struct niwa_plan *plan, unsigned parts)
+{
+	char lower[256], layer[128], root[256], data[1024];
 
 	(void)snprintf(lower, sizeof(lower), "%s/mnt/lower", t->dir);
 	(void)snprintf(layer, sizeof(layer), "%s/mnt/layer", t->dir);
 	(void)snprintf(root, sizeof(root), "%s/mnt/root", t->dir);
 	T_ADD(plan, .op = NIWA_OP_MOVE_MOUNT, .a = T_ROOT, .s = lower);
-	T_ADD(plan, .op = NIWA_OP_MOVE_MOUNT, .a = T_LAYER, .s = layer);
+	add_layer(plan, layer, parts);
 	(void)snprintf(data, sizeof(data), "userxattr,lowerdir=%s,upperdir=%s/upper,workdir=%s/work", lower, layer,
 		       layer);
 	keep_test_mount(plan, "overlay", root, 0, data);
@@ -565,7 +582,8 @@ void keep_test_plan_head(struct keep_test *t, struct niwa_plan *plan, uint64_t i
 	add_before(t, plan, id, parts);
 	T_ADD(plan, .op = NIWA_OP_ID_MAP, .s = map, .t = map);
 	T_ADD(plan, .op = NIWA_OP_IDMAP, .a = T_ROOT, .c = MOUNT_ATTR_RDONLY);
-	T_ADD(plan, .op = NIWA_OP_IDMAP, .a = T_LAYER);
+	if (parts & T_WITH_DISK)
+		T_ADD(plan, .op = NIWA_OP_IDMAP, .a = T_LAYER);
 	T_ADD(plan, .op = NIWA_OP_IDMAP, .a = T_DEV, .b = 1,
 	      .c = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
 	T_ADD(plan, .op = NIWA_OP_RELEASE, .a = 1);
@@ -580,7 +598,7 @@ void keep_test_plan_head(struct keep_test *t, struct niwa_plan *plan, uint64_t i
 	T_ADD(plan, .op = NIWA_OP_SESSION);
 	T_ADD(plan, .op = NIWA_OP_AWAIT, .a = 1);
 	T_ADD(plan, .op = NIWA_OP_USER);
-	add_root(t, plan);
+	add_root(t, plan, parts);
 	T_ADD(plan, .op = NIWA_OP_HOST_NAME, .s = "blog");
 	T_ADD(plan, .op = NIWA_OP_DIAG, .a = T_DIAG);
 	T_ADD(plan, .op = NIWA_OP_AWAIT, .a = 2);
