@@ -15,6 +15,7 @@
 #include <sys/pidfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -333,7 +334,7 @@ static int on_collect_again(sd_event_source *s, uint64_t usec, void *arg)
 	(void)usec;
 	(void)sd_event_source_disable_unref(s);
 	if (collect_groups(e) >= 0 && e->leftover_groups)
-		(void)sd_event_add_time_relative(e->event, NULL, CLOCK_MONOTONIC, 100000, 0, on_collect_again, e);
+		(void)sd_event_add_time_relative(e->event, NULL, CLOCK_MONOTONIC, 100000, NIWA_MS, on_collect_again, e);
 	return 0;
 }
 
@@ -345,7 +346,7 @@ static void collect_leftovers(struct niwa_engine *e)
 		if (leftovers[n].collect(e) < 0)
 			niwa_log(NIWA_LOG_WARN, NULL, "could not look for leftovers: %s", leftovers[n].kind);
 	if (e->leftover_groups)
-		(void)sd_event_add_time_relative(e->event, NULL, CLOCK_MONOTONIC, 100000, 0, on_collect_again, e);
+		(void)sd_event_add_time_relative(e->event, NULL, CLOCK_MONOTONIC, 100000, NIWA_MS, on_collect_again, e);
 	if (e->counts.leftovers > before)
 		niwa_log(NIWA_LOG_INFO, NULL, "collected %" PRIu64 " leftovers", e->counts.leftovers - before);
 }

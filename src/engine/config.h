@@ -20,6 +20,7 @@ struct niwa_config {
 	uint64_t concurrent_starts, log_max_bytes, drain_us, keep_wait_us;
 	uint64_t relay_connections, relay_waiting, relay_waiting_per_source, relay_held_bytes, relay_first_byte_us,
 		relay_idle_us, relay_linger_us, relay_linger_bytes;
+	uint64_t held_rate, held_burst, instance_connections;
 	uint64_t conntrack_time_wait_us, conntrack_established_us, conntrack_max;
 	uint64_t rpc_connections;
 	uint64_t log_level;

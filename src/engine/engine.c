@@ -30,6 +30,8 @@
 #include "engine/sleep.h"
 #include "engine/trash.h"
 
+#define CHECK_SECONDS 10 /* routes are not monitored: looked at this often */
+
 /* Hints from the packet path. */
 
 static void on_knocked(uint32_t private_addr, void *arg)
@@ -74,9 +76,12 @@ static void on_ruleset_lost(void *arg)
 static int on_second(sd_event_source *s, uint64_t usec, void *arg)
 {
 	struct niwa_engine *e = arg;
+	struct niwa_error err;
 
 	if (e->frozen)
 		niwa_sleep_read_knocked(e);
+	if (e->adopted && ++e->seconds % CHECK_SECONDS == 0 && niwa_net_check(e->net, &err) == 0)
+		on_ruleset_lost(e);
 	(void)sd_notify(0, "WATCHDOG=1");
 	(void)sd_event_source_set_time(s, usec + NIWA_SEC);
 	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
@@ -140,16 +145,22 @@ static int open_net(struct niwa_engine *e, struct niwa_error *err)
 					    .gateway_addr = c->gateway_addr,
 					    .relay_port = (uint16_t)c->relay_port,
 					    .veth_group = (uint32_t)c->veth_group,
-					    .nflog_group = (uint16_t)c->nflog_group};
+					    .nflog_group = (uint16_t)c->nflog_group,
+					    .held_rate = (unsigned)c->held_rate,
+					    .held_burst = (unsigned)c->held_burst,
+					    .instance_connections = (unsigned)c->instance_connections};
 	const struct niwa_net_events events = {.knocked = on_knocked,
 					       .refused = on_refused,
 					       .overflow = on_overflow,
 					       .ruleset_lost = on_ruleset_lost,
 					       .arg = e};
+	int r;
 
-	niwa_net_tune_conntrack((unsigned)(c->conntrack_time_wait_us / NIWA_SEC),
-				(unsigned)(c->conntrack_established_us / NIWA_SEC), (unsigned)c->conntrack_max);
-	return niwa_net_open(&net, &events, e->event, &e->net, err);
+	r = niwa_net_open(&net, &events, e->event, &e->net, err);
+	if (r == 0) /* the settings appear with the first rule that needs conntrack */
+		niwa_net_tune_conntrack((unsigned)(c->conntrack_time_wait_us / NIWA_SEC),
+					(unsigned)(c->conntrack_established_us / NIWA_SEC), (unsigned)c->conntrack_max);
+	return r;
 }
 
 static int load_one(const struct niwa_cmdb_app *stored, void *arg)
@@ -201,7 +212,8 @@ static int open_loop(struct niwa_engine *e, struct niwa_error *err)
 	if (r >= 0)
 		r = sd_event_source_set_enabled(e->bury_source, SD_EVENT_OFF);
 	if (r >= 0)
-		r = sd_event_add_time_relative(e->event, &e->second, CLOCK_MONOTONIC, NIWA_SEC, 0, on_second, e);
+		r = sd_event_add_time_relative(e->event, &e->second, CLOCK_MONOTONIC, NIWA_SEC, 50 * NIWA_MS, on_second,
+					       e);
 	return r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "make the loop") : 0;
 }
 

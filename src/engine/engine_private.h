@@ -198,7 +198,7 @@ struct niwa_engine {
 	uint64_t next_instance, next_check, started_us;
 	uint32_t next_class;
 	unsigned cloning; /* instances in NIWA_LIFE_CLONING */
-	unsigned frozen;
+	unsigned frozen, seconds;
 	uint64_t relay_instance;
 	pid_t relay_pid, keep_pid;
 	int relay_listener, relay_engine_end;

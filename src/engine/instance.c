@@ -136,6 +136,13 @@ static void layer_path(const struct niwa_engine *e, uint64_t id, char *buf, size
 	(void)snprintf(buf, size, "%s/layers/%llu", e->config.state_dir, (unsigned long long)id);
 }
 
+static void client_first(const struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change)
+{
+	for (size_t n = 0; i->spec && n < i->spec->port_count; n++)
+		if (i->spec->ports[n].speaks == NIWA_SPEAKS_CLIENT)
+			niwa_net_client_first(txn, change, i->private_addr, i->spec->ports[n].number);
+}
+
 /* The elements that an instance needs before its first instruction: its mark, where it may go. */
 static int enter_kernel(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
 {
@@ -151,6 +158,7 @@ static int enter_kernel(struct niwa_engine *e, struct niwa_instance *i, struct n
 void niwa_instance_elements(struct niwa_engine *e, struct niwa_instance *i, struct niwa_net_txn *txn)
 {
 	niwa_net_mark(txn, NIWA_ADD, i->private_addr, i->mark);
+	client_first(i, txn, NIWA_ADD);
 	niwa_classes_permit(e, i->app->tenant, i->private_addr, txn);
 	niwa_volume_egress(i, txn, NIWA_ADD);
 }
@@ -165,6 +173,7 @@ static void leave_kernel(struct niwa_engine *e, struct niwa_instance *i)
 	if (!txn || !i->net_ready || !i->app)
 		goto out;
 	niwa_net_mark(txn, NIWA_DEL, i->private_addr, i->mark);
+	client_first(i, txn, NIWA_DEL);
 	niwa_net_may(txn, NIWA_DEL, i->private_addr, i->app->tenant->id);
 	LIST_FOREACH(c, &e->classes, link)
 	niwa_net_may(txn, NIWA_DEL, i->private_addr, c->id);
@@ -284,8 +293,8 @@ static void collect(struct niwa_engine *e, struct niwa_instance *i)
 	if (niwa_group_remove(e, i->id) == -EBUSY && i->cleanup_tries++ < 200) {
 		niwa_group_kill(e, i->id);
 		i->timer = sd_event_source_disable_unref(i->timer);
-		if (sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, 5 * NIWA_MS, 0, on_collect, i) >=
-		    0)
+		if (sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, 5 * NIWA_MS, NIWA_MS, on_collect,
+					       i) >= 0)
 			return;
 	}
 	layer_path(e, i->id, layer, sizeof(layer));

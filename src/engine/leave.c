@@ -127,7 +127,8 @@ void niwa_leave_stop(struct niwa_engine *e, struct niwa_instance *i, const char 
 	niwa_sleep_unwatch(i);
 	/* Connections that the instance's kernel has accepted a moment ago get a chance to be taken by the app: a
 	 * listener that is closed with connections in its backlog resets them. */
-	if (!busy || sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, SETTLE_US, 0, on_settled, i) < 0)
+	if (!busy ||
+	    sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, SETTLE_US, NIWA_MS, on_settled, i) < 0)
 		send_stop(e, i);
 }
 

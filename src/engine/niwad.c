@@ -52,7 +52,10 @@ static int remove_kernel_state(const struct niwa_config *c)
 					    .gateway_addr = c->gateway_addr,
 					    .relay_port = (uint16_t)c->relay_port,
 					    .veth_group = (uint32_t)c->veth_group,
-					    .nflog_group = (uint16_t)c->nflog_group};
+					    .nflog_group = (uint16_t)c->nflog_group,
+					    .held_rate = (unsigned)c->held_rate,
+					    .held_burst = (unsigned)c->held_burst,
+					    .instance_connections = (unsigned)c->instance_connections};
 	struct niwa_error err;
 
 	if (niwa_net_remove(&net, &err) == 0)

@@ -81,7 +81,12 @@ static void on_open(struct niwa_engine *e, const struct niwa_relay_msg *m)
 	if (w) /* repeated after HELLO, or bytes for one that is held already */
 		return;
 	if (port->speaks == NIWA_SPEAKS_CLIENT && !(m->flags & NIWA_RELAY_BYTES)) {
-		reply(e, m, NIWA_RELAY_WAIT, ms(e->config.relay_first_byte_us));
+		struct niwa_relay_msg wait = {.type = NIWA_RELAY_WAIT,
+					      .ticket = m->ticket,
+					      .protocol = port->protocol,
+					      .deadline_ms = ms(e->config.relay_first_byte_us)};
+
+		send_msg(e, &wait);
 		return;
 	}
 	w = niwa_waiter_new(app, m->ticket, m->port, m->client);
@@ -250,7 +255,7 @@ static int on_restart(sd_event_source *s, uint64_t usec, void *arg)
 	(void)sd_event_source_disable_unref(s);
 	if (start_relay(e, &err) < 0) {
 		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
-		(void)sd_event_add_time_relative(e->event, NULL, CLOCK_MONOTONIC, NIWA_SEC, 0, on_restart, e);
+		(void)sd_event_add_time_relative(e->event, NULL, CLOCK_MONOTONIC, NIWA_SEC, NIWA_MS, on_restart, e);
 	}
 	return 0;
 }
@@ -274,7 +279,8 @@ void niwa_relay_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *
 	niwa_channel_free(&e->relay);
 	forget_tickets(e);
 	if (sd_event_add_time_relative(e->event, NULL, CLOCK_MONOTONIC,
-				       m->type == NIWA_KEEP_FAILED ? NIWA_SEC : RESTART_PAUSE_US, 0, on_restart, e) < 0)
+				       m->type == NIWA_KEEP_FAILED ? NIWA_SEC : RESTART_PAUSE_US, NIWA_MS, on_restart,
+				       e) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: niwa-relay is not started again");
 }
 

@@ -33,7 +33,7 @@ static int on_lifetime(sd_event_source *s, uint64_t usec, void *arg)
 static void arm(struct niwa_engine *e, struct niwa_instance *i, uint64_t at_us)
 {
 	i->life_timer = sd_event_source_disable_unref(i->life_timer);
-	if (sd_event_add_time(e->event, &i->life_timer, CLOCK_MONOTONIC, at_us, 0, on_lifetime, i) < 0)
+	if (sd_event_add_time(e->event, &i->life_timer, CLOCK_MONOTONIC, at_us, 10 * NIWA_MS, on_lifetime, i) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: the lifetime of %s has no end", i->app->name);
 }
 
@@ -167,8 +167,8 @@ static int on_drain(sd_event_source *s, uint64_t usec, void *arg)
 	i->timer = sd_event_source_disable_unref(i->timer);
 	if (niwa_now_us() < i->drain_deadline_us && i->diag_fd >= 0 &&
 	    niwa_diag_active(i->diag_fd, i->spec->sleep.connection_us, &active, &total) == 0 && total > 0 &&
-	    sd_event_add_time_relative(i->engine->event, &i->timer, CLOCK_MONOTONIC, DRAIN_LOOK_US, 0, on_drain, i) >=
-		    0)
+	    sd_event_add_time_relative(i->engine->event, &i->timer, CLOCK_MONOTONIC, DRAIN_LOOK_US, 10 * NIWA_MS,
+				       on_drain, i) >= 0)
 		return 0;
 	niwa_leave_stop(i->engine, i, "drained");
 	return 0;
@@ -182,6 +182,7 @@ void niwa_rotate_drain(struct niwa_engine *e, struct niwa_instance *i)
 	i->drain_deadline_us = niwa_now_us() + e->config.drain_us;
 	niwa_instance_write_tag(e, i);
 	/* the pause covers connections that were accepted by the kernel just before the map was changed */
-	if (sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, DRAIN_LOOK_US, 0, on_drain, i) < 0)
+	if (sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, DRAIN_LOOK_US, 10 * NIWA_MS, on_drain, i) <
+	    0)
 		niwa_leave_stop(e, i, "drained");
 }

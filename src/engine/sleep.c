@@ -97,6 +97,13 @@ static void go_deeper(struct niwa_engine *e, struct niwa_instance *i)
 		look_after(i, pause < LOOK_MAX_US ? LOOK_MAX_US : pause);
 }
 
+/* A request may wait inside the app for a disk or a timer, without a byte and without CPU: frozen, it would never be
+ * answered, because nobody knocks. */
+static bool owes_answer(const struct niwa_instance *i)
+{
+	return i->diag_fd >= 0 && i->spec->sleep.answer_us && niwa_diag_owed(i->diag_fd, i->spec->sleep.answer_us) > 0;
+}
+
 static void look_running(struct niwa_engine *e, struct niwa_instance *i)
 {
 	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "sleep"};
@@ -107,7 +114,7 @@ static void look_running(struct niwa_engine *e, struct niwa_instance *i)
 		look_after(i, LOOK_MAX_US);
 		return;
 	}
-	if (i->spec->sleep.freeze_us && quiet >= i->spec->sleep.freeze_us) {
+	if (i->spec->sleep.freeze_us && quiet >= i->spec->sleep.freeze_us && !owes_answer(i)) {
 		if (niwa_sleep_freeze(e, i, "quiet for sleep.freeze", &err) == 0)
 			return;
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
@@ -221,7 +228,7 @@ int niwa_sleep_freeze(struct niwa_engine *e, struct niwa_instance *i, const char
 	if (r == 0)
 		r = sd_event_add_io(e->event, &i->freeze_source, i->cgroup_events_fd, EPOLLPRI, on_group_event, i);
 	if (r >= 0)
-		r = sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, FREEZE_DEADLINE_US, 0,
+		r = sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, FREEZE_DEADLINE_US, 10 * NIWA_MS,
 					       on_freeze_deadline, i);
 	if (r < 0) {
 		niwa_sleep_thaw(e, i, "the freezer refused");

@@ -322,7 +322,8 @@ static void back_off(struct niwa_engine *e, struct niwa_app *app, struct niwa_ap
 		past->backoff_us = max;
 	past->not_before_us = now + past->backoff_us;
 	if (spec && spec->restart.policy != NIWA_RESTART_ON_WAKE && !app->removed && !app->retry)
-		(void)sd_event_add_time(e->event, &app->retry, CLOCK_MONOTONIC, past->not_before_us, 0, on_retry, app);
+		(void)sd_event_add_time(e->event, &app->retry, CLOCK_MONOTONIC, past->not_before_us, NIWA_MS, on_retry,
+					app);
 }
 
 void niwa_wake_gave_up(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err)

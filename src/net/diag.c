@@ -95,7 +95,7 @@ int niwa_diag_listens(int diag_fd, uint32_t addr, uint16_t port)
 
 struct activity {
 	uint64_t within_us;
-	unsigned active, total;
+	unsigned active, total, owed;
 };
 
 static bool is_loopback(uint8_t family, const uint32_t addr[4])
@@ -110,24 +110,47 @@ static bool is_loopback(uint8_t family, const uint32_t addr[4])
 	return ntohl(v4) >> 24 == LOOPBACK_NET;
 }
 
-static bool within(const struct nlmsghdr *nlh, uint64_t within_us)
+/* False: the kernel did not tell. */
+static bool tcp_info_of(const struct nlmsghdr *nlh, struct tcp_info *ret)
 {
 	const struct nlattr *attr;
-	struct tcp_info info = {0};
-	uint32_t last;
 	size_t len;
 
+	memset(ret, 0, sizeof(*ret));
 	mnl_attr_for_each(attr, nlh, sizeof(struct inet_diag_msg))
 	{
 		if (mnl_attr_get_type(attr) != INET_DIAG_INFO)
 			continue;
 		len = mnl_attr_get_payload_len(attr);
-		memcpy(&info, mnl_attr_get_payload(attr), len < sizeof(info) ? len : sizeof(info));
-		last = info.tcpi_last_data_sent < info.tcpi_last_data_recv ? info.tcpi_last_data_sent
-									   : info.tcpi_last_data_recv;
-		return (uint64_t)last * 1000 <= within_us;
+		memcpy(ret, mnl_attr_get_payload(attr), len < sizeof(*ret) ? len : sizeof(*ret));
+		return true;
 	}
-	return true; /* not told: rather busy than lost */
+	return false;
+}
+
+static bool within(const struct nlmsghdr *nlh, uint64_t within_us)
+{
+	struct tcp_info t;
+
+	if (!tcp_info_of(nlh, &t))
+		return true; /* rather busy than lost */
+	return (uint64_t)(t.tcpi_last_data_sent < t.tcpi_last_data_recv ? t.tcpi_last_data_sent
+									: t.tcpi_last_data_recv) *
+		       1000 <=
+	       within_us;
+}
+
+/* Times are counted in the kernel's ticks, and both begin with the connection: a first request in the same tick is
+ * told by what was never sent. A later request in the tick of the answer before it cannot be told from an answer. */
+static bool owes(const struct nlmsghdr *nlh, uint64_t within_us)
+{
+	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(nlh);
+	struct tcp_info t;
+
+	if (!tcp_info_of(nlh, &t) || (uint64_t)t.tcpi_last_data_recv * 1000 > within_us)
+		return false;
+	return m->idiag_rqueue > 0 || (t.tcpi_bytes_received > 0 && t.tcpi_bytes_sent == 0) ||
+	       t.tcpi_last_data_recv < t.tcpi_last_data_sent;
 }
 
 static int count(const struct nlmsghdr *nlh, void *arg)
@@ -142,13 +165,14 @@ static int count(const struct nlmsghdr *nlh, void *arg)
 	a->total++;
 	if (within(nlh, a->within_us))
 		a->active++;
+	if (owes(nlh, a->within_us))
+		a->owed++;
 	return 0;
 }
 
-int niwa_diag_active(int diag_fd, uint64_t within_us, unsigned *ret_active, unsigned *ret_total)
+static int dump(int diag_fd, struct activity *a)
 {
 	static const uint8_t families[] = {AF_INET, AF_INET6}; /* a dual-stack server's connections are IPv6 ones */
-	struct activity a = {.within_us = within_us};
 	char buf[256] __attribute__((aligned(8)));
 
 	for (size_t i = 0; i < sizeof(families); i++) {
@@ -158,11 +182,29 @@ int niwa_diag_active(int diag_fd, uint64_t within_us, unsigned *ret_active, unsi
 
 		req->idiag_states = 1u << STATE_ESTABLISHED | 1u << STATE_CLOSE_WAIT;
 		req->idiag_ext = 1u << (INET_DIAG_INFO - 1);
-		r = talk(diag_fd, nlh, count, &a);
+		r = talk(diag_fd, nlh, count, a);
 		if (r < 0 && r != -ENOENT)
 			return r;
 	}
+	return 0;
+}
+
+int niwa_diag_active(int diag_fd, uint64_t within_us, unsigned *ret_active, unsigned *ret_total)
+{
+	struct activity a = {.within_us = within_us};
+	int r = dump(diag_fd, &a);
+
+	if (r < 0)
+		return r;
 	*ret_active = a.active;
 	*ret_total = a.total;
 	return 0;
+}
+
+int niwa_diag_owed(int diag_fd, uint64_t within_us)
+{
+	struct activity a = {.within_us = within_us};
+	int r = dump(diag_fd, &a);
+
+	return r < 0 ? r : (int)a.owed;
 }

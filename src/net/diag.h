@@ -17,4 +17,9 @@ int niwa_diag_listens(int diag_fd, uint32_t addr, uint16_t port);
  * (tcp_info last_data_sent/recv), loopback-only ones not counted. ret_total: all of them. */
 int niwa_diag_active(int diag_fd, uint64_t within_us, unsigned *ret_active, unsigned *ret_total);
 
+/* How many established connections wait for an answer of the instance: the last data came from the other side, no
+ * longer than within_us ago, and nothing was sent since. Connections that the app has not accepted yet are among them.
+ * -errno. */
+int niwa_diag_owed(int diag_fd, uint64_t within_us);
+
 #endif

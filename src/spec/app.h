@@ -94,6 +94,7 @@ struct niwa_app_spec {
 		/* Of quiet; 0: never; those that are not 0 ascend. Defaults 10 s, 60 s, 5 m, moved where they would
 		 * collide with what was given. */
 		uint64_t freeze_us, page_us, save_us;
+		uint64_t answer_us;     /* an unanswered request keeps the app from freezing so long, default 1 min */
 		uint64_t connection_us; /* a connection silent for longer does not count, default 1 h */
 		uint32_t cpu_centi;     /* below this the CPU counts as quiet, default 100 = 1 % of one CPU */
 	} sleep;

@@ -85,3 +85,33 @@ def test_instances_and_open_connections_survive_a_killed_niwad(host):
     assert host.pid("web.example.com") == pid
     assert get(address)[0] == 200
     assert subprocess.run(["kill", "-0", str(pid)]).returncode == 0
+
+
+SLOW_ANSWER = """
+apps:
+  - name: slow.example.com
+    image: host
+    command:
+      - /usr/bin/python3
+      - -c
+      - |
+        import http.server, time
+        class H(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                time.sleep(1.5)
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"late")
+        http.server.HTTPServer(("", 80), H).serve_forever()
+    ports: [{port: 80, protocol: http}]
+    sleep: {freeze: 200ms, page: 0, save: 0}
+    egress: none
+"""
+
+
+def test_a_request_that_waits_inside_the_app_is_answered_before_the_app_freezes(host):
+    host.apply(SLOW_ANSWER)
+    address = host.address("slow.example.com")
+    for _ in range(3):
+        assert get(address) == (200, b"late")
+        host.wait_state("slow.example.com", "frozen")
