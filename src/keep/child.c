@@ -279,6 +279,15 @@ static int unshare_files(struct keep_start *s)
 	return r < 0 ? r : send_to_keep(s, KEEP_UNSHARED, 0, -1);
 }
 
+/* What keep or whoever started it ignores (a shell: SIGINT and SIGQUIT in the background) stays ignored over exec. */
+static void default_signals(void)
+{
+	struct sigaction usual = {.sa_handler = SIG_DFL};
+
+	for (int number = 1; number < NSIG; number++)
+		(void)sigaction(number, &usual, NULL); /* not those that have no other action */
+}
+
 static int prepare(struct keep_start *s)
 {
 	sigset_t none;
@@ -295,6 +304,7 @@ static int prepare(struct keep_start *s)
 	if (r < 0)
 		return r;
 	(void)umask(0);
+	default_signals();
 	(void)sigemptyset(&none);
 	return sigprocmask(SIG_SETMASK, &none, NULL) < 0 ? -errno : 0;
 }
