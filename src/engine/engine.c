@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Putting the engine together. Order matters: keep (so that two niwads cannot run), the store, the network, the
- * control groups, the apps; then, in the loop, adoption; then the socket.
+ * Putting the engine together. Order matters: the store (its lock keeps a second niwad out before it disturbs the
+ * first one), keep, the control groups, the network, the apps; then, in the loop, adoption; then the socket.
  */
 #include "engine/engine.h"
 
@@ -70,6 +70,7 @@ static void on_ruleset_lost(void *arg)
 	e->counts.repairs++;
 	if (niwa_net_repair(e->net, &err) < 0 || niwa_adopt_elements(e, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
+	niwa_sleep_compare_frozen(e); /* in between nobody could knock */
 }
 
 /* What must not depend on hints alone is looked at each second. */
@@ -226,6 +227,8 @@ static int open_all(struct niwa_engine *e, struct niwa_error *err)
 	if (r == 0)
 		r = make_folders(e, err);
 	if (r == 0)
+		r = open_store(e, err);
+	if (r == 0)
 		r = niwa_keep_open(e, err);
 	if (r == 0)
 		r = niwa_group_detect(e, err);
@@ -237,8 +240,6 @@ static int open_all(struct niwa_engine *e, struct niwa_error *err)
 				       err);
 	if (r == 0)
 		r = niwa_image_prepare_host(e->config.state_dir, err);
-	if (r == 0)
-		r = open_store(e, err);
 	if (r == 0)
 		r = open_net(e, err);
 	if (r == 0)

@@ -297,6 +297,23 @@ void niwa_sleep_knocked(struct niwa_engine *e, uint32_t private_addr)
 	}
 }
 
+void niwa_sleep_compare_frozen(struct niwa_engine *e)
+{
+	struct niwa_instance *i;
+
+	LIST_FOREACH(i, &e->instance_list, link)
+	{
+		uint64_t rx, tx;
+
+		if (i->app->current != i || (i->app->state != NIWA_FROZEN && i->app->state != NIWA_FREEZING))
+			continue;
+		if (niwa_net_veth_bytes(e->net, i->veth, &rx, &tx) == 0 && rx + tx == i->seen_bytes)
+			continue;
+		niwa_wake_note(e, i->app, NULL, "thaw", niwa_now_us());
+		niwa_sleep_thaw(e, i, "bytes came while nobody could see them");
+	}
+}
+
 struct knocks {
 	uint32_t addr[256];
 	size_t count;
