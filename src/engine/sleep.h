@@ -24,6 +24,11 @@ void niwa_sleep_resume_frozen(struct niwa_engine *e, struct niwa_instance *i);
 /* The kernel's `knocked` set is read and what is in it is thawed. */
 void niwa_sleep_read_knocked(struct niwa_engine *e);
 void niwa_sleep_knocked(struct niwa_engine *e, uint32_t private_addr);
+/* Where knocks may have been lost (the rules were gone for a while): thaws each frozen instance whose byte counter is
+ * not the one of its freezing. */
+void niwa_sleep_compare_frozen(struct niwa_engine *e);
+/* The same at adoption, when no counter is known: thaws those that are not in the kernel's `frozen` set. */
+void niwa_sleep_thaw_unwatched(struct niwa_engine *e);
 
 /* Connections that moved data within sleep.connection. */
 bool niwa_sleep_has_connections(const struct niwa_instance *i);
