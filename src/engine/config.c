@@ -273,9 +273,25 @@ void niwa_config_print(const struct niwa_config *config, FILE *out)
 	}
 }
 
+/* mdoc wants each sentence on a line of its own. */
+static void print_sentences(const char *text, FILE *out)
+{
+	for (; *text; text++) {
+		if (text[0] == '.' && text[1] == ' ') {
+			(void)fputs(".\n", out);
+			text++;
+		} else {
+			(void)fputc(*text, out);
+		}
+	}
+	(void)fputc('\n', out);
+}
+
 void niwa_config_man(FILE *out)
 {
-	for (size_t i = 0; i < NIWA_ARRAY_LEN(keys); i++)
-		(void)fprintf(out, ".It Sy %s\n%s\nMust be %s; default\n.Li %s .\n", keys[i].name, keys[i].doc,
-			      expected(&keys[i]), keys[i].preset);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(keys); i++) {
+		(void)fprintf(out, ".It Sy %s\n", keys[i].name);
+		print_sentences(keys[i].doc, out);
+		(void)fprintf(out, "Must be %s; default\n.Li %s .\n", expected(&keys[i]), keys[i].preset);
+	}
 }

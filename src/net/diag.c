@@ -21,7 +21,7 @@
 #define STATE_LISTEN      10
 #define LOOPBACK_NET      127
 
-typedef int (*answer_fn)(const struct nlmsghdr *nlh, void *arg);
+typedef int answer_fn(const struct nlmsghdr *nlh, void *arg);
 
 static struct inet_diag_req_v2 *put_request(struct nlmsghdr *nlh, uint8_t family, uint16_t flags)
 {
@@ -39,7 +39,7 @@ static struct inet_diag_req_v2 *put_request(struct nlmsghdr *nlh, uint8_t family
 }
 
 /* Sends the request and gives the answers to fn; the kernel answers within the call. */
-static int talk(int fd, const struct nlmsghdr *nlh, answer_fn fn, void *arg)
+static int talk(int fd, const struct nlmsghdr *nlh, answer_fn *fn, void *arg)
 {
 	char buf[BUF] __attribute__((aligned(8)));
 	int r = 0;

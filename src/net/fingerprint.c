@@ -82,7 +82,7 @@ int niwa_ruleset_fingerprint(struct niwa_nl *nf, uint64_t *ret)
 {
 	static const struct {
 		int msg;
-		niwa_nl_fn fn;
+		niwa_nl_fn *fn;
 	} dumps[] = {{NFT_MSG_GETRULE, add_rule}, {NFT_MSG_GETCHAIN, add_chain}, {NFT_MSG_GETSET, add_set}};
 	struct hash h = {.start = FNV_START};
 	char buf[256];

@@ -31,10 +31,10 @@ struct nlmsghdr *niwa_nl_put(struct niwa_nl *nl, void *buf, uint16_t type, uint1
 void *niwa_nl_put_extra(struct nlmsghdr *nlh, size_t size);
 /* Gives every answer to fn (0, or -errno, which is returned at the end) up to the acknowledgement or the end of the
  * dump. A dump that a change interrupted is -EINTR. */
-typedef int (*niwa_nl_fn)(const struct nlmsghdr *nlh, void *arg);
-int niwa_nl_talk(struct niwa_nl *nl, struct nlmsghdr *nlh, niwa_nl_fn fn, void *arg);
+typedef int niwa_nl_fn(const struct nlmsghdr *nlh, void *arg);
+int niwa_nl_talk(struct niwa_nl *nl, struct nlmsghdr *nlh, niwa_nl_fn *fn, void *arg);
 /* A dump, repeated when it was interrupted; restart forgets what was collected. */
-int niwa_nl_dump(struct niwa_nl *nl, struct nlmsghdr *nlh, niwa_nl_fn fn, void *arg, void (*restart)(void *arg));
+int niwa_nl_dump(struct niwa_nl *nl, struct nlmsghdr *nlh, niwa_nl_fn *fn, void *arg, void (*restart)(void *arg));
 /* A request of nfnetlink: subsystem and message, family. */
 struct nlmsghdr *niwa_nl_put_nfnl(struct niwa_nl *nl, void *buf, int subsys, int msg, uint16_t flags, int family);
 
@@ -43,8 +43,8 @@ size_t niwa_nl_put_batch(struct niwa_nl *nl, void *buf, uint16_t type);
 /* Sends a batch of nftables messages, none of which asks for an acknowledgement: no answer is success. failed is
  * told each message that was refused. Returns 0, -EREMOTEIO when there was any (and failed is not NULL), or -errno
  * (without failed: the first one's). */
-typedef void (*niwa_nl_failed_fn)(uint32_t seq, int error, void *arg);
-int niwa_nl_batch(struct niwa_nl *nl, const void *buf, size_t len, niwa_nl_failed_fn failed, void *arg);
+typedef void niwa_nl_failed_fn(uint32_t seq, int error, void *arg);
+int niwa_nl_batch(struct niwa_nl *nl, const void *buf, size_t len, niwa_nl_failed_fn *failed, void *arg);
 
 struct published;
 struct niwa_net {

@@ -82,7 +82,7 @@ struct nlmsghdr *niwa_nl_put_nfnl(struct niwa_nl *nl, void *buf, int subsys, int
 }
 
 /* One message of an answer. True at the end, with the result in *ret. */
-static bool take(const struct nlmsghdr *nlh, niwa_nl_fn fn, void *arg, int *failed, int *ret)
+static bool take(const struct nlmsghdr *nlh, niwa_nl_fn *fn, void *arg, int *failed, int *ret)
 {
 	if (nlh->nlmsg_flags & NLM_F_DUMP_INTR)
 		*failed = -EINTR;
@@ -102,7 +102,7 @@ static bool take(const struct nlmsghdr *nlh, niwa_nl_fn fn, void *arg, int *fail
 	return false;
 }
 
-int niwa_nl_talk(struct niwa_nl *nl, struct nlmsghdr *nlh, niwa_nl_fn fn, void *arg)
+int niwa_nl_talk(struct niwa_nl *nl, struct nlmsghdr *nlh, niwa_nl_fn *fn, void *arg)
 {
 	char buf[NIWA_NL_BUF] __attribute__((aligned(8)));
 	int failed = 0, ret = 0;
@@ -126,7 +126,7 @@ int niwa_nl_talk(struct niwa_nl *nl, struct nlmsghdr *nlh, niwa_nl_fn fn, void *
 	}
 }
 
-int niwa_nl_dump(struct niwa_nl *nl, struct nlmsghdr *nlh, niwa_nl_fn fn, void *arg, void (*restart)(void *arg))
+int niwa_nl_dump(struct niwa_nl *nl, struct nlmsghdr *nlh, niwa_nl_fn *fn, void *arg, void (*restart)(void *arg))
 {
 	int r = -EINTR;
 
@@ -149,7 +149,7 @@ size_t niwa_nl_put_batch(struct niwa_nl *nl, void *buf, uint16_t type)
 	return nlh->nlmsg_len;
 }
 
-int niwa_nl_batch(struct niwa_nl *nl, const void *buf, size_t len, niwa_nl_failed_fn failed, void *arg)
+int niwa_nl_batch(struct niwa_nl *nl, const void *buf, size_t len, niwa_nl_failed_fn *failed, void *arg)
 {
 	const int fd = mnl_socket_get_fd(nl->sock);
 	char answer[NIWA_NL_BUF] __attribute__((aligned(8)));
