@@ -365,6 +365,7 @@ void niwa_adopt_end(struct niwa_engine *e)
 	}
 	e->adopted = true;
 	resume_all(e);
+	niwa_sleep_thaw_unwatched(e);
 	if (niwa_adopt_elements(e, &err) < 0) {
 		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
 		(void)sd_event_exit(e->event, 1);

@@ -48,6 +48,8 @@ void niwa_classes_permit(struct niwa_engine *e, const struct niwa_tenant *tenant
 unsigned niwa_tenant_name_servers(uint32_t addrs[3]);
 /* Writes RUN_DIR/tenants/TENANT/{hosts,resolv.conf} if they are not up to date. */
 int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct niwa_error *err);
+/* The same soon, for the tenants of all instances: apps were declared or removed. */
+void niwa_tenant_refresh(struct niwa_engine *e);
 
 #define NIWA_CLASS_ANY   0x7fffffffu
 #define NIWA_CLASS_FIRST 0x40000000u /* below: ids of tenants */

@@ -36,6 +36,8 @@ int niwa_applog_open(struct niwa_engine *e, const char *app, struct niwa_log_fil
 	if (log->fd < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, errno, "open the log '%s'", path);
 	log->size = fstat(log->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+	if (e->log_group && st.st_gid != e->log_group && fchown(log->fd, (uid_t)-1, e->log_group) < 0)
+		niwa_log(NIWA_LOG_WARN, NULL, "give the log '%s' to group niwa: %s", path, strerror(errno));
 	return 0;
 }
 

@@ -5,12 +5,15 @@
  */
 #include "engine/engine.h"
 
+#include <errno.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <systemd/sd-daemon.h>
 
@@ -103,6 +106,20 @@ static int make_maps(struct niwa_engine *e, struct niwa_error *err)
 	return 0;
 }
 
+/* What apps print is for those who may command them. */
+static int make_log_folder(struct niwa_engine *e, struct niwa_error *err)
+{
+	const struct group *group = getgrnam("niwa");
+	int r = niwa_mkdir_p(e->config.log_dir, 0750, err);
+
+	if (r < 0 || !group)
+		return r;
+	e->log_group = group->gr_gid;
+	if (chown(e->config.log_dir, (uid_t)-1, group->gr_gid) < 0)
+		return niwa_fail(err, NIWA_PERMANENT, errno, "give '%s' to group niwa", e->config.log_dir);
+	return 0;
+}
+
 static int make_folders(struct niwa_engine *e, struct niwa_error *err)
 {
 	const struct niwa_config *c = &e->config;
@@ -114,7 +131,7 @@ static int make_folders(struct niwa_engine *e, struct niwa_error *err)
 	if (r == 0)
 		r = niwa_mkdir_p(layers, 0711, err);
 	if (r == 0)
-		r = niwa_mkdir_p(c->log_dir, 0750, err);
+		r = make_log_folder(e, err);
 	if (r == 0)
 		r = niwa_mkdir_p(tenants, 0755, err);
 	return r;
@@ -311,6 +328,7 @@ void niwa_engine_free(struct niwa_engine **ep)
 	niwa_net_close(&e->net);
 	(void)sd_event_source_disable_unref(e->second);
 	(void)sd_event_source_disable_unref(e->bury_source);
+	(void)sd_event_source_disable_unref(e->tenant_source);
 	(void)sd_event_unref(e->event);
 	/* apps and instances go with the process */
 	free(e);

@@ -150,6 +150,7 @@ struct niwa_instance {
 	int plan_fd; /* until it is carried out: to name the operation that failed */
 	int pidfd, log_fd, diag_fd, notify_fd, cgroup_events_fd;
 	bool in_awake, in_frozen, notified, net_ready, killed, deaf;
+	bool watched; /* adoption: it is in the kernel's `frozen` set, so what came has knocked */
 	sd_event_source *log_source, *notify_source, *timer, *freeze_source, *life_timer;
 	struct niwa_log_file log;
 	struct niwa_stages stages;
@@ -159,6 +160,7 @@ struct niwa_instance {
 	uint64_t seen_bytes, seen_cpu_us, looked_us, active_us;
 	uint64_t check_ticket;
 	unsigned cleanup_tries;
+	unsigned execs; /* processes of `niwa exec` in it: as long as there are any it is not quiet */
 	LIST_ENTRY(niwa_instance) link;       /* in engine.instance_list */
 	SLIST_ENTRY(niwa_instance) dead_link; /* in engine.dead */
 };
@@ -194,7 +196,7 @@ struct niwa_engine {
 	struct niwa_app_queue start_queue;
 	struct niwa_lease_pool *leases;
 	struct niwa_addr_pool *addresses;
-	sd_event_source *bury_source, *second;
+	sd_event_source *bury_source, *second, *tenant_source;
 	uint64_t next_instance, next_check, started_us;
 	uint32_t next_class;
 	unsigned cloning; /* instances in NIWA_LIFE_CLONING */
@@ -202,6 +204,7 @@ struct niwa_engine {
 	uint64_t relay_instance;
 	pid_t relay_pid, keep_pid;
 	int relay_listener, relay_engine_end;
+	gid_t log_group; /* may read the logs; 0: root alone */
 	bool adopted, leftover_groups;
 	struct niwa_map *published; /* "ADDR:PORT" key number → struct niwa_published */
 	struct {

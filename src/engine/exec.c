@@ -14,11 +14,12 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "engine/images.h"
 #include "engine/keep_client.h"
 
 struct exec {
-	uint64_t id;
+	uint64_t id, instance;
 	int pidfd, signal;
 	niwa_exec_done_fn *done;
 	void *arg;
@@ -28,14 +29,15 @@ static int make_plan(struct niwa_engine *e, struct niwa_instance *i, uint64_t id
 		     struct niwa_error *err)
 {
 	struct niwa_exec_params p = {.id = id, .instance = i->id, .spec = i->spec, .argv = argv, .terminal = terminal};
-	const struct niwa_image *image;
+	NIWA_AUTO(niwa_free_ptr) char *home = NULL;
 	struct niwa_plan plan = {0};
-	uint32_t groups[32];
-	unsigned count;
-	int r = niwa_images_get(e, i->spec->image, &image, err);
+	int r = niwa_images_get(e, i->spec->image, &p.image, err);
 
 	if (r == 0)
-		r = niwa_image_user(image, i->spec->user ? i->spec->user : "root", &p.uid, &p.gid, groups, &count, err);
+		r = niwa_image_user(p.image, niwa_images_user(p.image, i->spec), &p.uid, &p.gid, p.groups,
+				    &p.group_count, err);
+	if (r == 0)
+		p.home = home = niwa_image_home(p.image, p.uid);
 	if (r == 0)
 		r = niwa_exec_plan(&e->host, &p, &plan, err);
 	if (r == 0)
@@ -68,7 +70,7 @@ int niwa_exec_begin(struct niwa_engine *e, struct niwa_app *app, char *const *ar
 		free(x);
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "exec in %s", app->name);
 	}
-	*x = (struct exec){.id = tag.instance, .pidfd = -1, .done = done, .arg = arg};
+	*x = (struct exec){.id = tag.instance, .instance = i->id, .pidfd = -1, .done = done, .arg = arg};
 	send[n++] = plan;
 	send[n++] = i->pidfd;
 	for (size_t k = 0; k < nfds; k++)
@@ -79,6 +81,7 @@ int niwa_exec_begin(struct niwa_engine *e, struct niwa_app *app, char *const *ar
 		free(x);
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "ask niwa-keep");
 	}
+	i->execs++;
 	*ret_id = tag.instance;
 	return 0;
 }
@@ -98,6 +101,7 @@ void niwa_exec_signal(struct niwa_engine *e, uint64_t id, int signal)
 void niwa_exec_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds)
 {
 	struct exec *x = niwa_map_get(e->execs, m->id);
+	struct niwa_instance *i = niwa_map_get(e->instances, x->instance);
 	struct niwa_error err;
 
 	if (m->type == NIWA_KEEP_STARTED) {
@@ -113,6 +117,8 @@ void niwa_exec_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *f
 	} else if (x->done) {
 		x->done(m->code, m->status, NULL, x->arg);
 	}
+	if (i)
+		i->execs--;
 	niwa_keep_forget(e, m->id);
 	(void)niwa_map_del(e->execs, x->id);
 	niwa_fd_close(&x->pidfd);

@@ -62,6 +62,11 @@ int niwa_images_get(struct niwa_engine *e, const char *name, const struct niwa_i
 	return 0;
 }
 
+const char *niwa_images_user(const struct niwa_image *image, const struct niwa_app_spec *spec)
+{
+	return spec->user ? spec->user : image->user;
+}
+
 void niwa_images_forget(struct niwa_engine *e)
 {
 	struct cached *c;

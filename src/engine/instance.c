@@ -197,13 +197,16 @@ static int build_plan(struct niwa_engine *e, struct niwa_instance *i, int *ret_f
 					 .id_base = i->lease,
 					 .private_addr = i->private_addr,
 					 .service_addr = i->app->service_addr};
+	NIWA_AUTO(niwa_free_ptr) char *home = NULL;
 	char layer[512], tenant_dir[512];
 	struct niwa_plan plan = {0};
 	int r = niwa_images_get(e, i->spec->image, &p.image, err);
 
 	if (r == 0)
-		r = niwa_image_user(p.image, i->spec->user ? i->spec->user : "root", &p.uid, &p.gid, p.groups,
+		r = niwa_image_user(p.image, niwa_images_user(p.image, i->spec), &p.uid, &p.gid, p.groups,
 				    &p.group_count, err);
+	if (r == 0)
+		p.home = home = niwa_image_home(p.image, p.uid);
 	if (r == 0)
 		r = niwa_tenant_files(e, i->app->tenant, err);
 	if (r == 0)
@@ -394,10 +397,12 @@ void niwa_instance_started(struct niwa_engine *e, struct niwa_instance *i, const
 	if (!i->stages.executed_us)
 		i->stages.executed_us = niwa_now_us();
 	i->life = NIWA_LIFE_STARTED;
-	if (i->killed)
-		niwa_leave_stop(e, i, "no longer wanted");
-	else
+	if (i->killed) { /* no longer wanted since it was asked for */
+		i->life = NIWA_LIFE_STOPPING;
+		niwa_instance_kill(e, i);
+	} else {
 		niwa_ready_begin(e, i);
+	}
 	niwa_wake_pump(e);
 }
 
@@ -449,6 +454,7 @@ static void report_end(struct niwa_engine *e, struct niwa_instance *i, const str
 	if (app->current != i)
 		return; /* a drained one: nobody waits */
 	if (app->state == NIWA_STOPPING) {
+		niwa_wake_healthy(i);
 		app->current = NULL;
 		if (app->removed || (TAILQ_EMPTY(&app->waiters) && !app->rotate_wanted))
 			niwa_app_set_state(e, app, NIWA_STOPPED, "ended");

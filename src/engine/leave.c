@@ -69,7 +69,7 @@ static bool is_quiet(struct niwa_engine *e, struct niwa_instance *i)
 {
 	uint64_t bytes, cpu;
 
-	if (niwa_sleep_has_connections(i))
+	if (i->execs || niwa_sleep_has_connections(i))
 		return false;
 	return niwa_sleep_usage(e, i, &bytes, &cpu) < 0 || bytes == i->seen_bytes;
 }

@@ -307,26 +307,29 @@ void niwa_relay_hold(struct niwa_engine *e, const struct niwa_waiter *w)
 	send_msg(e, &m);
 }
 
-void niwa_relay_fail(struct niwa_engine *e, const struct niwa_waiter *w, const struct niwa_error *err)
+void niwa_relay_fail(struct niwa_engine *e, const struct niwa_waiter *w)
 {
 	const struct niwa_app_port *port = niwa_app_port(w->app, w->port);
 	struct niwa_relay_msg m = {.type = NIWA_RELAY_FAIL,
 				   .ticket = w->ticket,
 				   .protocol = port ? port->protocol : 0,
-				   .kind = err->kind,
+				   .kind = NIWA_TEMPORARY,
 				   .retry_after_s = 5};
 
-	/* what exactly went wrong is the operator's business (niwa show), not the visitor's */
+	/* Whatever is wrong with the app will be mended: a mail must not bounce and a page not leave an index because
+	 * somebody mistyped the name of an image. What exactly went wrong is the operator's business (niwa show). */
 	(void)snprintf(m.text, sizeof(m.text), "%.180s cannot be reached at the moment", w->app->name);
 	send_msg(e, &m);
 }
 
-int niwa_relay_check(struct niwa_engine *e, uint64_t ticket, uint32_t addr, uint16_t port, const char *path)
+int niwa_relay_check(struct niwa_engine *e, uint64_t ticket, uint32_t addr, uint16_t port, const char *path,
+		     const char *host)
 {
 	struct niwa_relay_msg m = {
 		.type = NIWA_RELAY_CHECK, .ticket = ticket, .to = addr, .to_port = port, .deadline_ms = 900};
 
-	(void)snprintf(m.text, sizeof(m.text), "%s", path ? path : "/");
+	if ((size_t)snprintf(m.text, sizeof(m.text), "%s %s", path ? path : "/", host) >= sizeof(m.text))
+		(void)snprintf(m.text, sizeof(m.text), "%s", path ? path : "/"); /* then by address */
 	return e->relay ? niwa_channel_send(e->relay, &m, sizeof(m), NULL, 0) : -ENOTCONN;
 }
 

@@ -84,12 +84,10 @@ void niwa_rotate(struct niwa_engine *e, struct niwa_app *app, const char *why)
 	case NIWA_FREEZING:
 	case NIWA_FROZEN:
 	case NIWA_PAGED:
-		if (niwa_sleep_has_connections(i)) { /* somebody waits behind it: treat it as running */
+		if (niwa_leave_idle(e, i, why) < 0) { /* somebody is behind it: treat it as running */
 			niwa_sleep_thaw(e, i, why);
 			niwa_rotate(e, app, why);
-			return;
 		}
-		niwa_leave_stop(e, i, why);
 		break;
 	case NIWA_STOPPED: /* the next wake makes a fresh one */
 	case NIWA_SAVED:

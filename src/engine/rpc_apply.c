@@ -171,6 +171,7 @@ static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool l
 	}
 	if (txn && niwa_net_commit(&txn, &net_err) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "declare apps to the kernel: %s", net_err.msg);
+	niwa_tenant_refresh(c->engine);
 	if (last)
 		finish(c);
 }

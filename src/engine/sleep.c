@@ -79,7 +79,7 @@ static uint64_t look(struct niwa_engine *e, struct niwa_instance *i)
 
 	if (niwa_sleep_usage(e, i, &bytes, &cpu) < 0)
 		return 0; /* it is ending */
-	if (bytes != i->seen_bytes || !TAILQ_EMPTY(&i->app->waiters) ||
+	if (bytes != i->seen_bytes || i->execs || !TAILQ_EMPTY(&i->app->waiters) ||
 	    (cpu - i->seen_cpu_us) * 10000 >= (uint64_t)i->spec->sleep.cpu_centi * (elapsed ? elapsed : 1))
 		i->active_us = now;
 	i->seen_bytes = bytes;
@@ -312,6 +312,28 @@ void niwa_sleep_compare_frozen(struct niwa_engine *e)
 		niwa_wake_note(e, i->app, NULL, "thaw", niwa_now_us());
 		niwa_sleep_thaw(e, i, "bytes came while nobody could see them");
 	}
+}
+
+static int note_watched(const struct niwa_net_element *el, void *arg)
+{
+	struct niwa_engine *e = arg;
+	struct niwa_instance *i = niwa_map_get(e->instances_by_addr, el->addr);
+
+	if (i)
+		i->watched = true;
+	return 0;
+}
+
+void niwa_sleep_thaw_unwatched(struct niwa_engine *e)
+{
+	struct niwa_instance *i;
+	struct niwa_error err;
+
+	if (e->frozen && niwa_net_each(e->net, NIWA_NET_FROZEN, note_watched, e, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "read who is frozen: %s", err.msg);
+	LIST_FOREACH(i, &e->instance_list, link)
+	if (i->app->current == i && i->app->state == NIWA_FROZEN && !i->watched)
+		niwa_sleep_thaw(e, i, "bytes may have come while nobody could see them");
 }
 
 struct knocks {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The files every instance of a tenant sees at /run/niwa/tenant: hosts (the tenant's apps by name) and
- * resolv.conf. Written when an instance starts and something has changed since; running instances see the change.
+ * resolv.conf. Written when an instance starts and something has changed since, and for running instances when apps
+ * are declared or removed, a tenant a turn of the loop.
  */
 #include <arpa/inet.h>
 #include <limits.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "engine/app.h"
 
@@ -95,4 +97,30 @@ int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct 
 	if (r == 0)
 		tenant->hosts_dirty = false;
 	return r;
+}
+
+static int on_refresh(sd_event_source *s, void *arg)
+{
+	struct niwa_engine *e = arg;
+	struct niwa_instance *i;
+	struct niwa_error err;
+
+	LIST_FOREACH(i, &e->instance_list, link)
+	{
+		if (!i->app || !i->app->tenant->hosts_dirty)
+			continue;
+		if (niwa_tenant_files(e, i->app->tenant, &err) == 0)
+			return 0; /* the next one in the next turn */
+		niwa_log(NIWA_LOG_ERR, NULL, "hosts of tenant %s: %s", i->app->tenant->name, err.msg);
+		break; /* when an instance starts it is tried again */
+	}
+	return sd_event_source_set_enabled(s, SD_EVENT_OFF);
+}
+
+void niwa_tenant_refresh(struct niwa_engine *e)
+{
+	if (!e->tenant_source && (sd_event_add_defer(e->event, &e->tenant_source, on_refresh, e) < 0 ||
+				  sd_event_source_set_priority(e->tenant_source, SD_EVENT_PRIORITY_IDLE) < 0))
+		return; /* out of memory: written when an instance starts */
+	(void)sd_event_source_set_enabled(e->tenant_source, SD_EVENT_ON);
 }

@@ -92,8 +92,9 @@ int niwa_volume_params(struct niwa_engine *e, const struct niwa_instance *i, con
 	p->tenant_id_base = niwa_volume_tenant_base(i->app->tenant);
 	for (size_t n = 0; r == 0 && n < i->spec->volume_count; n++) {
 		const struct niwa_volume *v = &i->spec->volumes[n];
+		struct stat st;
 
-		if (access(v->from, F_OK) < 0)
+		if (stat(v->from, &st) < 0)
 			r = niwa_fail(err, NIWA_PERMANENT, errno, "volumes[%zu].from: '%s' (create it, owned by %s)", n,
 				      v->from,
 				      v->owner == NIWA_OWNER_TENANT ? "root and empty, or by the tenant's ids"
@@ -107,6 +108,7 @@ int niwa_volume_params(struct niwa_engine *e, const struct niwa_instance *i, con
 				      "volumes[%zu].owner: root of the host cannot own a volume", n);
 		p->volume_ids[n].container_uid = p->uid;
 		p->volume_ids[n].container_gid = p->gid;
+		p->volume_ids[n].is_file = r == 0 && !S_ISDIR(st.st_mode);
 	}
 	return r < 0 ? niwa_fail_in(err, r, "%s", i->app->name) : 0;
 }

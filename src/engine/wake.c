@@ -54,7 +54,7 @@ static void unlist(struct niwa_waiter *w)
 static void fail(struct niwa_engine *e, struct niwa_waiter *w, const struct niwa_error *err)
 {
 	if (w->ticket)
-		niwa_relay_fail(e, w, err);
+		niwa_relay_fail(e, w);
 	if (w->done)
 		w->done(err, w->arg);
 	waiter_free(e, w);
@@ -307,6 +307,12 @@ static int on_retry(sd_event_source *s, uint64_t usec, void *arg)
 	return 0;
 }
 
+void niwa_wake_healthy(const struct niwa_instance *i)
+{
+	if (i->app->past && i->stages.ready_us && niwa_now_us() - i->stages.ready_us >= HEALTHY_US)
+		i->app->past->backoff_us = 0;
+}
+
 static void back_off(struct niwa_engine *e, struct niwa_app *app, struct niwa_app_past *past)
 {
 	const struct niwa_instance *i = app->current;
@@ -315,8 +321,8 @@ static void back_off(struct niwa_engine *e, struct niwa_app *app, struct niwa_ap
 	uint64_t max = spec && spec->restart.backoff_max_us ? spec->restart.backoff_max_us : 30 * NIWA_SEC;
 	uint64_t now = niwa_now_us();
 
-	if (i && i->stages.ready_us && now - i->stages.ready_us >= HEALTHY_US)
-		past->backoff_us = 0;
+	if (i)
+		niwa_wake_healthy(i);
 	past->backoff_us = past->backoff_us ? past->backoff_us * 2 : first;
 	if (past->backoff_us > max)
 		past->backoff_us = max;

@@ -34,6 +34,8 @@ void niwa_wake_ready(struct niwa_engine *e, struct niwa_instance *i);
 /* The instance of a starting app is being given up: its waiters are told, the next start waits for the back-off. The
  * caller stops the instance. */
 void niwa_wake_gave_up(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err);
+/* An instance that served for a minute has ended in order: failures before it no longer count. */
+void niwa_wake_healthy(const struct niwa_instance *i);
 /* A start failed, or the running instance ended by itself: answers, back-off, restart policy. */
 void niwa_wake_failed(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err);
 
