@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "container/image.h"
 #include "engine/app.h"
+#include "engine/background.h"
 #include "engine/images.h"
 #include "engine/relay_client.h"
 #include "engine/rpc.h"
@@ -88,16 +89,31 @@ void niwa_rpc_host_status(struct niwa_call *call)
 	niwa_call_answer(call, r);
 }
 
-void niwa_rpc_image_prepare(struct niwa_call *call)
+static int build_host_image(void *arg, struct niwa_error *err)
 {
-	struct niwa_error err;
+	const struct niwa_call *call = arg;
 
-	if (niwa_image_prepare_host(call->engine->config.state_dir, &err) < 0) {
-		niwa_call_fail(call, NIWA_RPC_FAILED, &err);
+	return niwa_image_prepare_host(call->engine->config.state_dir, err);
+}
+
+static void on_image_built(int r, const struct niwa_error *err, void *arg)
+{
+	struct niwa_call *call = arg;
+
+	if (r < 0) {
+		niwa_call_fail(call, NIWA_RPC_FAILED, err);
 		return;
 	}
 	niwa_images_forget(call->engine);
 	niwa_call_answer(call, json_object());
+}
+
+void niwa_rpc_image_prepare(struct niwa_call *call)
+{
+	struct niwa_error err;
+
+	if (niwa_background_run(call->engine->event, build_host_image, on_image_built, call, &err) < 0)
+		niwa_call_fail(call, NIWA_RPC_FAILED, &err);
 }
 
 /* Bytes in a writable layer, as far as a bounded walk sees. */

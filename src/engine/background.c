@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Threads for single jobs.
+ */
+#include "engine/background.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/memory.h"
+
+struct job {
+	pthread_t thread;
+	int fd; /* an eventfd: written once, by the thread, when it has finished */
+	sd_event_source *source;
+	niwa_background_work_fn *work;
+	niwa_background_done_fn *done;
+	void *arg;
+	int r;
+	struct niwa_error err;
+};
+
+static unsigned running;
+
+static void *run(void *arg)
+{
+	struct job *j = arg;
+	uint64_t one = 1;
+
+	j->r = j->work(j->arg, &j->err);
+	if (write(j->fd, &one, sizeof(one)) < 0)
+		abort(); /* an eventfd takes the first write in every case */
+	return NULL;
+}
+
+static void job_free(struct job *j)
+{
+	(void)sd_event_source_disable_unref(j->source);
+	niwa_fd_close(&j->fd);
+	free(j);
+}
+
+static int on_finished(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+	struct job *j = arg;
+
+	(void)s, (void)fd, (void)revents;
+	(void)pthread_join(j->thread, NULL);
+	running--;
+	j->done(j->r, j->r < 0 ? &j->err : NULL, j->arg);
+	job_free(j);
+	return 0;
+}
+
+static int start_thread(struct job *j)
+{
+	sigset_t all, old;
+	int r;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the loop's */
+	r = pthread_create(&j->thread, NULL, run, j);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -r;
+}
+
+int niwa_background_run(sd_event *event, niwa_background_work_fn *work, niwa_background_done_fn *done, void *arg,
+			struct niwa_error *err)
+{
+	struct job *j;
+	int r;
+
+	if (running >= NIWA_BACKGROUND_MAX)
+		return niwa_fail(err, NIWA_TEMPORARY, EAGAIN, "too much is being done in the background");
+	j = niwa_zalloc(sizeof(*j));
+	if (!j)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "work in the background");
+	*j = (struct job){.work = work, .done = done, .arg = arg};
+	j->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r = j->fd < 0 ? -errno : sd_event_add_io(event, &j->source, j->fd, EPOLLIN, on_finished, j);
+	if (r >= 0)
+		r = start_thread(j);
+	if (r < 0) {
+		job_free(j);
+		return niwa_fail(err, NIWA_TEMPORARY, -r, "work in the background");
+	}
+	running++;
+	return 0;
+}
