@@ -135,6 +135,9 @@ static int host_pipe(struct keep_start *s, const struct niwa_op_view *op, int *m
 	(void)fill(s, op->a, ends[0]); /* cannot fail: open descriptors */
 	(void)fill(s, op->b, ends[1]);
 	s->kept |= 1u << op->a;
+	/* programs open /dev/stdout by name, also as a user whom they become later */
+	if (r == 0 && op->c && (fchown(ends[1], (uid_t)op->c, (gid_t)op->c) < 0 || fchmod(ends[1], 0622) < 0))
+		r = -errno;
 	return r;
 }
 

@@ -38,6 +38,7 @@ int keep_serve_init(int epoll, const char *run_dir)
 	epoll_fd = epoll;
 	if (sd_listen_fds(1) > 0) {
 		listen_fd = SD_LISTEN_FDS_START;
+		(void)niwa_fd_nonblock(listen_fd); /* as it is, at worst: a client that leaves early makes us wait */
 	} else {
 		(void)snprintf(path, sizeof(path), "%s/keep.sock", run_dir);
 		listen_fd = niwa_ipc_listen(path, SOCK_SEQPACKET, 0600);

@@ -292,6 +292,63 @@ static void a_child_killed_at_its_last_instruction_is_a_failed_start(void **stat
 	keep_test_stop_keep(&world);
 }
 
+static void a_child_killed_at_any_moment_leaves_nothing(void **state)
+{
+	unsigned failed = 0, fds = keep_test_count_fds(&world);
+
+	for (unsigned i = 0; i < 60; i++) {
+		struct niwa_plan plan = {0};
+		struct keep_reply r;
+		pid_t pid = -1;
+		uint64_t id;
+
+		keep_test_plan(&world, &plan, world.next_id, T_ALL, "probe sleep 100");
+		id = keep_test_start(&world, &plan, NULL, 0);
+		while (keep_test_count_children(&world, &pid) == 0)
+			;
+		(void)usleep(i * 40);
+		assert_int_equal(kill(pid, SIGKILL), 0);
+		keep_test_receive(&world, &r);
+		assert_int_equal(r.msg.id, id);
+		keep_reply_close(&r);
+		if (r.msg.type == NIWA_KEEP_FAILED) {
+			failed++;
+			continue;
+		}
+		assert_int_equal(r.msg.type, NIWA_KEEP_STARTED);
+		keep_test_exited(&world, id, CLD_KILLED, SIGKILL);
+		keep_test_forget(&world, id);
+	}
+	assert_true(failed > 0);
+	keep_test_expect_held(&world, fds, 0);
+}
+
+static void starts_beyond_the_bound_are_refused_and_the_rest_goes_on(void **state)
+{
+	enum { BOUND = 256, MORE = 5 };
+	unsigned refused = 0, timed_out = 0, fds;
+	struct keep_reply r;
+
+	keep_test_start_keep(&world, NULL, "3s");
+	fds = keep_test_count_fds(&world);
+	for (int i = 0; i < BOUND + MORE; i++) {
+		struct niwa_plan plan = {0};
+
+		(void)add_hanging_op(&plan);
+		(void)keep_test_start(&world, &plan, NULL, 0);
+	}
+	for (int i = 0; i < BOUND + MORE; i++) {
+		keep_test_receive(&world, &r);
+		assert_int_equal(r.msg.type, NIWA_KEEP_FAILED);
+		refused += r.msg.error == EAGAIN && r.msg.op == -1;
+		timed_out += r.msg.error == ETIMEDOUT;
+	}
+	assert_int_equal(refused, MORE);
+	assert_int_equal(timed_out, BOUND);
+	keep_test_expect_held(&world, fds, 0);
+	keep_test_stop_keep(&world);
+}
+
 /* ---- niwad's side ---- */
 
 static uint64_t start_plain(const char *command, const char *tag, struct keep_reply *ret)
@@ -602,6 +659,8 @@ int main(void)
 		cmocka_unit_test(an_injected_failure_at_any_point_is_a_failed_start),
 		cmocka_unit_test(when_keep_is_killed_during_a_start_the_child_goes_too),
 		cmocka_unit_test(a_child_killed_at_its_last_instruction_is_a_failed_start),
+		TEST(a_child_killed_at_any_moment_leaves_nothing),
+		cmocka_unit_test(starts_beyond_the_bound_are_refused_and_the_rest_goes_on),
 		TEST(a_new_engine_adopts_what_the_old_one_left),
 		TEST(wrong_requests_are_answered_with_the_reason),
 		TEST(a_slow_engine_is_told_everything_in_the_end),
