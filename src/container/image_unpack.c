@@ -204,7 +204,7 @@ static void prepare_root(void)
 	NIWA_AUTO_FD niwa = run < 0 ? -1 : folder_in(run, "niwa", 0755);
 	NIWA_AUTO_FD tenant = niwa < 0 ? -1 : folder_in(niwa, "tenant", 0755);
 
-	if (etc >= 0) {
+	if (etc >= 0 && proc >= 0 && dev >= 0 && tenant >= 0) {
 		link_in(etc, "hosts", IMAGE_LINK_HOSTS);
 		link_in(etc, "resolv.conf", IMAGE_LINK_RESOLV);
 	}

@@ -209,7 +209,7 @@ static int execute(struct builder *b)
 	return plan_exec(b, argv, argc, &env);
 }
 
-static const char *workdir_of(const struct niwa_app_spec *spec, const struct niwa_image *image)
+const char *plan_workdir(const struct niwa_app_spec *spec, const struct niwa_image *image)
 {
 	if (spec->workdir && spec->workdir[0] == '/')
 		return spec->workdir;
@@ -226,7 +226,8 @@ static int before(struct builder *b)
 		return r;
 	plan_mount_before(b);
 	plan_open_cgroup(b, b->host, b->params->id, SLOT_CGROUP);
-	plan_op(b, NIWA_OP_PIPE, NIWA_SLOT_LOG, SLOT_LOG_WRITE, 0);
+	/* a group of the instance too, else its root has no rights over it */
+	plan_op(b, NIWA_OP_PIPE, NIWA_SLOT_LOG, SLOT_LOG_WRITE, b->params->id_base + b->params->uid);
 	plan_op(b, NIWA_OP_CLONE,
 		CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
 			CLONE_NEWCGROUP,
@@ -246,7 +247,7 @@ static void in_keep(struct builder *b)
 
 static void in_child(struct builder *b)
 {
-	plan_enter_v1(b, b->host, b->params->id);
+	plan_enter_v1(b, b->host, &b->params->spec->limits, b->params->id);
 	plan_op(b, NIWA_OP_PRIVATE, 0, 0, 0);
 	plan_op(b, NIWA_OP_SESSION, 0, 0, 0);
 	plan_op(b, NIWA_OP_AWAIT, STEP_ROOT, 0, 0);
@@ -273,7 +274,7 @@ static int build(struct builder *b)
 		return r;
 	in_keep(b);
 	in_child(b);
-	r = plan_confine(b, p->uid, p->gid, p->groups, p->group_count, workdir_of(p->spec, p->image));
+	r = plan_confine(b, p->uid, p->gid, p->groups, p->group_count, plan_workdir(p->spec, p->image));
 	if (r == 0)
 		r = execute(b);
 	return r < 0 ? r : plan_finish(b);

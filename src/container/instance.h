@@ -71,9 +71,10 @@ int niwa_instance_plan(const struct niwa_host *host, const struct niwa_instance_
 struct niwa_exec_params {
 	uint64_t id, instance; /* of the exec, of the instance joined */
 	const struct niwa_app_spec *spec;
-	const struct niwa_image *image; /* for its environment, or NULL */
+	const struct niwa_image *image; /* for its environment and folder, or NULL */
 	char *const *argv;              /* NULL-terminated */
-	uint32_t uid, gid;
+	uint32_t uid, gid, groups[32];
+	unsigned group_count;
 	const char *home; /* as in struct niwa_instance_params */
 	bool terminal; /* slot 4 is a console socket; else slots 4, 5, 6 are 0, 1, 2. Slot 3 is the instance's pidfd */
 };

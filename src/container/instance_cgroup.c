@@ -103,10 +103,12 @@ static int need(struct builder *b, uint64_t wanted, const char *group, const cha
 		key, controller);
 }
 
-/* v1 hierarchies of this host, in the order of entering. */
-static size_t v1_groups(const struct niwa_host *h, const char *ret[4])
+/* The v1 groups of an instance, in the order of entering: memory for its statistics and cpu for a fair share always,
+ * the others when they limit something. */
+static size_t v1_groups(const struct niwa_host *h, const struct niwa_limits *l, const char *ret[4])
 {
-	const char *const all[] = {h->cgroup_memory, h->cgroup_cpu, h->cgroup_pids, h->cgroup_blkio};
+	const char *const all[] = {h->cgroup_memory, h->cgroup_cpu, l->processes ? h->cgroup_pids : NULL,
+				   l->io_weight ? h->cgroup_blkio : NULL};
 	size_t n = 0;
 
 	if (h->cgroup_layout != NIWA_CGROUP_HYBRID)
@@ -122,7 +124,7 @@ int plan_cgroups(struct builder *b)
 	const struct niwa_limits *l = &b->params->spec->limits;
 	const struct niwa_host *h = b->host;
 	const char *groups[4];
-	size_t n = v1_groups(h, groups);
+	size_t n = v1_groups(h, l, groups);
 	int r = 0;
 
 	if (h->cgroup_layout == NIWA_CGROUP_HYBRID) {
@@ -155,10 +157,10 @@ void plan_open_cgroup(struct builder *b, const struct niwa_host *host, uint64_t 
 
 /* The child moves itself, as a thread: for "0" in `tasks` the kernel need not stop all forks, which costs it an RCU
  * grace period (10 to 20 ms on an idle host) when somebody else writes our pid to cgroup.procs. */
-void plan_enter_v1(struct builder *b, const struct niwa_host *host, uint64_t instance)
+void plan_enter_v1(struct builder *b, const struct niwa_host *host, const struct niwa_limits *limits, uint64_t instance)
 {
 	const char *groups[4];
-	size_t n = v1_groups(host, groups);
+	size_t n = v1_groups(host, limits, groups);
 
 	for (size_t i = 0; i < n; i++) {
 		const char *path = plan_text(b, "%s/i%" PRIu64 "/tasks", groups[i], instance);

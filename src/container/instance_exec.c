@@ -46,7 +46,6 @@ static int exec_command(struct builder *b, const struct niwa_exec_params *p)
 
 static int build_exec(struct builder *b, const struct niwa_host *host, const struct niwa_exec_params *p)
 {
-	const char *workdir = p->spec->workdir && p->spec->workdir[0] == '/' ? p->spec->workdir : "/";
 	int r;
 
 	if (!p->argv || !p->argv[0])
@@ -54,7 +53,7 @@ static int build_exec(struct builder *b, const struct niwa_host *host, const str
 	plan_open_cgroup(b, host, p->instance, SLOT_EXEC_CGROUP);
 	plan_op(b, NIWA_OP_CLONE, 0, SLOT_EXEC_CGROUP, 0);
 	/* in every limit before it joins; what JOIN forks is in them too */
-	plan_enter_v1(b, host, p->instance);
+	plan_enter_v1(b, host, &p->spec->limits, p->instance);
 	plan_op(b, NIWA_OP_JOIN, SLOT_PIDFD, 0, 0);
 	plan_op(b, NIWA_OP_USER, 0, 0, 0);
 	if (p->terminal) {
@@ -66,7 +65,7 @@ static int build_exec(struct builder *b, const struct niwa_host *host, const str
 	if (p->spec->limits.open_files)
 		plan_op(b, NIWA_OP_RLIMIT, RLIMIT_NOFILE, p->spec->limits.open_files, p->spec->limits.open_files);
 	plan_op(b, NIWA_OP_RLIMIT, RLIMIT_CORE, 0, 0);
-	r = plan_confine(b, p->uid, p->gid, NULL, 0, workdir);
+	r = plan_confine(b, p->uid, p->gid, p->groups, p->group_count, plan_workdir(p->spec, p->image));
 	if (r == 0)
 		r = exec_command(b, p);
 	return r < 0 ? r : plan_finish(b);

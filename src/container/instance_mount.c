@@ -31,6 +31,7 @@ static const struct {
 	{"upper", 0755, true},           {"work", 0700, true},
 	{"upper/proc", 0555, false},     {"upper/dev", 0755, false},
 	{"upper/run/niwa", 0755, false}, {"upper/run/niwa/tenant", 0755, false},
+	{"upper/etc", 0755, false},
 };
 
 static bool below(const char *path, const char *folder)
@@ -213,6 +214,17 @@ static void mount_fs(struct builder *b, const char *type, const char *target, un
 						      .bytes_len = (uint32_t)(type_len + data_len)});
 }
 
+/* Into the upper layer while it is no overlay yet: nothing has to be copied up. */
+static void link_tenant_files(struct builder *b, const char *layer)
+{
+	char path[PATH_MAX + 64];
+
+	(void)snprintf(path, sizeof(path), "%s/upper/etc/hosts", layer);
+	plan_pair(b, NIWA_OP_SYMLINK, 0, "/run/niwa/tenant/hosts", path);
+	(void)snprintf(path, sizeof(path), "%s/upper/etc/resolv.conf", layer);
+	plan_pair(b, NIWA_OP_SYMLINK, 0, "/run/niwa/tenant/resolv.conf", path);
+}
+
 /* The overlay that becomes the root. The layer lives as long as the instance, so nothing of it need be synced. */
 static void mount_root(struct builder *b)
 {
@@ -230,6 +242,8 @@ static void mount_root(struct builder *b)
 	} else {
 		plan_pair(b, NIWA_OP_MOVE_MOUNT, SLOT_LAYER, layer, NULL);
 	}
+	if (!b->params->image->prepared)
+		link_tenant_files(b, layer);
 	(void)snprintf(data, sizeof(data), "lowerdir=%s/mnt/lower,upperdir=%s/upper,workdir=%s/work,userxattr,volatile",
 		       run, layer, layer);
 	mount_fs(b, "overlay", root, MS_NOSUID | MS_NODEV, data);
@@ -276,10 +290,6 @@ void plan_mount_child(struct builder *b)
 	mount_fs(b, "proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
 	plan_op(b, NIWA_OP_DETACH, 0, 0, 0);
 	/* up to here every target was a folder of ours; from here on links of the image may be on the way */
-	if (!p->image->prepared) {
-		plan_pair(b, NIWA_OP_SYMLINK, 0, "/run/niwa/tenant/hosts", "/etc/hosts");
-		plan_pair(b, NIWA_OP_SYMLINK, 0, "/run/niwa/tenant/resolv.conf", "/etc/resolv.conf");
-	}
 	if (p->spec->init) {
 		plan_pair(b, NIWA_OP_FILE, 0755, "/run/niwa/init", NULL);
 		plan_pair(b, NIWA_OP_MOVE_MOUNT, SLOT_INIT, "/run/niwa/init", NULL);

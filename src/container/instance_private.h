@@ -57,6 +57,8 @@ void env_put_all(struct env *env, char *const *vars);
 /* EXEC. 0, or -E2BIG when the plan has no room for so many strings. */
 int plan_exec(struct builder *b, const char *const *argv, size_t argc, const struct env *env);
 
+/* The folder that an app starts in: its own, else the image's (NULL: none), else /. */
+const char *plan_workdir(const struct niwa_app_spec *spec, const struct niwa_image *image);
 /* What every process of an app gets at the end: capabilities, user, no new privileges, filter. */
 int plan_confine(struct builder *b, uint32_t uid, uint32_t gid, const uint32_t *groups, unsigned group_count,
 		 const char *workdir);
@@ -66,7 +68,8 @@ int plan_finish(struct builder *b);
 /* instance_cgroup.c: groups and limits, before the clone. */
 int plan_cgroups(struct builder *b);
 /* The child enters the v1 groups of an instance, while it sees the host's tree and is root there. */
-void plan_enter_v1(struct builder *b, const struct niwa_host *host, uint64_t instance);
+void plan_enter_v1(struct builder *b, const struct niwa_host *host, const struct niwa_limits *limits,
+		   uint64_t instance);
 void plan_open_cgroup(struct builder *b, const struct niwa_host *host, uint64_t instance, int slot);
 
 /* instance_mount.c: the root and what is mounted in it: before the clone, in keep, in the child. Volumes come last:

@@ -28,7 +28,7 @@ void plan_pair(struct builder *b, enum niwa_op op, int64_t a, const char *s, con
 	niwa_plan_add(b->plan, &(struct niwa_op_view){.op = op, .a = a, .s = s, .t = t});
 }
 
-static const char *format(struct builder *b, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static const char *format(struct builder *b, const char *fmt, va_list ap)
 {
 	int n = vsnprintf(b->text, sizeof(b->text), fmt, ap);
 

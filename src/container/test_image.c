@@ -46,7 +46,7 @@ static int tear_down(void **unused)
 	return niwa_remove_tree(dir, NULL);
 }
 
-static void run(const char *fmt, ...)
+__attribute__((format(printf, 1, 2))) static void run(const char *fmt, ...)
 {
 	char command[4096];
 	va_list ap;
@@ -64,7 +64,7 @@ static void must(int r, const struct niwa_error *err)
 		fail_msg("%s", err->msg);
 }
 
-static bool exists(const char *fmt, ...)
+__attribute__((format(printf, 1, 2))) static bool exists(const char *fmt, ...)
 {
 	char path[PATH_MAX];
 	struct stat st;

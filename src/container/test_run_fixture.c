@@ -164,7 +164,7 @@ void world_open(struct world *w)
 
 static void remove_group(const char *group)
 {
-	for (int i = 0; group[0] && i < 200 && rmdir(group) < 0; i++) /* processes may just be leaving */
+	for (int i = 0; group[0] && i < 200 && rmdir(group) < 0 && errno == EBUSY; i++) /* processes may just be leaving */
 		(void)usleep(10000);
 }
 
@@ -295,6 +295,7 @@ static int answer(struct world *w, const struct niwa_plan *plan, struct started 
 	}
 	assert_int_equal(msg.type, NIWA_KEEP_STARTED);
 	ret->pid = msg.pid;
+	ret->cloned_us = msg.cloned_us;
 	ret->pidfd = fds[0];
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(slots); i++)
 		if (msg.sent >> i & 1)
@@ -327,8 +328,10 @@ int app_try(struct world *w, struct app *a, struct started *ret, const char **re
 	if (niwa_instance_plan(&w->host, &a->params, &plan, &err) < 0)
 		fail_msg("%s", err.msg);
 	(void)send_plan(w, &plan, ret->id, NULL, 0);
+	ret->planned_us = niwa_now_us() - start_us;
 	r = answer(w, &plan, ret, ret_op);
 	ret->took_us = niwa_now_us() - start_us;
+	ret->cloned_us = ret->cloned_us > start_us ? ret->cloned_us - start_us : 0;
 	return r;
 }
 

@@ -37,7 +37,7 @@ struct started {
 	int pidfd, log, diag, notify; /* -1: not there */
 	uint32_t addr;                /* network order */
 	char addr_text[16];
-	uint64_t took_us; /* request to STARTED */
+	uint64_t planned_us, cloned_us, took_us; /* from the start: plan sent, child cloned, STARTED received */
 };
 
 void world_open(struct world *w);
