@@ -27,7 +27,7 @@ const struct op_info niwa_plan_ops[NIWA_OP_COUNT] = {
 		.number = {{NUMBER_FILLS, "slot"}, {NUMBER_FLAG, "recursive"}}, .string = {{STRING_PATH, "path"}}},
 	[NIWA_OP_OPEN] = {"open", BEFORE,
 		.number = {{NUMBER_FILLS, "slot"}, {NUMBER_HEX, "flags"}}, .string = {{STRING_PATH, "path"}}},
-	[NIWA_OP_PIPE] = {"pipe", BEFORE, .number = {{NUMBER_KEPT, "read"}, {NUMBER_FILLS, "write"}}},
+	[NIWA_OP_PIPE] = {"pipe", BEFORE, .number = {{NUMBER_KEPT, "read"}, {NUMBER_FILLS, "write"}, {NUMBER_U32, "owner"}}},
 	[NIWA_OP_TMPFS] = {"tmpfs", BEFORE, .number = {{NUMBER_FILLS, "slot"}, {NUMBER_U32, "kib"}}},
 	[NIWA_OP_CLONE] = {"clone", BEFORE, .number = {{NUMBER_HEX, "flags"}, {NUMBER_SLOT_OR_NONE, "cgroup"}}},
 

@@ -46,7 +46,9 @@ enum niwa_op {
 			      only): in the child's network namespace, for files below /proc/sys/net */
 	NIWA_OP_OPEN_TREE, /* a slot, s path, b=1 recursive: detached clone of a mount (open_tree) */
 	NIWA_OP_OPEN,      /* a slot, s path, b open(2) flags */
-	NIWA_OP_PIPE,      /* a slot of the read end (kept, sent back), b slot of the write end (child's) */
+	NIWA_OP_PIPE,      /* a slot of the read end (kept, sent back), b slot of the write end (child's), c its
+			      owner, user and group, as the host counts: who has it open can open it again by
+			      name (/dev/stdout) */
 	NIWA_OP_TMPFS,     /* a slot, b size in bytes/1024: detached tmpfs mount, for a disk-limited upper layer */
 	NIWA_OP_CLONE,     /* a CLONE_NEW* flags, b slot of the cgroup folder or -1 */
 	/* HOST: in keep, the child exists */

@@ -88,7 +88,7 @@ static void a_dump_has_one_line_an_operation(void **state)
 	static const struct nlmsghdr message = {.nlmsg_len = 16, .nlmsg_type = 16, .nlmsg_flags = 5};
 	static const char expected[] =
 		"before mkdir path=\"/a\\\"b\\n\\x01\" mode=0700\n"
-		"before pipe read=0 write=10\n"
+		"before pipe read=0 write=10 owner=0\n"
 		"before clone flags=0x10000000 cgroup=-1\n"
 		"host   netlink offsets=\"0\" pids=1 inside=0 [type=16 flags=0x5 ]\n"
 		"child  mount source=\"tmpfs\" target=\"/tmp\" flags=0x6 type=\"tmpfs\" data=\"size=1m\"\n"
