@@ -206,6 +206,7 @@ struct niwa_engine {
 	int relay_listener, relay_engine_end;
 	gid_t log_group; /* may read the logs; 0: root alone */
 	bool adopted, leftover_groups;
+	struct niwa_map *claims;    /* published ports of commits under way → struct claim of publish_claim.c */
 	struct niwa_map *published; /* "ADDR:PORT" key number → struct niwa_published */
 	struct {
 		uint64_t wakes, thaws, starts, failures, crashes, leftovers, repairs, overflows;

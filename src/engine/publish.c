@@ -17,7 +17,7 @@
 #include "base/memory.h"
 #include "engine/keep_client.h"
 
-static uint64_t key_of(uint32_t addr, uint16_t port)
+uint64_t niwa_publish_key(uint32_t addr, uint16_t port)
 {
 	return ((uint64_t)ntohl(addr) << 16 | port) + 1;
 }
@@ -44,32 +44,22 @@ static int bind_port(uint32_t addr, uint16_t port)
 	return NIWA_TAKE_FD(fd);
 }
 
-int niwa_publish_check(struct niwa_engine *e, const char *app, const struct niwa_port *ports, size_t count,
-		       struct niwa_error *err)
+int niwa_publish_try(struct niwa_engine *e, const char *app, const struct niwa_port *ports, size_t count,
+		     struct niwa_error *err)
 {
 	for (size_t i = 0; i < count; i++) {
 		const struct niwa_publish *p = &ports[i].publish;
-		struct niwa_published *have;
 		char text[INET_ADDRSTRLEN];
 		int fd;
 
-		if (!p->port)
+		if (!p->port || niwa_map_get(e->published, niwa_publish_key(p->addr, p->port)))
 			continue;
 		(void)inet_ntop(AF_INET, &p->addr, text, sizeof(text));
-		have = niwa_map_get(e->published, key_of(p->addr, p->port));
-		if (have && have->app && strcmp(have->app->name, app) != 0)
-			return niwa_fail(
-				err, NIWA_CALLER, 0,
-				"%s: ports[%zu].publish: %s:%u is published by app %s already; choose another port",
-				app, i, text, p->port, have->app->name);
-		if (have)
-			continue;
 		fd = bind_port(p->addr, p->port);
 		if (fd < 0)
 			return niwa_fail(err, NIWA_CALLER, -fd,
 					 "%s: ports[%zu].publish: cannot listen on %s:%u (another program has it, or "
-					 "it is no address "
-					 "of this host)",
+					 "it is no address of this host)",
 					 app, i, text, p->port);
 		niwa_fd_close(&fd);
 	}
@@ -91,14 +81,10 @@ static void tell(struct niwa_engine *e, const struct niwa_published *p, enum niw
 static void open_one(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_port *port)
 {
 	struct niwa_log_ctx ctx = {.app = app->name, .doing = "publish"};
-	struct niwa_published *p = niwa_map_get(e->published, key_of(port->publish.addr, port->publish.port));
+	struct niwa_published *p = niwa_map_get(e->published, niwa_publish_key(port->publish.addr, port->publish.port));
 	char name[NIWA_KEEP_NAME_MAX];
 
 	name_of(port->publish.addr, port->publish.port, name, sizeof(name));
-	if (p && p->app && p->app != app) {
-		niwa_log(NIWA_LOG_ERR, &ctx, "%s belongs to app %s", name + 8, p->app->name);
-		return;
-	}
 	if (!p) {
 		p = niwa_zalloc(sizeof(*p));
 		if (!p)
@@ -106,7 +92,7 @@ static void open_one(struct niwa_engine *e, struct niwa_app *app, const struct n
 		p->addr = port->publish.addr;
 		p->port = port->publish.port;
 		p->fd = bind_port(p->addr, p->port);
-		if (p->fd < 0 || niwa_map_put(e->published, key_of(p->addr, p->port), p) < 0) {
+		if (p->fd < 0 || niwa_map_put(e->published, niwa_publish_key(p->addr, p->port), p) < 0) {
 			niwa_log(NIWA_LOG_ERR, &ctx,
 				 "cannot listen on %s: %s; end the program that has it and apply again", name + 8,
 				 strerror(p->fd < 0 ? -p->fd : ENOMEM));
@@ -116,7 +102,7 @@ static void open_one(struct niwa_engine *e, struct niwa_app *app, const struct n
 		}
 		niwa_keep_store(e, name, p->fd);
 	}
-	p->app = app;
+	p->app = app; /* perhaps instead of another one, which loses it in the same transaction */
 	p->app_port = port->number;
 	tell(e, p, NIWA_RELAY_LISTEN);
 }
@@ -135,7 +121,9 @@ static void close_one(struct niwa_engine *e, struct niwa_published *p)
 	name_of(p->addr, p->port, name, sizeof(name));
 	tell(e, p, NIWA_RELAY_UNLISTEN);
 	niwa_keep_unstore(e, name);
-	(void)niwa_map_del(e->published, key_of(p->addr, p->port));
+	/* the port is free at once, not when the relay and keep have closed theirs */
+	(void)shutdown(p->fd, SHUT_RDWR);
+	(void)niwa_map_del(e->published, niwa_publish_key(p->addr, p->port));
 	niwa_fd_close(&p->fd);
 	free(p);
 }
@@ -144,10 +132,11 @@ void niwa_publish_drop(struct niwa_engine *e, struct niwa_app *app)
 {
 	for (unsigned i = 0; i < app->port_count; i++) {
 		const struct niwa_publish *pub = &app->ports[i].publish;
-		struct niwa_published *p = pub->port ? niwa_map_get(e->published, key_of(pub->addr, pub->port)) : NULL;
+		struct niwa_published *p =
+			pub->port ? niwa_map_get(e->published, niwa_publish_key(pub->addr, pub->port)) : NULL;
 
 		if (p && p->app == app)
-			close_one(e, p);
+			p->app = NULL;
 	}
 }
 
@@ -163,10 +152,11 @@ void niwa_publish_change(struct niwa_engine *e, struct niwa_app *app, const stru
 {
 	for (size_t i = 0; i < count; i++) {
 		const struct niwa_publish *pub = &old[i].publish;
-		struct niwa_published *p = pub->port ? niwa_map_get(e->published, key_of(pub->addr, pub->port)) : NULL;
+		struct niwa_published *p =
+			pub->port ? niwa_map_get(e->published, niwa_publish_key(pub->addr, pub->port)) : NULL;
 
 		if (p && p->app == app && !publishes(app, pub))
-			close_one(e, p);
+			p->app = NULL;
 	}
 }
 
@@ -190,7 +180,7 @@ void niwa_publish_adopt(struct niwa_engine *e, const char *name, int fd)
 		goto drop;
 	p->port = (uint16_t)port;
 	p->fd = fd;
-	if (niwa_map_put(e->published, key_of(p->addr, p->port), p) == 0)
+	if (niwa_map_put(e->published, niwa_publish_key(p->addr, p->port), p) == 0)
 		return;
 drop:
 	free(p);

@@ -13,18 +13,20 @@ struct niwa_published {
 	uint32_t addr;
 	uint16_t port;
 	int fd;
-	struct niwa_app *app; /* NULL: kept socket that no app claimed yet (adoption) */
+	struct niwa_app *app; /* NULL: no app claims it (yet): adoption, a transaction under way */
 	uint16_t app_port;
 };
 
-/* Checks that every published port of these specs could be bound; called before a commit. The sockets are bound
- * and closed again unless they are ours already. */
-int niwa_publish_check(struct niwa_engine *e, const char *app, const struct niwa_port *ports, size_t count,
-		       struct niwa_error *err);
+uint64_t niwa_publish_key(uint32_t addr, uint16_t port); /* in engine.published */
+/* Checks that every published port could be bound: the sockets are bound and closed again, unless they are ours
+ * already. Whose they are is checked by publish_claim.h. */
+int niwa_publish_try(struct niwa_engine *e, const char *app, const struct niwa_port *ports, size_t count,
+		     struct niwa_error *err);
 /* Opens what is missing; what cannot be bound is logged and shown. */
 void niwa_publish_app(struct niwa_engine *e, struct niwa_app *app);
+/* The app gives up what it published, or those of its old ports that it does not publish any more. They stay open until
+ * niwa_publish_sweep, because another app of the same transaction may take them over. */
 void niwa_publish_drop(struct niwa_engine *e, struct niwa_app *app);
-/* Closes those of the old ports that the app does not publish any more; the others stay open untouched. */
 void niwa_publish_change(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_port *old, size_t count);
 /* Tells a (new) relay of all of them. */
 void niwa_publish_tell_relay(struct niwa_engine *e);
@@ -32,7 +34,7 @@ void niwa_publish_tell_relay(struct niwa_engine *e);
 void niwa_publish_adopt(struct niwa_engine *e, const char *name, int fd);
 /* After adoption: every app takes its sockets, missing ones are opened. */
 void niwa_publish_claim(struct niwa_engine *e);
-/* Closes adopted sockets that no app claims. */
+/* Closes sockets that belong to no app: after adoption, after each transaction. */
 void niwa_publish_sweep(struct niwa_engine *e);
 
 #endif

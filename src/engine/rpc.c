@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "engine/app.h"
+#include "engine/publish_claim.h"
 
 #define OUT_MAX    (16 * 1024 * 1024)
 #define CALLS_MAX  64 /* unanswered ones of a connection */
@@ -39,6 +40,7 @@ struct niwa_rpc_conn {
 	struct niwa_text out;
 	size_t out_sent;
 	unsigned calls_count;
+	bool lines;   /* `in` may hold another whole line */
 	bool closing; /* after what is queued has been sent */
 	LIST_HEAD(, niwa_call) calls;
 	struct niwa_rpc_state state;
@@ -74,6 +76,7 @@ static void conn_free(struct niwa_rpc_conn *c)
 	LIST_FOREACH(call, &c->calls, link)
 	call->conn = NULL;
 	niwa_cmdb_txn_free(&c->state.txn);
+	niwa_publish_claims_free(e, &c->state.claims);
 	niwa_rpc_exec_conn_gone(e, &c->state);
 	(void)sd_event_source_disable_unref(c->source);
 	(void)sd_event_source_disable_unref(c->more);
@@ -102,13 +105,14 @@ static int flush(struct niwa_rpc_conn *c)
 	return c->closing ? -ESHUTDOWN : 0;
 }
 
+/* Who does not read is not read from, and nothing more is done for him; who sent many lines waits for his turns before
+ * more is taken from him. */
 static void watch(struct niwa_rpc_conn *c)
 {
-	uint32_t events = c->closing ? 0 : EPOLLIN;
+	bool idle = c->out.len == 0 && !c->closing;
 
-	if (c->out.len)
-		events = EPOLLOUT; /* who does not read is not read from */
-	(void)sd_event_source_set_io_events(c->source, events);
+	(void)sd_event_source_set_io_events(c->source, c->out.len ? EPOLLOUT : idle && !c->lines ? EPOLLIN : 0);
+	(void)sd_event_source_set_enabled(c->more, idle && c->lines ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
 }
 
 static void put_json(struct niwa_rpc_conn *c, json_t *message)
@@ -118,9 +122,11 @@ static void put_json(struct niwa_rpc_conn *c, json_t *message)
 	if (text && c->out.len - c->out_sent + strlen(text) < OUT_MAX) {
 		niwa_text_add(&c->out, text);
 		niwa_text_add(&c->out, "\n");
-	}
-	if (!text || c->out.failed)
+	} else {
 		c->closing = true; /* the client sees the end instead of an answer */
+	}
+	if (c->out.failed)
+		c->closing = true;
 	free(text);
 	json_decref(message);
 	(void)flush(c); /* an error is seen again by the loop */
@@ -313,11 +319,21 @@ static int fill(struct niwa_rpc_conn *c)
 	return 1;
 }
 
+static void go_on(struct niwa_rpc_conn *c)
+{
+	if (c->closing && c->out.len == 0)
+		conn_free(c);
+	else
+		watch(c);
+}
+
 static int on_more(sd_event_source *s, void *arg)
 {
 	struct niwa_rpc_conn *c = arg;
 
-	(void)sd_event_source_set_enabled(s, handle_one(c) ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+	(void)s;
+	c->lines = handle_one(c);
+	go_on(c);
 	return 0;
 }
 
@@ -335,13 +351,9 @@ static int on_conn(sd_event_source *s, int fd, uint32_t revents, void *arg)
 		conn_free(c);
 		return 0;
 	}
-	if (r > 0 && handle_one(c))
-		(void)sd_event_source_set_enabled(c->more, SD_EVENT_ONESHOT);
-	if (c->closing && c->out.len == 0) {
-		conn_free(c);
-		return 0;
-	}
-	watch(c);
+	if (r > 0)
+		c->lines = handle_one(c);
+	go_on(c);
 	return 0;
 }
 

@@ -54,6 +54,7 @@ struct niwa_rpc_state {
 	struct niwa_cmdb_txn *txn;
 	uint64_t txn_id;
 	size_t txn_changes;
+	struct niwa_publish_claims *claims; /* of txn */
 	LIST_HEAD(, niwa_rpc_exec) execs;
 };
 struct niwa_rpc_state *niwa_rpc_state(struct niwa_rpc_conn *conn);

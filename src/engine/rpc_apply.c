@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "engine/app.h"
 #include "engine/publish.h"
+#include "engine/publish_claim.h"
 #include "engine/rpc.h"
 
 #define NAMES_MAX 100
@@ -17,6 +18,7 @@
 struct commit {
 	struct niwa_engine *engine;
 	struct niwa_call *call;
+	struct niwa_publish_claims *claims;
 	json_int_t counts[4]; /* by enum niwa_cmdb_change_kind */
 	json_t *names[4];
 };
@@ -33,11 +35,17 @@ static struct niwa_rpc_state *state_of(struct niwa_call *call)
 	return NULL;
 }
 
+static void drop(struct niwa_call *call, struct niwa_rpc_state *s)
+{
+	niwa_cmdb_txn_free(&s->txn);
+	niwa_publish_claims_free(call->engine, &s->claims);
+}
+
 void niwa_rpc_apply_begin(struct niwa_call *call)
 {
 	struct niwa_rpc_state *s = niwa_rpc_state(call->conn);
 
-	niwa_cmdb_txn_free(&s->txn);
+	drop(call, s);
 	s->txn = niwa_cmdb_txn_new(call->engine->cmdb);
 	s->txn_id++;
 	s->txn_changes = 0;
@@ -55,7 +63,7 @@ static int put_one(struct niwa_call *call, struct niwa_rpc_state *s, const json_
 	int r = niwa_app_from_json(json, &spec, NULL, err);
 
 	if (r == 0)
-		r = niwa_publish_check(call->engine, spec->name, spec->ports, spec->port_count, err);
+		r = niwa_publish_claim_put(call->engine, &s->claims, spec, err);
 	if (r < 0)
 		return r;
 	canonical = niwa_app_to_json(spec);
@@ -84,7 +92,7 @@ void niwa_rpc_apply_put(struct niwa_call *call)
 	json_array_foreach(apps, index, app)
 	{
 		if (put_one(call, s, app, &err) < 0) {
-			niwa_cmdb_txn_free(&s->txn); /* one bad app refuses all */
+			drop(call, s); /* one bad app refuses all */
 			niwa_call_fail(call, err.kind == NIWA_CALLER ? NIWA_RPC_BAD_PARAMS : NIWA_RPC_FAILED, &err);
 			return;
 		}
@@ -96,6 +104,7 @@ void niwa_rpc_apply_put(struct niwa_call *call)
 void niwa_rpc_apply_remove(struct niwa_call *call)
 {
 	struct niwa_rpc_state *s = state_of(call);
+	struct niwa_error err;
 	struct niwa_app *app;
 	int r;
 
@@ -104,7 +113,9 @@ void niwa_rpc_apply_remove(struct niwa_call *call)
 	app = niwa_call_app(call);
 	if (!app)
 		return;
-	r = niwa_cmdb_txn_remove(s->txn, app->name);
+	r = niwa_publish_claim_remove(call->engine, &s->claims, app->name, &err);
+	if (r == 0)
+		r = niwa_cmdb_txn_remove(s->txn, app->name);
 	if (r < 0) {
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "%s: %s", app->name, strerror(-r));
 		return;
@@ -138,6 +149,7 @@ static void commit_free(struct commit *c)
 {
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(c->names); i++)
 		json_decref(c->names[i]);
+	niwa_publish_claims_free(c->engine, &c->claims);
 	free(c);
 }
 
@@ -172,18 +184,26 @@ static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool l
 	if (txn && niwa_net_commit(&txn, &net_err) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "declare apps to the kernel: %s", net_err.msg);
 	niwa_tenant_refresh(c->engine);
-	if (last)
-		finish(c);
+	if (!last)
+		return;
+	niwa_publish_sweep(c->engine);
+	finish(c);
 }
 
 void niwa_rpc_apply_commit(struct niwa_call *call)
 {
 	struct niwa_rpc_state *s = state_of(call);
 	struct niwa_cmdb_txn *txn;
+	struct niwa_error err;
 	struct commit *c;
 
 	if (!s)
 		return;
+	if (niwa_publish_claims_settle(call->engine, s->claims, &err) < 0) {
+		drop(call, s);
+		niwa_call_fail(call, NIWA_RPC_FAILED, &err);
+		return;
+	}
 	c = niwa_zalloc(sizeof(*c));
 	for (size_t i = 0; c && i < NIWA_ARRAY_LEN(c->names); i++)
 		c->names[i] = json_array();
@@ -193,6 +213,7 @@ void niwa_rpc_apply_commit(struct niwa_call *call)
 	}
 	c->engine = call->engine;
 	c->call = call;
+	c->claims = NIWA_TAKE(s->claims);
 	txn = NIWA_TAKE(s->txn);
 	niwa_cmdb_txn_commit(txn, on_done, c);
 }

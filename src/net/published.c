@@ -139,6 +139,8 @@ void niwa_net_published(struct niwa_net_txn *t, enum niwa_change c, uint32_t hos
 	struct niwa_net *net = niwa_txn_net(t);
 	struct published *p = niwa_map_get(net->published_hosts, key_of(host, port));
 
+	if (c == NIWA_DEL && p && (p->service != service || p->service_port != service_port))
+		return; /* in this transaction another one took it over */
 	if (p)
 		forget(net, p);
 	if (c == NIWA_DEL)

@@ -174,6 +174,9 @@ class Host:
     def socket(self):
         return self.dir / "run/niwad.sock"
 
+    def connect(self):
+        return Rpc(self.socket)
+
     def rpc(self, method, **params):
         rpc = Rpc(self.socket)
         try:
