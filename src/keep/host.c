@@ -132,8 +132,6 @@ static int host_pipe(struct keep_start *s, const struct niwa_op_view *op, int *m
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
 	r = niwa_fd_nonblock(ends[0]); /* niwad's end; the child's stays as programs expect it */
-	if (r == 0 && op->c && fchown(ends[1], (uid_t)op->c, (gid_t)op->c) < 0)
-		r = -errno;
 	(void)fill(s, op->a, ends[0]); /* cannot fail: open descriptors */
 	(void)fill(s, op->b, ends[1]);
 	s->kept |= 1u << op->a;

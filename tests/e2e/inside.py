@@ -2,18 +2,12 @@
 """Apps that look around inside their container: Python in `image: host` for probes, the echo program (tests/apps/echo)
 for faults."""
 
-import atexit
-import functools
 import json
-import shutil
-import subprocess
-import tempfile
-import urllib.error
 import urllib.parse
 import urllib.request
-from pathlib import Path
 
-from host import SLOW, TOP
+from echo import image
+from host import SLOW
 
 # Listens on 80 and does nothing else: what is looked at is done by `niwa exec` in it.
 QUIET = "import socket; s = socket.create_server(('', 80)); [c.close() for c, _ in iter(s.accept, None)]"
@@ -32,18 +26,8 @@ def apply(host, *records, check=True):
     return host.apply(json.dumps({"apps": list(records)}), check=check)
 
 
-@functools.cache
-def echo_root():
-    """The folder with the echo program, built once a run."""
-    folder = tempfile.mkdtemp(prefix="nwecho", dir="/tmp")
-    atexit.register(shutil.rmtree, folder, True)
-    Path(folder).chmod(0o755)
-    subprocess.run([TOP / "tests/apps/echo/prepare.sh", folder], check=True, stdout=subprocess.DEVNULL)
-    return str(Path(folder, "echo/root"))
-
-
 def echo(name, *switches, **keys):
-    return app(name, echo_root(), ["/echo", "--http", "80", *switches], **keys)
+    return app(name, image(), ["/echo", "--http", "80", *switches], **keys)
 
 
 def ask(address, path, timeout=20, **query):

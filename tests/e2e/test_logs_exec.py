@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: MIT
+"""What apps print, and commands that join them."""
+
+import grp
+import os
+import pty
+import re
+import select
+import signal
+import stat
+import subprocess
+import termios
+import time
+
+import pytest
+from host import BUILD, SLOW, Host, wait_for
+from inside import app, apply, ask, echo, python, run
+
+
+def lines(text):
+    """A log's lines without their times."""
+    return [line.split(" ", 1)[1] for line in text.splitlines()]
+
+
+def whole_log(host, name):
+    old = host.dir / "log" / f"{name}.log.1"
+    return (old.read_text() if old.exists() else "") + host.app_log(name)
+
+
+# -- logs -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_log_is_complete_and_in_order_though_niwad_was_killed_meanwhile(host):
+    """The pipe belongs to niwa-keep: what is printed while nobody reads waits there, and the app does not notice."""
+    code = ("import socket, time\ns = socket.create_server(('', 80))\n"
+            "for n in range(4000):\n    print('line', n, flush=True)\n    time.sleep(0.0005)\ns.accept()")
+    apply(host, app("talker.example.com", command=["/usr/bin/python3", "-Ic", code]))
+    host.niwa("wake", "talker.example.com")
+    pid = host.pid("talker.example.com")
+    for _ in range(3):
+        host.kill_niwad()
+        host.start_niwad()
+    wait_for("the last line", lambda: "line 3999" in host.app_log("talker.example.com"), 30)
+    assert lines(host.app_log("talker.example.com")) == [f"line {n}" for n in range(4000)]
+    assert host.pid("talker.example.com") == pid, "no SIGPIPE"
+
+
+def test_a_log_is_renamed_beyond_its_bound_and_two_files_are_all_there_is(host):
+    host.kill_niwad()
+    host.configure(log_max="64K")
+    host.start_niwad()
+    apply(host, echo("talker.example.com"))
+    address = host.address("talker.example.com")
+    for _ in range(4):
+        ask(address, "/log", lines=1000, bytes=100)
+    wait_for("all is read", lambda: lines(host.app_log("talker.example.com"))[-1:] == ["1000".zfill(99)])
+    files = sorted(path.name for path in (host.dir / "log").glob("talker.example.com*"))
+    assert files == ["talker.example.com.log", "talker.example.com.log.1"]
+    for name in files:
+        path = host.dir / "log" / name
+        assert path.stat().st_size < 2 * 65536 + 16384, "the bound, and what came in one piece"
+        assert re.fullmatch(rb"(\d{4}-\d\d-\d\dT[^ ]+Z? [0-9]{99}\n)*", path.read_bytes()), "whole lines only"
+
+
+def test_niwa_logs_shows_the_end_and_follows_across_a_restart_of_niwad_and_a_renamed_file(host):
+    host.kill_niwad()
+    host.configure(log_max="64K")
+    host.start_niwad()
+    apply(host, echo("talker.example.com"))
+    address = host.address("talker.example.com")
+    ask(address, "/log", lines=20, bytes=5)
+    wait_for("lines", lambda: len(host.app_log("talker.example.com").splitlines()) == 20)
+    assert lines(host.niwa("logs", "-n", "3", "talker.example.com").stdout) == ["0018", "0019", "0020"]
+    assert len(host.niwa("logs", "-n", "all", "talker.example.com").stdout.splitlines()) == 20
+    follow = subprocess.Popen([BUILD / "src/cli/niwa", "logs", "-f", "-n", "1", "talker.example.com"], stdout=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL, env={**os.environ, "NIWA_SOCKET": str(host.socket)}, text=True)
+    try:
+        assert follow.stdout.readline().endswith(" 0020\n")
+        host.kill_niwad()
+        ask(address, "/log", lines=2, bytes=6)
+        host.start_niwad()
+        for want in ("00001", "00002"):
+            assert follow.stdout.readline().endswith(f" {want}\n")
+        ask(address, "/log", lines=1500, bytes=100)
+        ask(address, "/log", lines=1, bytes=7)
+        got = ""
+        while not got.endswith(" 000001\n"):
+            got = follow.stdout.readline()
+            assert got, "logs -f ended"
+    finally:
+        follow.kill()
+        follow.wait()
+
+
+@pytest.mark.parametrize("user", ["root", "www-data", "12345:54321"])
+def test_dev_stdout_and_dev_stderr_can_be_opened_by_name(host, user):
+    """Stock images of nginx and httpd log there."""
+    code = ("import os, socket\nfor name in ('stdout', 'stderr'):\n    print(name, file=open('/dev/' + name, 'w'))\n"
+            "if os.getuid() == 0:\n    os.setgid(33); os.setuid(33)\n    print('worker', file=open('/dev/stderr', 'a'))\n"
+            "socket.create_server(('', 80)).accept()")
+    apply(host, app("web.example.com", command=["/usr/bin/python3", "-Ic", code], user=user))
+    host.niwa("wake", "web.example.com")
+    want = ["stdout", "stderr"] + (["worker"] if user == "root" else [])
+    wait_for("its lines", lambda: lines(host.app_log("web.example.com")) == want)
+
+
+def test_the_last_words_of_an_app_that_ends_are_kept_and_told(host):
+    apply(host, app("short.example.com", command=["sh", "-c", "echo no configuration >&2; exit 3"]))
+    done = host.niwa("wake", "short.example.com", check=False)
+    assert done.returncode == 1
+    assert "exited with status 3" in done.stderr and "no configuration" in done.stderr
+    assert lines(host.app_log("short.example.com"))[-1] == "no configuration"
+
+
+def test_logs_are_for_root_and_the_group_niwa_alone():
+    try:
+        group = grp.getgrnam("niwa").gr_gid
+    except KeyError:
+        group = 0
+    host = Host()
+    host.configure(log_dir=host.dir / "log/apps")
+    host.start()
+    try:
+        apply(host, echo("talker.example.com"))
+        ask(host.address("talker.example.com"), "/log", lines=1)
+        path = host.dir / "log/apps/talker.example.com.log"
+        wait_for("a line", lambda: path.stat().st_size)
+        assert (path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (group, 0o640)
+        assert (path.parent.stat().st_gid, stat.S_IMODE(path.parent.stat().st_mode)) == (group, 0o750)
+    finally:
+        host.stop()
+
+
+# -- exec -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def box():
+    host = Host().start()
+    apply(host, app("box.example.com", env={"GREETING": "hello", "PLACE": "here"}, workdir="/var/tmp"),
+          app("web.example.com", user="www-data"))
+    host.niwa("wake", "box.example.com")
+    yield host
+    host.stop()
+
+
+@pytest.mark.parametrize("script, code", [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -9 $$", 137), ("kill -TERM $$", 143)])
+def test_exec_ends_as_its_command_ended(box, script, code):
+    assert run(box, "box.example.com", "sh", "-c", script, check=False).returncode == code
+
+
+def test_exec_says_what_it_could_not_start(box):
+    done = run(box, "box.example.com", "/no/such/program", check=False)
+    assert done.returncode in (1, 126, 127)
+    assert "No such file or directory" in done.stderr
+
+
+def test_exec_passes_input_output_and_errors_apart(box):
+    text = "".join(f"{n}\n" for n in range(20000))
+    done = run(box, "box.example.com", "sh", "-c", "cat; echo oops >&2", input=text)
+    assert done.stdout == text
+    assert done.stderr == "oops\n"
+
+
+def test_exec_has_the_app_s_environment_folder_and_user(box):
+    out = run(box, "box.example.com", "sh", "-c", "echo $GREETING $PLACE $PWD $HOME; id -u").stdout
+    assert out == "hello here /var/tmp /root\n0\n"
+    out = run(box, "web.example.com", "sh", "-c", "echo $HOME; id -un; id -gn").stdout
+    assert out == "/var/www\nwww-data\nwww-data\n"
+
+
+def test_exec_wakes_an_app_that_sleeps(box):
+    box.niwa("stop", "web.example.com")
+    assert run(box, "web.example.com", "echo", "awake").stdout == "awake\n"
+    assert box.state("web.example.com") == "running"
+
+
+def talk(host, *argv):
+    """niwa exec with a terminal: the other side of it, and the process."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(master, (33, 77))
+    process = subprocess.Popen([BUILD / "src/cli/niwa", "exec", "box.example.com", "--", *argv], stdin=slave, stdout=slave, stderr=slave,
+                               env={**os.environ, "NIWA_SOCKET": str(host.socket)}, start_new_session=True,
+                               preexec_fn=lambda: __import__("fcntl").ioctl(0, termios.TIOCSCTTY, 0))
+    os.close(slave)
+    return master, process
+
+
+def read_until(master, text, timeout=20):
+    got, until = b"", time.monotonic() + timeout * SLOW
+    while text not in got:
+        if not select.select([master], [], [], max(0, until - time.monotonic()))[0]:
+            raise AssertionError(f"{text!r} did not come: {got!r}")
+        try:
+            got += os.read(master, 4096)
+        except OSError:
+            raise AssertionError(f"the terminal was closed: {got!r}") from None
+    return got
+
+
+def test_exec_gives_a_terminal_with_its_size_line_editing_and_ctrl_c(box):
+    master, process = talk(box, "sh", "-c", "test -t 0 && test -t 1 && stty size; trap 'echo caught; exit 5' INT; read x; "
+                           "echo got $x; while :; do sleep 0.05; done")
+    try:
+        read_until(master, b"33 77")
+        os.write(master, b"worx\x7fd\r")
+        read_until(master, b"got word")
+        os.write(master, b"\x03")
+        read_until(master, b"caught")
+        assert process.wait(20 * SLOW) == 5
+    finally:
+        process.kill()
+        os.close(master)
+
+
+def test_a_signal_to_exec_reaches_its_command(box):
+    process = subprocess.Popen([BUILD / "src/cli/niwa", "exec", "box.example.com", "--", "sh", "-c",
+                                "trap 'echo terminated; exit 9' TERM; echo ready; while :; do sleep 0.05; done"],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env={**os.environ, "NIWA_SOCKET": str(box.socket)})
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20 * SLOW)[0] == "terminated\n"
+    assert process.returncode == 9
+
+
+def test_a_command_whose_caller_is_gone_is_ended(box):
+    process = subprocess.Popen([BUILD / "src/cli/niwa", "exec", "box.example.com", "--", "sleep", "987"], stdin=subprocess.DEVNULL,
+                               env={**os.environ, "NIWA_SOCKET": str(box.socket)})
+    count = "import json, glob; print(json.dumps(sum(b'987' in open(p, 'rb').read() for p in glob.glob('/proc/[0-9]*/cmdline'))))"
+    wait_for("it runs", lambda: python(box, "box.example.com", count.replace("987", "9' b'87")) == 1)
+    process.kill()
+    process.wait()
+    wait_for("it is gone", lambda: python(box, "box.example.com", count.replace("987", "9' b'87")) == 0)
+
+
+def test_an_app_somebody_works_in_does_not_sleep(box):
+    """No byte crosses its network and no CPU is used, but a person sits in front of it."""
+    apply(box, app("quiet.example.com", sleep={"freeze": "200ms", "page": "0", "save": "600ms"}))
+    process = subprocess.Popen([BUILD / "src/cli/niwa", "exec", "quiet.example.com", "--", "sh", "-c", "echo in; read x; echo out"],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "NIWA_SOCKET": str(box.socket)})
+    try:
+        assert process.stdout.readline() == "in\n"
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            assert box.state("quiet.example.com") == "running"
+            time.sleep(0.02)
+        assert process.communicate("\n", timeout=20 * SLOW)[0] == "out\n"
+    finally:
+        process.kill()
+    box.wait_state("quiet.example.com", "stopped")
