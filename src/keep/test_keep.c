@@ -325,6 +325,28 @@ static void sockets_made_in_the_instance_come_back(void **state)
 	keep_test_exited(&world, id, CLD_KILLED, SIGKILL);
 }
 
+/* /dev/stdout leads to /proc/self/fd/1, and a pipe opened there asks for permission. Programs do so as a user whom they
+ * have become since. */
+static void a_log_with_an_owner_can_be_opened_by_name(void **state)
+{
+	char log[256];
+
+	for (int64_t owner = 0; owner <= 32; owner += 32) {
+		struct niwa_plan plan = {0};
+
+		T_ADD(&plan, .op = NIWA_OP_PIPE, .a = T_LOG, .b = T_LOG_END, .c = owner);
+		T_ADD(&plan, .op = NIWA_OP_OPEN, .a = T_FILE, .s = getenv("NIWA_TEST_PROBE"), .b = O_PATH);
+		T_ADD(&plan, .op = NIWA_OP_CLONE, .b = -1);
+		T_ADD(&plan, .op = NIWA_OP_STDIO, .a = -1, .b = T_LOG_END, .c = T_LOG_END);
+		T_ADD(&plan, .op = NIWA_OP_USER, .a = 33, .b = 33);
+		keep_test_plan_exec(&plan, T_FILE, "probe touch /proc/self/fd/1 cat /proc/self/fd/1");
+		run(&plan, log, sizeof(log));
+		assert_string_equal(log, owner ? "touch /proc/self/fd/1: done\ncat /proc/self/fd/1: Permission denied\n"
+					       : "touch /proc/self/fd/1: Permission denied\n"
+						 "cat /proc/self/fd/1: Permission denied\n");
+	}
+}
+
 static int compare(const void *a, const void *b)
 {
 	const uint64_t *x = a, *y = b;
@@ -384,6 +406,7 @@ int main(void)
 		TEST(descriptors_reach_the_program_under_their_numbers),
 		TEST(a_program_of_niwa_keeps_the_capabilities_of_its_plan),
 		TEST(sockets_made_in_the_instance_come_back),
+		TEST(a_log_with_an_owner_can_be_opened_by_name),
 		TEST(two_hundred_starts_in_a_row_succeed),
 	};
 	int r;
