@@ -411,6 +411,54 @@ static void images_that_are_none_are_refused_with_a_list(void **unused)
 	assert_non_null(strstr(err.msg, "there are: host"));
 }
 
+static void a_broken_configuration_is_refused(void **unused)
+{
+	static const struct {
+		const char *json;
+		int r;
+	} cases[] = {
+		{"{\"digest\":\"sha256:1\"}", 0},
+		{"{\"digest\":\"sha256:1\",\"command\":null,\"env\":[],\"workdir\":\"\",\"user\":null}", 0},
+		{"{\"digest\":\"sha256:1\",\"command\":[\"a\",\"b\"],\"more\":{}}", 0},
+		{"", -EINVAL},
+		{"[]", -EINVAL},
+		{"{}", -EINVAL},
+		{"{\"digest\":7}", -EINVAL},
+		{"{\"digest\":\"x\",\"command\":\"sh\"}", -EINVAL},
+		{"{\"digest\":\"x\",\"command\":[1]}", -EINVAL},
+		{"{\"digest\":\"x\",\"command\":[null]}", -EINVAL},
+		{"{\"digest\":\"x\",\"env\":{\"A\":\"b\"}}", -EINVAL},
+		{"{\"digest\":\"x\",\"env\":[\"A=\\u0000b\"]}", -EINVAL},
+		{"{\"digest\":\"x\",\"user\":[]}", -EINVAL},
+		{"{\"digest\":\"x\",\"user\":\"a\\u0000b\"}", -EINVAL},
+		{"{\"digest\":\"x\",\"digest\":\"y\"}", -EINVAL},
+		{"{\"digest\":\"x\"", -EINVAL},
+		{"\xff\xfe", -EINVAL},
+	};
+	char path[160];
+
+	run("mkdir -p %s/images/broken/rootfs", state);
+	(void)snprintf(path, sizeof(path), "%s/images/broken/config.json", state);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(cases); i++) {
+		NIWA_AUTO(niwa_image_free) struct niwa_image *img = NULL;
+		struct niwa_error err;
+		int r;
+
+		must(niwa_file_replace(path, cases[i].json, strlen(cases[i].json), 0644, &err), &err);
+		r = niwa_image_open(state, "broken", &img, &err);
+		if (r != cases[i].r)
+			fail_msg("%s: %d (%s)", cases[i].json, r, r < 0 ? err.msg : "");
+	}
+	run("cd %s/images/broken && rm config.json && ln -s /etc/passwd config.json", state);
+	{
+		struct niwa_image *img = NULL;
+		struct niwa_error err;
+
+		assert_int_equal(niwa_image_open(state, "broken", &img, &err), -ENOENT); /* a link stays inside */
+	}
+	run("rm -r %s/images/broken", state);
+}
+
 /* ---- imports ---- */
 
 /* A layout "oci" with one image of the tar, tagged v1. */
@@ -633,6 +681,7 @@ int main(void)
 		cmocka_unit_test(users_are_looked_up_in_the_image),
 		cmocka_unit_test(commands_are_looked_up_in_the_image),
 		cmocka_unit_test(images_that_are_none_are_refused_with_a_list),
+		cmocka_unit_test(a_broken_configuration_is_refused),
 		cmocka_unit_test(an_oci_image_is_imported_with_canonical_ids),
 		cmocka_unit_test(a_name_that_is_taken_needs_replace_and_nobody_inside),
 		cmocka_unit_test(a_docker_archive_is_imported),

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
+#include "container/image_import.h"
 #include "container/test_run_fixture.h"
 
 static struct world world;
@@ -264,6 +265,41 @@ static void an_image_full_of_links_leads_nowhere(void **state)
 	app_fini(&a);
 }
 
+/* From an OCI layout to a process: entry point, environment, folder, ids and files as the image says. */
+static void an_imported_image_runs_as_it_says(void **state)
+{
+	struct niwa_image_import import = {.state_dir = world.state, .name = "small"};
+	char command[2048], source[160], log[8192];
+	struct niwa_error err;
+	struct app a;
+
+	(void)snprintf(command, sizeof(command),
+		       "cd %s && mkdir -p oci-root/bin oci-root/work && cp '%s' oci-root/bin/guest && chown 33:33 "
+		       "oci-root/work && "
+		       "tar -C oci-root -cf root.tar . && umoci init --layout oci && umoci new --image oci:v1 && "
+		       "umoci raw add-layer --image oci:v1 root.tar && umoci config --image oci:v1 --config.entrypoint "
+		       "/bin/guest "
+		       "--config.cmd ids --config.cmd env --config.cmd make --config.cmd /work/new --config.cmd owner "
+		       "--config.cmd /bin "
+		       "--config.env COLOUR=green --config.workingdir /work",
+		       world.dir, getenv("NIWA_TEST_GUEST"));
+	assert_int_equal(system(command), 0);
+	(void)snprintf(source, sizeof(source), "oci:%s/oci:v1", world.dir);
+	import.source = source;
+	if (niwa_image_import(&import, &err) < 0)
+		fail_msg("%s", err.msg);
+	app_init(&world, &a, "small", NULL);
+	a.params.uid = 33;
+	a.params.gid = 33;
+	assert_true(a.image->prepared);
+	assert_int_equal(guest(&a, log, sizeof(log)), 0);
+	has(log, "ids 33:33 pid 1 sid 1 cwd /work\n");
+	has(log, "\nCOLOUR=green\n");
+	has(log, "make /work/new: done\n");
+	has(log, "/bin: 0:0 755\n");
+	app_fini(&a);
+}
+
 static void volumes_map_their_owners(void **state)
 {
 	char command[2048], log[4096], tenant[160], user[160], file[160];
@@ -504,6 +540,7 @@ int main(void)
 		cmocka_unit_test(root_of_the_host_image_reads_nothing_but_what_it_was_given),
 		cmocka_unit_test(root_of_a_container_has_no_hold_on_the_kernel),
 		cmocka_unit_test(an_image_full_of_links_leads_nowhere),
+		cmocka_unit_test(an_imported_image_runs_as_it_says),
 		cmocka_unit_test(volumes_map_their_owners),
 		cmocka_unit_test(limits_hold),
 		cmocka_unit_test(a_command_is_executed_inside),

@@ -164,7 +164,8 @@ void world_open(struct world *w)
 
 static void remove_group(const char *group)
 {
-	for (int i = 0; group[0] && i < 200 && rmdir(group) < 0 && errno == EBUSY; i++) /* processes may just be leaving */
+	for (int i = 0; group[0] && i < 200 && rmdir(group) < 0 && errno == EBUSY;
+	     i++) /* processes may just be leaving */
 		(void)usleep(10000);
 }
 
@@ -213,7 +214,7 @@ void app_init(struct world *w, struct app *a, const char *image, char **argv)
 
 	*a = (struct app){0};
 	(void)snprintf(path, sizeof(path), "%s/%s", w->dir, image);
-	if (niwa_image_open(w->state, strcmp(image, "host") == 0 ? image : path, &a->image, &err) < 0)
+	if (niwa_image_open(w->state, access(path, F_OK) < 0 ? image : path, &a->image, &err) < 0)
 		fail_msg("%s", err.msg);
 	a->spec.name = (char *)(uintptr_t) "blog.example.com";
 	a->spec.tenant = (char *)(uintptr_t) "example";

@@ -43,7 +43,7 @@ struct started {
 void world_open(struct world *w);
 void world_close(struct world *w);
 
-/* image: "host" or the name of a folder below w->dir. argv: NULL-terminated. */
+/* image: the name of a folder below w->dir, else of an image. argv: NULL-terminated. */
 void app_init(struct world *w, struct app *a, const char *image, char **argv);
 void app_fini(struct app *a);
 /* Starts it and fails the test when that fails. */
