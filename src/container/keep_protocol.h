@@ -33,8 +33,8 @@ enum niwa_keep_type {
 	NIWA_KEEP_FAILED, /* id or name, op (index in the plan, -1: not in a plan), error. Nothing is left of the child.
 			   */
 	NIWA_KEEP_EXITED, /* id, status as of waitid: code CLD_EXITED/KILLED/DUMPED in `code`, value in `status` */
-	NIWA_KEEP_INSTANCE, /* as STARTED (code 0) or EXITED (code set), with tag. A start under way is reported by
-			       its STARTED/FAILED later and not listed. */
+	NIWA_KEEP_INSTANCE, /* as STARTED (code 0) or EXITED (code set), with tag. A start under way has pid 0 and no
+			       descriptors yet; its STARTED or FAILED follows. */
 	NIWA_KEEP_STORED,   /* name + descriptor */
 	NIWA_KEEP_END,
 	NIWA_KEEP_OK, /* id or name of the request */

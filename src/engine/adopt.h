@@ -12,6 +12,8 @@
 /* One entry of keep's list. Takes the descriptors it wants by setting them to -1 in fds. */
 void niwa_adopt_instance(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds);
 void niwa_adopt_stored(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds);
+/* What keep tells before the list is complete (or has told only in the list). Takes the descriptors. */
+void niwa_adopt_defer(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds);
 /* The list is complete: the kernel's elements are made equal to what is known, leftovers are collected. */
 void niwa_adopt_end(struct niwa_engine *e);
 

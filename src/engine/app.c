@@ -117,6 +117,19 @@ struct niwa_app *niwa_app_by_name(struct niwa_engine *e, const char *name)
 	return app && !app->removed ? app : NULL;
 }
 
+struct niwa_tenant *niwa_app_tenant(struct niwa_engine *e, const struct niwa_app *app, uint32_t id)
+{
+	struct niwa_tenant *t = app->tenant;
+	size_t pos = 0;
+
+	if (t->id == id)
+		return t;
+	while ((t = niwa_map_next(e->tenants, &pos)))
+		if (t->id == id)
+			return t;
+	return NULL;
+}
+
 struct niwa_app_port *niwa_app_port(struct niwa_app *app, uint16_t number)
 {
 	for (unsigned i = 0; i < app->port_count; i++)
@@ -218,7 +231,7 @@ static void class_permit_all(struct niwa_engine *e, const struct niwa_class *c, 
 	struct niwa_instance *i;
 
 	LIST_FOREACH(i, &e->instance_list, link)
-	if (i->app && class_permits(c, i->app->tenant))
+	if (i->tenant && class_permits(c, i->tenant))
 		niwa_net_may(txn, NIWA_ADD, i->private_addr, c->id);
 }
 

@@ -31,6 +31,8 @@ void niwa_app_notify(struct niwa_app *app);
 const char *niwa_app_last_why(const struct niwa_app *app);
 
 struct niwa_app *niwa_app_by_name(struct niwa_engine *e, const char *name);
+/* The tenant with this id: the app's, or another one that has apps; NULL: none has. */
+struct niwa_tenant *niwa_app_tenant(struct niwa_engine *e, const struct niwa_app *app, uint32_t id);
 struct niwa_app_port *niwa_app_port(struct niwa_app *app, uint16_t number);
 /* The checked record, read from the store. To be freed with niwa_app_spec_free. */
 int niwa_app_spec_read(struct niwa_engine *e, struct niwa_app *app, struct niwa_app_spec **ret, struct niwa_error *err);

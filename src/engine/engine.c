@@ -282,6 +282,7 @@ int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, 
 	LIST_INIT(&e->instance_list);
 	LIST_INIT(&e->classes);
 	SLIST_INIT(&e->dead);
+	STAILQ_INIT(&e->deferred);
 	TAILQ_INIT(&e->start_queue);
 	raise_limits();
 	fill_host(e);

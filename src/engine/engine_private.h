@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/map.h"
 #include "base/relay_protocol.h"
+#include "base/text.h"
 #include "cmdb/cmdb.h"
 #include "container/image.h"
 #include "container/instance.h"
@@ -126,6 +127,8 @@ struct niwa_tag {
 	uint64_t app_id, generation, instance;
 	uint32_t private_addr, lease, mark;
 	uint32_t life; /* enum niwa_phase_of_life when last written: CLONING, SERVING, DRAINING, STOPPING */
+	uint32_t tenant;
+	uint32_t follow; /* STOPPING: a fresh instance is to be started when this one has ended */
 	uint64_t began_realtime_us;
 };
 #define NIWA_TAG_VERSION 1
@@ -141,6 +144,7 @@ struct niwa_instance {
 	struct niwa_engine *engine;
 	uint64_t id;
 	struct niwa_app *app;
+	struct niwa_tenant *tenant; /* when it was made; NULL: adopted, and its tenant has no app any more */
 	struct niwa_app_spec *spec;
 	uint64_t generation;
 	enum niwa_phase_of_life life;
@@ -151,6 +155,7 @@ struct niwa_instance {
 	int pidfd, log_fd, diag_fd, notify_fd, cgroup_events_fd;
 	bool in_awake, in_frozen, notified, net_ready, killed, deaf;
 	bool watched; /* adoption: it is in the kernel's `frozen` set, so what came has knocked */
+	bool adopting, follow; /* not resumed yet; as in its tag */
 	sd_event_source *log_source, *notify_source, *timer, *freeze_source, *life_timer;
 	struct niwa_log_file log;
 	struct niwa_stages stages;
@@ -177,6 +182,7 @@ struct niwa_class {
 
 struct niwa_rpc;
 struct niwa_trash;
+struct niwa_deferred; /* adopt.c */
 
 struct niwa_engine {
 	struct niwa_config config;
@@ -193,6 +199,7 @@ struct niwa_engine {
 	LIST_HEAD(, niwa_instance) instance_list;
 	LIST_HEAD(, niwa_class) classes;
 	SLIST_HEAD(, niwa_instance) dead;
+	STAILQ_HEAD(, niwa_deferred) deferred; /* what keep told before adoption was complete */
 	struct niwa_app_queue start_queue;
 	struct niwa_lease_pool *leases;
 	struct niwa_addr_pool *addresses;
@@ -207,6 +214,7 @@ struct niwa_engine {
 	gid_t log_group; /* may read the logs; 0: root alone */
 	bool adopted, leftover_groups;
 	struct niwa_map *claims;    /* published ports of commits under way → struct claim of publish_claim.c */
+	struct niwa_text stale_marks; /* adoption: of instances that are gone */
 	struct niwa_map *published; /* "ADDR:PORT" key number → struct niwa_published */
 	struct {
 		uint64_t wakes, thaws, starts, failures, crashes, leftovers, repairs, overflows;

@@ -159,7 +159,8 @@ void niwa_instance_elements(struct niwa_engine *e, struct niwa_instance *i, stru
 {
 	niwa_net_mark(txn, NIWA_ADD, i->private_addr, i->mark);
 	client_first(i, txn, NIWA_ADD);
-	niwa_classes_permit(e, i->app->tenant, i->private_addr, txn);
+	if (i->tenant)
+		niwa_classes_permit(e, i->tenant, i->private_addr, txn);
 	niwa_volume_egress(i, txn, NIWA_ADD);
 }
 
@@ -174,7 +175,8 @@ static void leave_kernel(struct niwa_engine *e, struct niwa_instance *i)
 		goto out;
 	niwa_net_mark(txn, NIWA_DEL, i->private_addr, i->mark);
 	client_first(i, txn, NIWA_DEL);
-	niwa_net_may(txn, NIWA_DEL, i->private_addr, i->app->tenant->id);
+	if (i->tenant)
+		niwa_net_may(txn, NIWA_DEL, i->private_addr, i->tenant->id);
 	LIST_FOREACH(c, &e->classes, link)
 	niwa_net_may(txn, NIWA_DEL, i->private_addr, c->id);
 	if (i->in_frozen)
@@ -242,6 +244,8 @@ static void fill_tag(const struct niwa_instance *i, struct niwa_tag *tag)
 				 .lease = i->lease,
 				 .mark = i->mark,
 				 .life = (uint32_t)i->life,
+				 .tenant = i->tenant ? i->tenant->id : 0,
+				 .follow = i->app && i->app->current == i && i->app->rotate_wanted,
 				 .began_realtime_us = niwa_realtime_us() - (niwa_now_us() - i->began_us)};
 }
 
@@ -273,6 +277,7 @@ static int make(struct niwa_engine *e, struct niwa_instance *i, struct niwa_erro
 	fill_tag(i, &tag);
 	if (r == 0)
 		r = niwa_keep_start(e, i->id, &tag, &i->plan_fd, 1);
+	(void)niwa_fault("niwad.start-sent");
 	return r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "ask niwa-keep to start %s", i->app->name) : 0;
 }
 
@@ -300,10 +305,12 @@ static void collect(struct niwa_engine *e, struct niwa_instance *i)
 					       i) >= 0)
 			return;
 	}
+	(void)niwa_fault("niwad.collecting");
 	layer_path(e, i->id, layer, sizeof(layer));
 	niwa_trash_put(e->trash, layer);
 	give_back(e, i);
 	niwa_keep_forget(e, i->id);
+	(void)niwa_fault("niwad.collected");
 	niwa_instance_bury(e, i);
 }
 
@@ -312,6 +319,7 @@ static void end(struct niwa_engine *e, struct niwa_instance *i)
 	niwa_sleep_unwatch(i);
 	niwa_applog_drain(e, i);
 	leave_kernel(e, i);
+	(void)niwa_fault("niwad.left-kernel");
 	collect(e, i);
 }
 
@@ -323,6 +331,7 @@ int niwa_instance_make(struct niwa_engine *e, struct niwa_app *app, struct niwa_
 	if (!i)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start %s", app->name);
 	i->generation = app->generation;
+	i->tenant = app->tenant;
 	i->began_us = niwa_now_us();
 	i->life = NIWA_LIFE_CLONING;
 	r = make(e, i, err);
@@ -350,6 +359,9 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	i->lease = tag->lease;
 	i->mark = tag->mark;
 	i->life = (enum niwa_phase_of_life)tag->life;
+	i->tenant = niwa_app_tenant(e, app, tag->tenant);
+	i->adopting = true;
+	i->follow = tag->follow;
 	i->began_us = niwa_now_us() - (niwa_realtime_us() - tag->began_realtime_us);
 	i->net_ready = true;
 	(void)niwa_lease_mark(e->leases, i->lease);
@@ -397,6 +409,7 @@ void niwa_instance_started(struct niwa_engine *e, struct niwa_instance *i, const
 	if (!i->stages.executed_us)
 		i->stages.executed_us = niwa_now_us();
 	i->life = NIWA_LIFE_STARTED;
+	(void)niwa_fault("niwad.started");
 	if (i->killed) { /* no longer wanted since it was asked for */
 		i->life = NIWA_LIFE_STOPPING;
 		niwa_instance_kill(e, i);
@@ -506,6 +519,7 @@ void niwa_instance_exited(struct niwa_engine *e, struct niwa_instance *i, int co
 
 	if (i->life == NIWA_LIFE_GONE)
 		return;
+	(void)niwa_fault("niwad.exited");
 	niwa_applog_drain(e, i);
 	niwa_applog_last_line(e, i, last, sizeof(last));
 	(void)niwa_exit_text(code, status, text, sizeof(text));
@@ -513,6 +527,7 @@ void niwa_instance_exited(struct niwa_engine *e, struct niwa_instance *i, int co
 			early && code == CLD_EXITED && status == 0 ? " (a command must stay in the foreground)" : "",
 			last[0] ? last : "");
 	report_end(e, i, &err);
+	(void)niwa_fault("niwad.end-told");
 	end(e, i);
 }
 

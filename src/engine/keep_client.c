@@ -76,8 +76,7 @@ void niwa_keep_unstore(struct niwa_engine *e, const char *name)
 	request(e, &m, NULL, 0);
 }
 
-/* Which part of niwad an id belongs to. */
-static void to_owner(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds)
+void niwa_keep_deliver(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds)
 {
 	struct niwa_instance *i = niwa_map_get(e->instances, m->id);
 
@@ -93,8 +92,16 @@ static void to_owner(struct niwa_engine *e, const struct niwa_keep_msg *m, int *
 		niwa_exec_kept(e, m, fds, nfds);
 	else if (m->type == NIWA_KEEP_STARTED) /* asked for by a niwad that is no more */
 		niwa_keep_list(e);
-	else if (e->adopted)
+	else if (m->type == NIWA_KEEP_EXITED) /* of a failed start keep has forgotten everything */
 		niwa_keep_forget(e, m->id);
+}
+
+static void deliver_or_defer(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds)
+{
+	if (e->adopted)
+		niwa_keep_deliver(e, m, fds, nfds);
+	else
+		niwa_adopt_defer(e, m, fds, nfds);
 }
 
 static void on_message(const void *data, size_t len, int *fds, size_t nfds, void *arg)
@@ -113,11 +120,11 @@ static void on_message(const void *data, size_t len, int *fds, size_t nfds, void
 	switch ((enum niwa_keep_type)m.type) {
 	case NIWA_KEEP_STARTED:
 	case NIWA_KEEP_EXITED:
-		to_owner(e, &m, fds, nfds);
+		deliver_or_defer(e, &m, fds, nfds);
 		break;
 	case NIWA_KEEP_FAILED:
 		if (m.id)
-			to_owner(e, &m, fds, nfds);
+			deliver_or_defer(e, &m, fds, nfds);
 		else
 			niwa_log(NIWA_LOG_ERR, NULL, "niwa-keep: %.64s: %s", m.name, strerror(m.error));
 		break;

@@ -17,5 +17,8 @@ void niwa_keep_forget(struct niwa_engine *e, uint64_t id);
 void niwa_keep_list(struct niwa_engine *e);
 void niwa_keep_store(struct niwa_engine *e, const char *name, int fd); /* fd stays the caller's */
 void niwa_keep_unstore(struct niwa_engine *e, const char *name);
+/* Hands STARTED, FAILED or EXITED to the part of niwad that the id belongs to. Descriptors that are taken are set to
+ * -1 in fds. */
+void niwa_keep_deliver(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds);
 
 #endif

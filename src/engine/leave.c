@@ -62,6 +62,7 @@ void niwa_awake_leave(struct niwa_engine *e, struct niwa_instance *i)
 	(void)niwa_fault("niwad.left-awake");
 	if (niwa_net_flush_unreplied(e->net, i->mark, &err) < 0)
 		niwa_log(NIWA_LOG_WARN, &ctx, "%s", err.msg);
+	(void)niwa_fault("niwad.flushed");
 }
 
 /* After the element is gone nobody new can come: did somebody come just before? */
@@ -96,8 +97,10 @@ static void send_stop(struct niwa_engine *e, struct niwa_instance *i)
 	(void)niwa_fault("niwad.before-stop-signal");
 	i->life = NIWA_LIFE_STOPPING;
 	niwa_instance_write_tag(e, i);
+	(void)niwa_fault("niwad.stop-tagged");
 	niwa_sleep_release(e, i);
 	niwa_stop_send(e, i);
+	(void)niwa_fault("niwad.stop-sent");
 }
 
 static int on_settled(sd_event_source *s, uint64_t usec, void *arg)
@@ -115,7 +118,7 @@ void niwa_leave_stop(struct niwa_engine *e, struct niwa_instance *i, const char 
 	bool busy = i->life == NIWA_LIFE_SERVING && app->current == i && app->state == NIWA_RUNNING && !i->killed;
 
 	if (i->life == NIWA_LIFE_GONE || i->life == NIWA_LIFE_STOPPING ||
-	    (app->current == i && app->state == NIWA_STOPPING))
+	    (i->life == NIWA_LIFE_SERVING && app->current == i && app->state == NIWA_STOPPING)) /* it settles */
 		return;
 	if (app->current == i)
 		niwa_app_set_state(e, app, NIWA_STOPPING, why);

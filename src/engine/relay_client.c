@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "engine/app.h"
@@ -25,6 +27,7 @@
 #include "engine/wake.h"
 
 #define RESTART_PAUSE_US (50 * NIWA_MS)
+#define OLD_RELAY_US     (2 * NIWA_SEC)
 #define LISTENER_NAME    "relay-listener"
 #define ENGINE_END_NAME  "relay-engine-end"
 
@@ -161,6 +164,19 @@ static int take_channel(struct niwa_engine *e, int fd, struct niwa_error *err)
 	return r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "talk to niwa-relay") : 0;
 }
 
+/* When niwa-keep was killed too, its relay goes on until it has noticed. */
+static int bind_patiently(int fd, const struct sockaddr_in *sa)
+{
+	uint64_t until = niwa_now_us() + OLD_RELAY_US;
+
+	while (bind(fd, (const struct sockaddr *)sa, sizeof(*sa)) < 0) {
+		if (errno != EADDRINUSE || niwa_now_us() >= until)
+			return -1;
+		(void)poll(NULL, 0, 10); /* the loop does not run yet */
+	}
+	return 0;
+}
+
 static int open_listener(struct niwa_engine *e, struct niwa_error *err)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET,
@@ -170,8 +186,8 @@ static int open_listener(struct niwa_engine *e, struct niwa_error *err)
 	int one = 1;
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    setsockopt(fd, SOL_IP, IP_TRANSPARENT, &one, sizeof(one)) < 0 ||
-	    bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, 16384) < 0)
+	    setsockopt(fd, SOL_IP, IP_TRANSPARENT, &one, sizeof(one)) < 0 || bind_patiently(fd, &sa) < 0 ||
+	    listen(fd, 16384) < 0)
 		return niwa_fail(err, NIWA_PERMANENT, errno, "open the transparent listener on 127.0.0.1:%u",
 				 (unsigned)e->config.relay_port);
 	niwa_keep_store(e, LISTENER_NAME, fd);
@@ -217,8 +233,11 @@ static int start_relay(struct niwa_engine *e, struct niwa_error *err)
 	fds[n++] = plan;
 	fds[n++] = e->relay_listener;
 	fds[n++] = pair[1];
-	r = niwa_keep_start(e, e->relay_instance, &tag, fds, n);
+	/* stored first: a relay whose engine end nobody has would drain at once */
 	niwa_keep_store(e, ENGINE_END_NAME, pair[0]);
+	(void)niwa_fault("niwad.relay-stored");
+	r = niwa_keep_start(e, e->relay_instance, &tag, fds, n);
+	(void)niwa_fault("niwad.relay-sent");
 	niwa_fd_close(&pair[1]);
 	if (r < 0) {
 		niwa_fd_close(&pair[0]);
@@ -230,12 +249,15 @@ static int start_relay(struct niwa_engine *e, struct niwa_error *err)
 	return r;
 }
 
+int niwa_relay_listen(struct niwa_engine *e, struct niwa_error *err)
+{
+	return e->relay_listener < 0 ? open_listener(e, err) : 0;
+}
+
 int niwa_relay_begin(struct niwa_engine *e, struct niwa_error *err)
 {
-	int r = e->relay_listener < 0 ? open_listener(e, err) : 0;
+	int r;
 
-	if (r < 0)
-		return r;
 	if (e->relay_instance && e->relay_engine_end >= 0) {
 		r = take_channel(e, NIWA_TAKE_FD(e->relay_engine_end), err);
 		if (r == 0)

@@ -7,6 +7,9 @@
 
 #include "engine/engine_private.h"
 
+/* Opens the transparent listener if niwa-keep had none. Before any published port is bound: where the relay of a
+ * niwa-keep that is no more still has them, this waits for its end. */
+int niwa_relay_listen(struct niwa_engine *e, struct niwa_error *err);
 /* After adoption: takes over the relay that runs, or starts one. */
 int niwa_relay_begin(struct niwa_engine *e, struct niwa_error *err);
 void niwa_relay_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds);

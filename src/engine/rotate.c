@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/app.h"
@@ -66,6 +67,7 @@ static void overlap(struct niwa_engine *e, struct niwa_app *app, const char *why
 	niwa_log(NIWA_LOG_INFO, &ctx, "a fresh instance is made beside this one (%s)", why);
 	if (niwa_instance_make(e, app, &app->fresh, &err) < 0)
 		niwa_rotate_failed(e, app, &err);
+	(void)niwa_fault("niwad.rotate-begun");
 }
 
 void niwa_rotate(struct niwa_engine *e, struct niwa_app *app, const char *why)
@@ -80,6 +82,7 @@ void niwa_rotate(struct niwa_engine *e, struct niwa_app *app, const char *why)
 		}
 		app->rotate_wanted = true; /* a fresh one follows at once: somebody was using it */
 		niwa_leave_stop(e, i, why);
+		(void)niwa_fault("niwad.handover-begun");
 		break;
 	case NIWA_FREEZING:
 	case NIWA_FROZEN:
@@ -128,8 +131,10 @@ void niwa_rotate_ready(struct niwa_engine *e, struct niwa_instance *fresh)
 	app->current = fresh;
 	if (niwa_awake_enter(e, fresh, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s; its connections go through the relay", err.msg);
+	(void)niwa_fault("niwad.rotate-awake");
 	niwa_log(NIWA_LOG_INFO, &ctx, "serves instead of instance %llu", (unsigned long long)(old ? old->id : 0));
 	niwa_instance_write_tag(e, fresh);
+	(void)niwa_fault("niwad.rotate-tagged");
 	niwa_sleep_watch(e, fresh);
 	niwa_rotate_arm(e, fresh);
 	niwa_app_notify(app);
@@ -179,6 +184,7 @@ void niwa_rotate_drain(struct niwa_engine *e, struct niwa_instance *i)
 	i->life = NIWA_LIFE_DRAINING;
 	i->drain_deadline_us = niwa_now_us() + e->config.drain_us;
 	niwa_instance_write_tag(e, i);
+	(void)niwa_fault("niwad.draining");
 	/* the pause covers connections that were accepted by the kernel just before the map was changed */
 	if (sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, DRAIN_LOOK_US, 10 * NIWA_MS, on_drain, i) <
 	    0)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/app.h"
@@ -175,6 +176,7 @@ static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool l
 		commit_free(c);
 		return;
 	}
+	(void)niwa_fault("niwad.committed");
 	txn = niwa_net_txn_new(c->engine->net);
 	for (size_t i = 0; i < count; i++) {
 		take_change(c->engine, &changes[i], txn);
@@ -184,6 +186,7 @@ static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool l
 	if (txn && niwa_net_commit(&txn, &net_err) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "declare apps to the kernel: %s", net_err.msg);
 	niwa_tenant_refresh(c->engine);
+	(void)niwa_fault("niwad.declared");
 	if (!last)
 		return;
 	niwa_publish_sweep(c->engine);

@@ -99,7 +99,7 @@ static void go_deeper(struct niwa_engine *e, struct niwa_instance *i)
 
 /* A request may wait inside the app for a disk or a timer, without a byte and without CPU: frozen, it would never be
  * answered, because nobody knocks. */
-static bool owes_answer(const struct niwa_instance *i)
+bool niwa_sleep_owes_answer(const struct niwa_instance *i)
 {
 	return i->diag_fd >= 0 && i->spec->sleep.answer_us && niwa_diag_owed(i->diag_fd, i->spec->sleep.answer_us) > 0;
 }
@@ -114,7 +114,7 @@ static void look_running(struct niwa_engine *e, struct niwa_instance *i)
 		look_after(i, LOOK_MAX_US);
 		return;
 	}
-	if (i->spec->sleep.freeze_us && quiet >= i->spec->sleep.freeze_us && !owes_answer(i)) {
+	if (i->spec->sleep.freeze_us && quiet >= i->spec->sleep.freeze_us && !niwa_sleep_owes_answer(i)) {
 		if (niwa_sleep_freeze(e, i, "quiet for sleep.freeze", &err) == 0)
 			return;
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
@@ -191,6 +191,7 @@ static void frozen_now(struct niwa_engine *e, struct niwa_instance *i)
 		return;
 	}
 	niwa_app_set_state(e, i->app, NIWA_FROZEN, "quiet");
+	(void)niwa_fault("niwad.frozen-known");
 	niwa_sleep_resume_frozen(e, i);
 }
 
@@ -225,6 +226,7 @@ int niwa_sleep_freeze(struct niwa_engine *e, struct niwa_instance *i, const char
 	(void)niwa_fault("niwad.before-freeze");
 	i->cgroup_events_fd = niwa_group_open_events(e, i->id);
 	r = i->cgroup_events_fd < 0 ? i->cgroup_events_fd : niwa_group_freeze(e, i->id, true);
+	(void)niwa_fault("niwad.freeze-asked");
 	if (r == 0)
 		r = sd_event_add_io(e->event, &i->freeze_source, i->cgroup_events_fd, EPOLLPRI, on_group_event, i);
 	if (r >= 0)
@@ -243,8 +245,10 @@ void niwa_sleep_thaw(struct niwa_engine *e, struct niwa_instance *i, const char 
 {
 	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "thaw"};
 	struct niwa_error err;
-	int r = niwa_group_freeze(e, i->id, false);
+	int r;
 
+	(void)niwa_fault("niwad.before-thaw");
+	r = niwa_group_freeze(e, i->id, false);
 	if (r < 0)
 		niwa_log(NIWA_LOG_ERR, &ctx, "thaw the control group: error %d", -r);
 	e->counts.thaws++;
@@ -253,6 +257,7 @@ void niwa_sleep_thaw(struct niwa_engine *e, struct niwa_instance *i, const char 
 	(void)niwa_fault("niwad.thawed");
 	if (set_frozen_element(e, i, NIWA_DEL, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
+	(void)niwa_fault("niwad.thaw-done");
 	niwa_app_set_state(e, i->app, NIWA_RUNNING, why);
 	if (i->app->past && i->app->past->now.accepted_us) {
 		i->app->past->now.ready_us = niwa_now_us();

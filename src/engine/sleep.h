@@ -32,6 +32,8 @@ void niwa_sleep_thaw_unwatched(struct niwa_engine *e);
 
 /* Connections that moved data within sleep.connection. */
 bool niwa_sleep_has_connections(const struct niwa_instance *i);
+/* Somebody waits for an answer of the instance. */
+bool niwa_sleep_owes_answer(const struct niwa_instance *i);
 
 /* Bytes through the veth and CPU time of the group, both since the start. */
 int niwa_sleep_usage(struct niwa_engine *e, struct niwa_instance *i, uint64_t *ret_bytes, uint64_t *ret_cpu_us);

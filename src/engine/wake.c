@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -285,11 +286,15 @@ void niwa_wake_ready(struct niwa_engine *e, struct niwa_instance *i)
 	i->life = NIWA_LIFE_SERVING;
 	i->stages.ready_us = niwa_now_us();
 	finish_stages(app, i);
+	(void)niwa_fault("niwad.ready");
 	niwa_app_set_state(e, app, NIWA_RUNNING, "ready");
 	niwa_wake_answer_all(e, app);
+	(void)niwa_fault("niwad.answered");
 	if (niwa_awake_enter(e, i, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s; its connections go through the relay", err.msg);
+	(void)niwa_fault("niwad.awake");
 	niwa_instance_write_tag(e, i);
+	(void)niwa_fault("niwad.ready-tagged");
 	niwa_sleep_watch(e, i);
 	niwa_rotate_arm(e, i);
 	if (i->generation != app->generation)

@@ -240,7 +240,7 @@ void keep_serve_event(uint32_t events)
 static bool send_instance(unsigned index, enum niwa_keep_type type)
 {
 	const struct keep_instance *in = keep_instance_at(index);
-	bool with_fds = type != NIWA_KEEP_EXITED;
+	bool with_fds = type != NIWA_KEEP_EXITED && in->state != KEEP_STARTING;
 	struct niwa_keep_msg msg = {.type = type,
 				    .id = keep_instance_id(index),
 				    .pid = in->pid,
@@ -304,8 +304,9 @@ static bool flush_list(void)
 	enum keep_state state;
 
 	for (; !conn.list_stored && conn.list_at < keep_table_end(); conn.list_at++) {
-		state = keep_instance_at(conn.list_at)->state;
-		if ((state == KEEP_LIVE || state == KEEP_EXITED) && !send_instance(conn.list_at, NIWA_KEEP_INSTANCE))
+		state = keep_instance_id(conn.list_at) ? keep_instance_at(conn.list_at)->state : KEEP_FREE;
+		if ((state == KEEP_STARTING || state == KEEP_LIVE || state == KEEP_EXITED) &&
+		    !send_instance(conn.list_at, NIWA_KEEP_INSTANCE))
 			return false;
 	}
 	if (!conn.list_stored)
