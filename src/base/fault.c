@@ -51,8 +51,10 @@ static int act(const char *action)
 	} codes[] = {{"ENOSPC", ENOSPC}, {"ENOMEM", ENOMEM}, {"EAGAIN", EAGAIN}, {"EIO", EIO},
 		     {"ENOSYS", ENOSYS}, {"EPERM", EPERM},   {"EMFILE", EMFILE}, {"ENOBUFS", ENOBUFS}};
 
-	if (strcmp(action, "kill") == 0)
+	if (strcmp(action, "kill") == 0) {
 		(void)kill(getpid(), SIGKILL);
+		__builtin_trap(); /* the first process of a pid namespace cannot kill itself by a signal */
+	}
 	if (strcmp(action, "stop") == 0)
 		(void)kill(getpid(), SIGSTOP);
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(codes); i++)
