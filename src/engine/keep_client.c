@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
@@ -168,7 +169,8 @@ static void on_closed(int error, void *arg)
 int niwa_keep_open(struct niwa_engine *e, struct niwa_error *err)
 {
 	uint64_t until = niwa_now_us() + e->config.keep_wait_us;
-	struct ucred peer;
+	struct rlimit files;
+	struct ucred peer = {0};
 	socklen_t len = sizeof(peer);
 	char path[256];
 	int fd, r;
@@ -185,6 +187,8 @@ int niwa_keep_open(struct niwa_engine *e, struct niwa_error *err)
 				 path);
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0)
 		e->keep_pid = peer.pid;
+	if (e->keep_pid > 0 && prlimit(e->keep_pid, RLIMIT_NOFILE, NULL, &files) == 0)
+		e->host.nofile_max = files.rlim_max;
 	r = niwa_channel_new(fd, sizeof(struct niwa_keep_msg), e->event, on_message, on_closed, e, &e->keep);
 	if (r < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "talk to niwa-keep");

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/statfs.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -144,10 +145,26 @@ static uint64_t walk(const char *path, unsigned *left)
 	return sum;
 }
 
+/* Bytes that an instance has written outside its volumes. A layer in memory is seen only from inside: an overlay says
+ * how full its layer is. */
+static uint64_t written_outside(const struct niwa_engine *e, const struct niwa_instance *i, unsigned *left)
+{
+	char path[PATH_MAX];
+	struct statfs fs;
+
+	(void)snprintf(path, sizeof(path), "%s/layers/%" PRIu64 "/upper", e->config.state_dir, i->id);
+	if (access(path, F_OK) == 0)
+		return walk(path, left);
+	(void)snprintf(path, sizeof(path), "/proc/%d/root", (int)i->pid);
+	if (i->pid <= 0 || statfs(path, &fs) < 0)
+		return 0;
+	return (fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize;
+}
+
 json_t *niwa_rpc_warnings(struct niwa_engine *e, struct niwa_app *app)
 {
 	json_t *list = json_array();
-	char path[PATH_MAX], size[32], text[200];
+	char size[32], text[200];
 	unsigned left = WALK_MAX;
 	uint64_t bytes;
 
@@ -155,8 +172,7 @@ json_t *niwa_rpc_warnings(struct niwa_engine *e, struct niwa_app *app)
 		return list;
 	if (app->current->generation != app->generation)
 		(void)json_array_append_new(list, json_string("the record has changed since this instance was made"));
-	(void)snprintf(path, sizeof(path), "%s/layers/%" PRIu64 "/upper", e->config.state_dir, app->current->id);
-	bytes = walk(path, &left);
+	bytes = written_outside(e, app->current, &left);
 	if (bytes > OUTSIDE_WARN_BYTES) {
 		(void)niwa_format_size(bytes / 1024 * 1024, size, sizeof(size));
 		(void)snprintf(text, sizeof(text),

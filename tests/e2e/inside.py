@@ -30,9 +30,9 @@ def echo(name, *switches, **keys):
     return app(name, image(), ["/echo", "--http", "80", *switches], **keys)
 
 
-def ask(address, path, timeout=20, **query):
-    """GET path?query of an echo app: its answer as a text."""
-    url = f"http://{address}{path}?{urllib.parse.urlencode(query)}"
+def ask(address, what, timeout=20, **query):
+    """GET what?query of an echo app: its answer as a text."""
+    url = f"http://{address}{what}?{urllib.parse.urlencode(query)}"
     with urllib.request.urlopen(url, timeout=timeout * SLOW) as answer:
         return answer.read().decode(errors="replace")
 
