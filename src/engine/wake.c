@@ -23,8 +23,9 @@
 #include "engine/rotate.h"
 #include "engine/sleep.h"
 
-#define ATTEMPTS_MAX 3
-#define HEALTHY_US   (60 * NIWA_SEC)
+#define ATTEMPTS_MAX     3
+#define HEALTHY_US       (60 * NIWA_SEC)
+#define BACK_OFF_HELD_US (2 * NIWA_SEC) /* a back-off up to this long is waited for */
 
 struct niwa_waiter *niwa_waiter_new(struct niwa_app *app, uint64_t ticket, uint16_t port, uint32_t client)
 {
@@ -116,13 +117,40 @@ static void refuse(struct niwa_engine *e, struct niwa_waiter *w, const char *tex
 	fail(e, w, &err);
 }
 
+static int on_back_off_over(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_app *app = arg;
+
+	(void)s, (void)usec;
+	app->retry = sd_event_source_disable_unref(app->retry);
+	if (app->state == NIWA_STOPPED && !app->removed && !TAILQ_EMPTY(&app->waiters))
+		niwa_wake_start(app->engine, app, "connections are waiting");
+	return 0;
+}
+
+/* After one crash of a good app nobody is to notice more than a pause; what fails again and again is said at once. */
+static void wake_backing_off(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *w, uint64_t accepted_us)
+{
+	uint64_t at = app->past->not_before_us;
+
+	if (at > niwa_now_us() + BACK_OFF_HELD_US ||
+	    (!app->retry && sd_event_add_time(e->event, &app->retry, CLOCK_MONOTONIC, at, NIWA_MS, on_back_off_over,
+					      app) < 0)) {
+		refuse(e, w, app->past->last_error);
+		return;
+	}
+	if (TAILQ_EMPTY(&app->waiters))
+		niwa_wake_note(e, app, w, "start", accepted_us);
+	hold(e, app, w);
+}
+
 static void wake_stopped(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *w, uint64_t accepted_us)
 {
 	struct niwa_app_past *past = niwa_app_past(app);
 	char why[64];
 
 	if (past && past->not_before_us > niwa_now_us()) {
-		refuse(e, w, past->last_error);
+		wake_backing_off(e, app, w, accepted_us);
 		return;
 	}
 	niwa_wake_note(e, app, w, "start", accepted_us);
