@@ -31,7 +31,8 @@ void niwa_image_free(struct niwa_image **img);
 /* Opens an image by name. state_dir as in struct niwa_host. -ENOENT with a message that lists what there is. */
 int niwa_image_open(const char *state_dir, const char *name, struct niwa_image **ret, struct niwa_error *err);
 /* Builds or refreshes the host image; quick when nothing changed. Also builds STATE_DIR/dev (the shared /dev
- * with null, zero, full, random, urandom, tty, ptmx and fd links, mount points pts and shm). Root only.
+ * with null, zero, full, random, urandom, tty, ptmx and fd links, mount points pts and shm) and STATE_DIR/skeleton
+ * (what images that are not prepared lack). Root only.
  * A refresh makes a new version beside the old ones, which instances may still use. */
 int niwa_image_prepare_host(const char *state_dir, struct niwa_error *err);
 /* Removes versions of the host image that are neither current nor in use. in_use gets a version's root (what

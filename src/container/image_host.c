@@ -386,5 +386,7 @@ int niwa_image_prepare_host(const char *state_dir, struct niwa_error *err)
 {
 	int r = image_build_dev(state_dir, err);
 
+	if (r == 0)
+		r = image_build_skeleton(state_dir, err);
 	return r < 0 ? r : image_build_host(state_dir, "/", err);
 }

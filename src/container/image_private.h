@@ -47,6 +47,8 @@ int image_build_host(const char *state_dir, const char *source, struct niwa_erro
 int image_skeleton(int root, struct niwa_error *err);
 /* For the accounts that root's passwd has. path: of the same root. */
 int image_package_folders(int root, const char *path, struct niwa_error *err);
+/* STATE_DIR/skeleton: laid over images that are not prepared. */
+int image_build_skeleton(const char *state_dir, struct niwa_error *err);
 /* Makes a file, 0644. */
 int image_write(int root, const char *path, const char *text, size_t len, struct niwa_error *err);
 

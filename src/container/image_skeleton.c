@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The parts of `image: host` that are the same on every host: folders, links, small files, and the empty folders
- * that Debian's packages expect.
+ * that Debian's packages expect. And the skeleton that is laid over images that lack what instances need.
  */
 #include "container/image_private.h"
 
@@ -126,4 +126,27 @@ int image_package_folders(int root, const char *path, struct niwa_error *err)
 		r = make_folder(root, package_folders[i].path, package_folders[i].mode, uid, gid, err);
 	}
 	return r;
+}
+
+/* In place, because instances have it mounted: what is there already is right. */
+int image_build_skeleton(const char *state_dir, struct niwa_error *err)
+{
+	static const char *const dirs[] = {"proc", "dev", "etc", "run", "run/niwa", "run/niwa/tenant"};
+	NIWA_AUTO(niwa_free_ptr) char *path = niwa_asprintf("%s/skeleton", state_dir);
+	NIWA_AUTO_FD root = -1;
+	int r = path ? niwa_mkdir_p(path, 0755, err) : niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "skeleton");
+
+	if (r < 0)
+		return r;
+	root = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (root < 0)
+		return niwa_fail(err, NIWA_PERMANENT, errno, "open '%s'", path);
+	for (size_t i = 0; r == 0 && i < NIWA_ARRAY_LEN(dirs); i++)
+		r = make_folder(root, dirs[i], strcmp(dirs[i], "proc") == 0 ? 0555 : 0755, 0, 0, err);
+	if (r < 0)
+		return r;
+	if ((symlinkat(IMAGE_LINK_HOSTS, root, "etc/hosts") < 0 && errno != EEXIST) ||
+	    (symlinkat(IMAGE_LINK_RESOLV, root, "etc/resolv.conf") < 0 && errno != EEXIST))
+		return niwa_fail(err, NIWA_PERMANENT, errno, "make the links in '%s'", path);
+	return 0;
 }

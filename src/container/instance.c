@@ -54,10 +54,10 @@ static int check_paths(struct builder *b)
 	const struct {
 		const char *what, *path;
 	} paths[] = {
-		{"run folder", b->host->run_dir},       {"device folder", b->host->dev_dir},
-		{"cgroup", b->host->cgroup_v2},         {"image root", b->params->image->root},
-		{"layer folder", b->params->layer_dir}, {"tenant folder", b->params->tenant_dir},
-		{"init", b->host->init_path},
+		{"run folder", b->host->run_dir},         {"state folder", b->host->state_dir},
+		{"device folder", b->host->dev_dir},      {"cgroup", b->host->cgroup_v2},
+		{"image root", b->params->image->root},   {"layer folder", b->params->layer_dir},
+		{"tenant folder", b->params->tenant_dir}, {"init", b->host->init_path},
 	};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(paths); i++)

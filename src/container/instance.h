@@ -18,6 +18,8 @@
 /* Slots of the descriptors that keep sends back (niwa_keep_msg.sent) for an instance. */
 enum { NIWA_SLOT_LOG = 0, NIWA_SLOT_DIAG = 1, NIWA_SLOT_NOTIFY = 2, NIWA_SLOT_FIRST_FREE = 3 };
 
+#define NIWA_LAYER_BYTES (UINT64_C(256) << 20)
+
 enum niwa_cgroup_layout { NIWA_CGROUP_UNIFIED, NIWA_CGROUP_HYBRID };
 
 /* The host's side, the same for all instances of one niwad run. Borrowed. */
@@ -25,19 +27,20 @@ struct niwa_host {
 	enum niwa_cgroup_layout cgroup_layout;
 	const char *cgroup_v2; /* absolute path of niwa's own v2 group; instances are children "i<id>" */
 	const char *cgroup_memory, *cgroup_cpu, *cgroup_pids, *cgroup_blkio; /* hybrid: niwa's v1 groups or NULL */
-	const char *run_dir;         /* RUN_DIR, e.g. /run/niwa; others may pass through it (0711 or 0755) */
-	const char *state_dir;       /* STATE_DIR, e.g. /var/lib/niwa */
-	const char *dev_dir;         /* prepared /dev (see image.h) */
-	const char *init_path;       /* niwa-init */
-	uint32_t gateway_addr;       /* network order; on the host's lo; next hop of all instances */
-	uint32_t veth_group;         /* interface group of the host ends */
-	uint8_t host_mac[6];         /* of every host end (permanent neighbour of the instances) */
-	const char *domain;          /* "niwa.internal" */
-	bool no_ipv6;                /* the host's kernel has none (/proc/sys/net/ipv6 is missing) */
-	uint64_t layer_memory_bytes; /* size of a writable layer when the app sets no limits.disk: a tmpfs, charged to
-				      * the app's memory. 0: then it is a folder of the disk, without a bound of its own
-				      */
-	uint64_t nofile_max;         /* hard limit of niwa-keep, 0: not known; limits.open_files above it is refused */
+	const char *run_dir;   /* RUN_DIR, e.g. /run/niwa; others may pass through it (0711 or 0755) */
+	const char *state_dir; /* STATE_DIR, e.g. /var/lib/niwa */
+	const char *dev_dir;   /* prepared /dev (see image.h) */
+	const char *init_path; /* niwa-init */
+	uint32_t gateway_addr; /* network order; on the host's lo; next hop of all instances */
+	uint32_t veth_group;   /* interface group of the host ends */
+	uint8_t host_mac[6];   /* of every host end (permanent neighbour of the instances) */
+	const char *domain;    /* "niwa.internal" */
+	bool no_ipv6;          /* the host's kernel has none (/proc/sys/net/ipv6 is missing) */
+	/* Where an app writes outside its volumes, when it sets no limits.disk: a tmpfs of layer_bytes (0:
+	 * NIWA_LAYER_BYTES), charged to the app's memory; or a folder of the disk, slower and without a bound. */
+	uint64_t layer_bytes;
+	bool layer_on_disk;
+	uint64_t nofile_max; /* hard limit of niwa-keep, 0: not known; limits.open_files above it is refused */
 };
 
 /* What this instance got. Borrowed. */

@@ -21,18 +21,11 @@
  * test_run.c looks for exceptions. There is no /sys in an instance. */
 static const char *const masked[] = {"/proc/acpi", "/proc/asound", "/proc/keys", "/proc/latency_stats", "/proc/scsi"};
 
-/* Folders of the layer and of images that are not prepared (image.h), below the layer's own. Real folders in the
- * upper layer hide whatever an image has at these paths, links too. */
+/* Folders of the layer. */
 static const struct {
 	const char *path;
 	int64_t mode;
-	bool always;
-} layer_dirs[] = {
-	{"upper", 0755, true},           {"work", 0700, true},
-	{"upper/proc", 0555, false},     {"upper/dev", 0755, false},
-	{"upper/run/niwa", 0755, false}, {"upper/run/niwa/tenant", 0755, false},
-	{"upper/etc", 0755, false},
-};
+} layer_dirs[] = {{"upper", 0755}, {"work", 0700}};
 
 static bool below(const char *path, const char *folder)
 {
@@ -101,8 +94,6 @@ static void make_layer_dirs(struct builder *b, enum niwa_op op, const char *base
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(layer_dirs); i++) {
 		char path[PATH_MAX + 32];
 
-		if (!layer_dirs[i].always && b->params->image->prepared)
-			continue;
 		(void)snprintf(path, sizeof(path), "%s/%s", base, layer_dirs[i].path); /* lengths are checked */
 		plan_pair(b, op, layer_dirs[i].mode, path, NULL);
 	}
@@ -112,17 +103,21 @@ uint64_t plan_layer_bytes(const struct builder *b)
 {
 	uint64_t limit = b->params->spec->limits.disk_bytes;
 
-	return limit ? limit : b->host->layer_memory_bytes;
+	if (limit || b->host->layer_on_disk)
+		return limit;
+	return b->host->layer_bytes ? b->host->layer_bytes : NIWA_LAYER_BYTES;
 }
 
 void plan_mount_before(struct builder *b)
 {
-	static const char *const points[] = {"lower", "layer", "root"};
+	static const char *const points[] = {"lower", "skeleton", "layer", "root"};
 	const struct niwa_instance_params *p = b->params;
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(points); i++)
 		plan_path(b, NIWA_OP_MKDIR, 0755, "%s/mnt/%s", b->host->run_dir, points[i]);
 	take_tree(b, SLOT_IMAGE, p->image->root);
+	if (!p->image->prepared)
+		take_tree(b, SLOT_SKELETON, plan_text(b, "%s/skeleton", b->host->state_dir));
 	if (!plan_layer_bytes(b)) {
 		plan_pair(b, NIWA_OP_MKDIR, 0700, p->layer_dir, NULL);
 		make_layer_dirs(b, NIWA_OP_MKDIR, p->layer_dir);
@@ -177,6 +172,8 @@ void plan_mount_host(struct builder *b)
 	const struct niwa_instance_params *p = b->params;
 
 	idmap_canonical(b, SLOT_IMAGE, MOUNT_ATTR_RDONLY);
+	if (!p->image->prepared)
+		idmap_canonical(b, SLOT_SKELETON, MOUNT_ATTR_RDONLY);
 	if (!plan_layer_bytes(b))
 		idmap_canonical(b, SLOT_LAYER, 0);
 	/* /usr keeps its owners, of whom the container knows none: its root has no rights over files that others may
@@ -214,23 +211,12 @@ static void mount_fs(struct builder *b, const char *type, const char *target, un
 						      .bytes_len = (uint32_t)(type_len + data_len)});
 }
 
-/* Into the upper layer while it is no overlay yet: nothing has to be copied up. */
-static void link_tenant_files(struct builder *b, const char *layer)
-{
-	char path[PATH_MAX + 64];
-
-	(void)snprintf(path, sizeof(path), "%s/upper/etc/hosts", layer);
-	plan_pair(b, NIWA_OP_SYMLINK, 0, "/run/niwa/tenant/hosts", path);
-	(void)snprintf(path, sizeof(path), "%s/upper/etc/resolv.conf", layer);
-	plan_pair(b, NIWA_OP_SYMLINK, 0, "/run/niwa/tenant/resolv.conf", path);
-}
-
 /* The overlay that becomes the root. The layer lives as long as the instance, so nothing of it need be synced. */
 static void mount_root(struct builder *b)
 {
 	const char *run = b->host->run_dir;
 	uint64_t memory = plan_layer_bytes(b);
-	char data[PATH_MAX * 3 + 64], layer[PATH_MAX + 32], root[PATH_MAX + 32];
+	char data[PATH_MAX * 3 + 128], layer[PATH_MAX + 32], root[PATH_MAX + 32];
 
 	(void)snprintf(layer, sizeof(layer), "%s/mnt/layer", run);
 	(void)snprintf(root, sizeof(root), "%s/mnt/root", run);
@@ -242,10 +228,13 @@ static void mount_root(struct builder *b)
 	} else {
 		plan_pair(b, NIWA_OP_MOVE_MOUNT, SLOT_LAYER, layer, NULL);
 	}
+	/* what an image lacks to be prepared lies over it as a second read-only layer, the same for all */
 	if (!b->params->image->prepared)
-		link_tenant_files(b, layer);
-	(void)snprintf(data, sizeof(data), "lowerdir=%s/mnt/lower,upperdir=%s/upper,workdir=%s/work,userxattr,volatile",
-		       run, layer, layer);
+		plan_path(b, NIWA_OP_MOVE_MOUNT, SLOT_SKELETON, "%s/mnt/skeleton", run);
+	(void)snprintf(data, sizeof(data),
+		       "lowerdir=%s%s%s/mnt/lower,upperdir=%s/upper,workdir=%s/work,userxattr,volatile",
+		       b->params->image->prepared ? "" : run, b->params->image->prepared ? "" : "/mnt/skeleton:", run,
+		       layer, layer);
 	mount_fs(b, "overlay", root, MS_NOSUID | MS_NODEV, data);
 	plan_pair(b, NIWA_OP_PIVOT, 1, root, NULL);
 }

@@ -108,6 +108,11 @@ static void limited_hybrid(struct setting *s)
 	s->host.cgroup_blkio = "/sys/fs/cgroup/blkio/niwa";
 }
 
+static void on_disk(struct setting *s)
+{
+	s->host.layer_on_disk = true;
+}
+
 static void disk(struct setting *s)
 {
 	s->spec.limits.disk_bytes = 100 << 20;
@@ -205,6 +210,7 @@ static void plans_of_instances_are_what_they_were(void **state)
 		{"unified-limits", limited_unified},
 		{"hybrid-limits", limited_hybrid},
 		{"disk", disk},
+		{"on-disk", on_disk},
 		{"full", full},
 		{"long-name", long_name},
 	};

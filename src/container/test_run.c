@@ -265,6 +265,32 @@ static void an_image_full_of_links_leads_nowhere(void **state)
 	app_fini(&a);
 }
 
+static void a_layer_on_disk_has_canonical_ids_and_goes_with_its_instance(void **state)
+{
+	struct started s;
+	struct app a;
+	char path[200], line[64] = "";
+	struct stat st = {0};
+
+	app_init(&world, &a, "plain", ARGV(TEXT("make"), TEXT("/tmp/new"), TEXT("sleep"), TEXT("60")));
+	a.params.uid = 33;
+	a.params.gid = 33;
+	world.host.layer_on_disk = true;
+	app_start(&world, &a, &s);
+	world.host.layer_on_disk = false;
+	for (int i = 0; i < 500 && read(s.log, line, sizeof(line) - 1) < 0; i++)
+		(void)usleep(10000);
+	has(line, "make /tmp/new: done");
+	(void)snprintf(path, sizeof(path), "%s/layers/%llu/upper/tmp/new", world.state, (unsigned long long)s.id);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_uid, 33);
+	(void)snprintf(path, sizeof(path), "%s/layers/%llu", world.state, (unsigned long long)s.id);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+	started_kill(&world, &s);
+	app_fini(&a);
+}
+
 /* From an OCI layout to a process: entry point, environment, folder, ids and files as the image says. */
 static void an_imported_image_runs_as_it_says(void **state)
 {
@@ -510,8 +536,7 @@ static void starting_takes_milliseconds(void **state)
 	app_init(&world, &a, "plain", ARGV(TEXT("sleep"), TEXT("60")));
 	a.spec.limits.memory_bytes = 64 << 20;
 	a.spec.limits.processes = 64;
-	if (getenv("NIWA_TEST_DISK"))
-		a.spec.limits.disk_bytes = 32 << 20;
+	world.host.layer_on_disk = getenv("NIWA_TEST_DISK") != NULL;
 	for (size_t i = 0; i < count; i++) {
 		app_start(&world, &a, &s);
 		planned[i] = s.planned_us;
@@ -540,6 +565,7 @@ int main(void)
 		cmocka_unit_test(root_of_the_host_image_reads_nothing_but_what_it_was_given),
 		cmocka_unit_test(root_of_a_container_has_no_hold_on_the_kernel),
 		cmocka_unit_test(an_image_full_of_links_leads_nowhere),
+		cmocka_unit_test(a_layer_on_disk_has_canonical_ids_and_goes_with_its_instance),
 		cmocka_unit_test(an_imported_image_runs_as_it_says),
 		cmocka_unit_test(volumes_map_their_owners),
 		cmocka_unit_test(limits_hold),
