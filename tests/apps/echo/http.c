@@ -162,9 +162,9 @@ static void send_text(int fd, const char *status, const char *body, size_t len, 
 
 	if (!out)
 		return;
-	(void)fprintf(out,
-		      "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\nConnection: %s\r\n\r\n%.*s",
-		      status, len, keep ? "keep-alive" : "close", (int)len, body);
+	(void)fprintf(out, "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\nConnection: %s\r\n\r\n",
+		      status, len, keep ? "keep-alive" : "close");
+	(void)fwrite(body, 1, len, out); /* may have zeros in it */
 	(void)fclose(out);
 	send_all(fd, whole, whole_len);
 	free(whole);
