@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: MIT
+"""Real software (tests/apps) and clients that talk to it once: a connection, an exchange, what was answered. What went
+wrong is told apart: the connection could not be made, or it broke afterwards."""
+
+import atexit
+import contextlib
+import functools
+import imaplib
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from host import SLOW, TOP
+
+PATIENCE = 40 * SLOW  # above the 25 s that the relay holds a connection
+
+
+class NotConnected(Exception):
+    """connect() failed, or the server did not let the session begin."""
+
+
+class Broken(Exception):
+    """A connection that was made did not bring the whole answer."""
+
+
+# -- the apps -----------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def folder():
+    """One folder for the files of all apps of this run."""
+    path = tempfile.mkdtemp(prefix="nwapps", dir="/tmp")
+    atexit.register(shutil.rmtree, path, True)
+    Path(path).chmod(0o755)
+    return path
+
+
+@functools.cache
+def prepare(name):
+    subprocess.run([TOP / "tests/apps" / name / "prepare.sh", folder()], check=True, stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL)
+
+
+def record(name, **changes):
+    """The app's record as tests/apps declares it, with changes."""
+    prepare(name)
+    text = (TOP / "tests/apps" / name / "app.yaml.in").read_text().replace("@DIR@", folder())
+    app = yaml.safe_load(text)["apps"][0]
+    app["egress"] = "none"
+    app.update(changes)
+    return app
+
+
+def apply(host, *records, check=True):
+    return host.apply(json.dumps({"apps": list(records)}, indent=1), check=check)
+
+
+AWAKE = {"freeze": "never", "page": "never", "save": "never"}
+
+
+# -- one exchange -------------------------------------------------------------------------------------------------------
+
+
+def connect(address, port, timeout=PATIENCE):
+    try:
+        return socket.create_connection((address, port), timeout=timeout)
+    except OSError as e:
+        raise NotConnected(f"connect to {address}:{port}: {e!r}") from e
+
+
+@dataclass
+class Answer:
+    text: str
+    client: tuple  # the client's own address and port
+    facts: dict = field(default_factory=dict)
+
+
+def http(address, path="/", port=80, timeout=PATIENCE):
+    """GET; only a whole 200 counts."""
+    with connect(address, port, timeout) as s:
+        client = s.getsockname()
+        try:
+            s.sendall(f"GET {path} HTTP/1.1\r\nHost: niwa.example.com\r\nConnection: close\r\n\r\n".encode())
+            data = b"".join(iter(lambda: s.recv(65536), b""))
+        except OSError as e:
+            raise Broken(f"GET {path}: {e!r}") from e
+    head, _, body = data.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise Broken(f"GET {path}: {data[:300]!r}")
+    lines = head.decode().lower().split("\r\n")
+    length = [int(line.split(":")[1]) for line in lines if line.startswith("content-length:")]
+    if length and length[0] != len(body):
+        raise Broken(f"GET {path}: {len(body)} bytes of {length[0]}")
+    return Answer(body.decode(), client)
+
+
+def ask_static(address, **how):
+    answer = http(address, "/who", **how)
+    answer.facts = dict(zip(("host", "pid", "client"), answer.text.split()))
+    return answer
+
+
+def ask_php(address, **how):
+    answer = http(address, "/", **how)
+    answer.facts = dict(line.split(": ", 1) for line in answer.text.splitlines() if ": " in line)
+    answer.facts["client"], answer.facts["client_port"] = answer.facts["client"].rsplit(":", 1)
+    return answer
+
+
+def ask_django(address, **how):
+    answer = http(address, "/who", **how)
+    answer.facts = json.loads(answer.text)
+    return answer
+
+
+class Postgres:
+    """A session of the PostgreSQL protocol, version 3, simple queries only; for the many that psql is too slow for."""
+
+    def __init__(self, address, user="guest", database="niwa", timeout=PATIENCE):
+        self.sock = connect(address, 5432, timeout)
+        self.file = self.sock.makefile("rb")
+        names = b"".join(x.encode() + b"\0" for x in ("user", user, "database", database)) + b"\0"
+        try:
+            self.sock.sendall(struct.pack("!ii", 8 + len(names), 196608) + names)
+            self.until_ready()
+        except (OSError, Broken) as e:
+            self.close()
+            raise NotConnected(f"session: {e}") from e
+
+    def until_ready(self):
+        rows, error = [], None
+        while True:
+            head = self.file.read(5)
+            if len(head) < 5:
+                raise Broken(error or "the server closed the connection")
+            kind, length = struct.unpack("!ci", head)
+            body = self.file.read(length - 4)
+            if kind == b"E":
+                error = " ".join(part[1:].decode() for part in body.split(b"\0") if part[:1] in (b"S", b"C", b"M"))
+            elif kind == b"D":
+                rows.append(self.row(body))
+            elif kind == b"Z":
+                if error:
+                    raise Broken(error)
+                return rows
+
+    @staticmethod
+    def row(body):
+        count, at, values = struct.unpack("!h", body[:2])[0], 2, []
+        for _ in range(count):
+            length = struct.unpack("!i", body[at:at + 4])[0]
+            at += 4
+            values.append(None if length < 0 else body[at:at + length].decode())
+            at += max(length, 0)
+        return values
+
+    def query(self, sql):
+        try:
+            text = sql.encode() + b"\0"
+            self.sock.sendall(struct.pack("!ci", b"Q", 4 + len(text)) + text)
+            return self.until_ready()
+        except OSError as e:
+            raise Broken(f"{sql}: {e!r}") from e
+
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def ask_postgres(address, timeout=PATIENCE):
+    with Postgres(address, timeout=timeout) as session:
+        client = session.sock.getsockname()
+        row = session.query("select pg_postmaster_start_time(), inet_client_addr()::text, pg_backend_pid()")[0]
+    return Answer(" ".join(row), client, {"began": row[0], "client": row[1].split("/")[0], "pid": row[2]})
+
+
+def psql(address, sql, user="niwa", check=True):
+    done = subprocess.run(["psql", "-XAt", "-v", "ON_ERROR_STOP=1", "-h", address, "-U", user, "-c", sql, "niwa"],
+                          capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL,
+                          env={**os.environ, "PGPASSWORD": "niwa", "PGCONNECT_TIMEOUT": str(int(PATIENCE))})
+    if check and done.returncode != 0:
+        raise AssertionError(f"psql {sql}: exit {done.returncode}: {done.stderr}")
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def imap(address, user="ada", timeout=PATIENCE):
+    """A session that has logged in. A greeting or a log-in that is not given counts as no connection."""
+    try:
+        session = imaplib.IMAP4(address, 143, timeout=timeout)
+    except (OSError, imaplib.IMAP4.error) as e:
+        raise NotConnected(f"greeting: {e!r}") from e
+    try:
+        session.login(user, "niwa")
+    except (OSError, imaplib.IMAP4.error) as e:
+        session.shutdown()
+        raise NotConnected(f"log in: {e!r}") from e
+    try:
+        yield session
+    except (OSError, imaplib.IMAP4.error) as e:
+        raise Broken(f"imap: {e!r}") from e
+    finally:
+        with contextlib.suppress(OSError, imaplib.IMAP4.error):
+            session.logout()  # closes it
+
+
+def ask_dovecot(address, timeout=PATIENCE):
+    with imap(address, timeout=timeout) as session:
+        client = session.sock.getsockname()
+        status, (count,) = session.select("INBOX", readonly=True)
+        if status != "OK":
+            raise Broken(f"SELECT: {status} {count}")
+    return Answer(f"{count.decode()} mails", client, {"mails": int(count)})
+
+
+ASK = {"static": ask_static, "php": ask_php, "django": ask_django, "postgres": ask_postgres, "dovecot": ask_dovecot}
+
+
+# -- many ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Try:
+    began: float  # time.time(), as the engine's history counts
+    ended: float = 0.0
+    answer: object = None
+    error: Exception = None
+
+    def __str__(self):
+        return f"{self.began:.3f} +{self.ended - self.began:.3f} s: {self.error!r}"
+
+
+def one_try(ask, *args):
+    t = Try(time.time())
+    try:
+        t.answer = ask(*args)
+    except Exception as e:  # told by the test, not by the thread
+        t.error = e
+    t.ended = time.time()
+    return t
+
+
+def at_once(count, ask, *args):
+    """So many clients at the same moment."""
+    barrier = threading.Barrier(count)
+
+    def one(_):
+        barrier.wait(PATIENCE)
+        return one_try(ask, *args)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+class Load:
+    """Some clients that ask again and again, each try recorded; gentle enough to leave the machine its breath."""
+
+    def __init__(self, ask, *args, clients=4, pause=0.005):
+        self.ask, self.args, self.pause = ask, args, pause
+        self.tries, self.over = [], threading.Event()
+        self.threads = [threading.Thread(target=self.run, args=(n,), daemon=True) for n in range(clients)]
+
+    def run(self, number):
+        while not self.over.is_set():
+            args = (*self.args, number) if getattr(self.ask, "numbered", False) else self.args
+            self.tries.append(one_try(self.ask, *args))
+            self.over.wait(self.pause)
+
+    def answered(self, since=0.0):
+        return sum(1 for t in list(self.tries) if not t.error and t.began > since)
+
+    def failed(self):
+        return [t for t in list(self.tries) if t.error]
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        for t in self.threads:
+            t.join(PATIENCE + 5)
+            assert not t.is_alive(), "a client hangs"
+
+
+def text_of(tries):
+    return f"{len(tries)} tries:\n" + "\n".join(str(t) for t in tries[:10])
