@@ -90,7 +90,8 @@ void niwa_app_notify(struct niwa_app *app)
 	struct niwa_app_watch *w = LIST_FIRST(&app->watches), *next;
 
 	for (; w; w = next) {
-		bool reached = w->goal == app->state && (!app->current || app->current->id != w->not_instance);
+		bool other = !app->current || app->current->id != w->not_instance;
+		bool reached = other && (w->goal == app->state || (w->goal == NIWA_STOPPED && w->not_instance));
 
 		next = LIST_NEXT(w, link);
 		if (reached || gives_up(w->goal, app->state))

@@ -21,8 +21,9 @@ void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_ne
 void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app);
 void niwa_app_free(struct niwa_app *app);
 
-/* Calls fn once: reached when the app gets to the state (with an instance other than not_instance); not reached when
- * it ends up in a state from which it will not (stopped, or running where frozen was wanted) or is removed. */
+/* Calls fn once: reached when the app gets to the state (with an instance other than not_instance; for NIWA_STOPPED the
+ * end of that instance is enough); not reached when it ends up in a state from which it will not (stopped, or running
+ * where frozen was wanted), when a rotation fails, or when it is removed. */
 typedef void niwa_app_watch_fn(struct niwa_app *app, bool reached, void *arg);
 int niwa_app_watch(struct niwa_app *app, enum niwa_state goal, uint64_t not_instance, niwa_app_watch_fn *fn, void *arg);
 void niwa_app_unwatch(struct niwa_app *app); /* all of them: not reached */

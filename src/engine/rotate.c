@@ -157,6 +157,7 @@ void niwa_rotate_failed(struct niwa_engine *e, struct niwa_app *app, const struc
 	app->fresh = NULL;
 	if (niwa_app_past(app))
 		(void)snprintf(app->past->last_error, sizeof(app->past->last_error), "%.199s", err->msg);
+	niwa_app_unwatch(app);
 	if (app->current)
 		arm(e, app->current, niwa_now_us() + RETRY_US);
 }

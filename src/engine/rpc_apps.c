@@ -139,11 +139,23 @@ void niwa_rpc_app_stop(struct niwa_call *call)
 		niwa_call_answer(call, state_of(app));
 		return;
 	}
-	if (niwa_app_watch(app, NIWA_STOPPED, 0, on_state, call) < 0) {
+	/* Connections that wait may have it started again at once: what counts is the end of this instance. */
+	if (niwa_app_watch(app, NIWA_STOPPED, app->current ? app->current->id : 0, on_state, call) < 0) {
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
 		return;
 	}
 	niwa_leave_all(call->engine, app, "asked for");
+}
+
+static void on_restarted(struct niwa_app *app, bool reached, void *arg)
+{
+	struct niwa_call *call = arg;
+
+	if (reached)
+		niwa_call_answer(call, state_of(app));
+	else
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "%s was not restarted: it is %s (%s)",
+				    app->name, niwa_state_name(app->state), app->past ? app->past->last_error : "");
 }
 
 void niwa_rpc_app_restart(struct niwa_call *call)
@@ -157,7 +169,7 @@ void niwa_rpc_app_restart(struct niwa_call *call)
 		niwa_call_answer(call, state_of(app));
 		return;
 	}
-	if (niwa_app_watch(app, NIWA_RUNNING, app->current->id, on_state, call) < 0)
+	if (niwa_app_watch(app, NIWA_RUNNING, app->current->id, on_restarted, call) < 0)
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
 	else
 		niwa_rotate(call->engine, app, "asked for");
