@@ -134,8 +134,8 @@ static void wake_backing_off(struct niwa_engine *e, struct niwa_app *app, struct
 	uint64_t at = app->past->not_before_us;
 
 	if (at > niwa_now_us() + BACK_OFF_HELD_US ||
-	    (!app->retry && sd_event_add_time(e->event, &app->retry, CLOCK_MONOTONIC, at, NIWA_MS, on_back_off_over,
-					      app) < 0)) {
+	    (!app->retry &&
+	     sd_event_add_time(e->event, &app->retry, CLOCK_MONOTONIC, at, NIWA_MS, on_back_off_over, app) < 0)) {
 		refuse(e, w, app->past->last_error);
 		return;
 	}
