@@ -41,8 +41,9 @@ struct niwa_stages {
 
 struct niwa_tenant {
 	uint32_t id;
-	unsigned apps;    /* declared ones */
-	bool hosts_dirty; /* the tenant's hosts file does not say what is declared */
+	unsigned apps;      /* declared ones */
+	bool hosts_dirty;   /* the tenant's hosts file does not say what is declared */
+	uint32_t resolvers; /* which name servers its resolv.conf says, as a sum */
 	char name[];
 };
 
@@ -154,7 +155,7 @@ struct niwa_instance {
 	int plan_fd; /* until it is carried out: to name the operation that failed */
 	int pidfd, log_fd, diag_fd, notify_fd, cgroup_events_fd;
 	bool in_awake, in_frozen, notified, net_ready, killed, deaf;
-	bool watched; /* adoption: it is in the kernel's `frozen` set, so what came has knocked */
+	bool watched;          /* adoption: it is in the kernel's `frozen` set, so what came has knocked */
 	bool adopting, follow; /* not resumed yet; as in its tag */
 	sd_event_source *log_source, *notify_source, *timer, *freeze_source, *life_timer;
 	struct niwa_log_file log;
@@ -165,8 +166,10 @@ struct niwa_instance {
 	uint64_t seen_bytes, seen_cpu_us, looked_us, active_us;
 	uint64_t check_ticket;
 	unsigned cleanup_tries;
-	unsigned execs; /* processes of `niwa exec` in it: as long as there are any it is not quiet */
-	LIST_ENTRY(niwa_instance) link;       /* in engine.instance_list */
+	unsigned name_server_count;
+	uint32_t name_servers[3];       /* that it may ask */
+	unsigned execs;                 /* processes of `niwa exec` in it: as long as there are any it is not quiet */
+	LIST_ENTRY(niwa_instance) link; /* in engine.instance_list */
 	SLIST_ENTRY(niwa_instance) dead_link; /* in engine.dead */
 };
 

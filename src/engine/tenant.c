@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "engine/app.h"
+#include "engine/volume.h"
 
 #define HOSTS_MAX 5000 /* lines; a tenant with more uses DNS */
 
@@ -59,10 +60,8 @@ unsigned niwa_tenant_name_servers(uint32_t addrs[3])
 	return count;
 }
 
-static void resolv_text(struct niwa_text *out)
+static void resolv_text(const uint32_t addrs[3], unsigned count, struct niwa_text *out)
 {
-	uint32_t addrs[3];
-	unsigned count = niwa_tenant_name_servers(addrs);
 	char text[INET_ADDRSTRLEN];
 
 	for (unsigned i = 0; i < count; i++) {
@@ -72,17 +71,29 @@ static void resolv_text(struct niwa_text *out)
 	niwa_text_add(out, "options timeout:2 attempts:2\n");
 }
 
+static uint32_t sum_of(const uint32_t addrs[3], unsigned count)
+{
+	uint32_t sum = 2166136261u;
+
+	for (unsigned i = 0; i < count; i++)
+		sum = (sum ^ addrs[i]) * 16777619u;
+	return sum;
+}
+
 int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct niwa_error *err)
 {
 	struct niwa_text hosts = {0}, resolv = {0};
 	char dir[PATH_MAX], path[PATH_MAX + 16];
+	uint32_t addrs[3], sum;
+	unsigned count = niwa_tenant_name_servers(addrs);
 	int r;
 
 	(void)snprintf(dir, sizeof(dir), "%s/tenants/%s", e->config.run_dir, tenant->name);
-	if (!tenant->hosts_dirty && access(dir, F_OK) == 0)
+	sum = sum_of(addrs, count);
+	if (!tenant->hosts_dirty && tenant->resolvers == sum && access(dir, F_OK) == 0)
 		return 0;
 	hosts_text(e, tenant, &hosts);
-	resolv_text(&resolv);
+	resolv_text(addrs, count, &resolv);
 	r = niwa_mkdir_p(dir, 0755, err);
 	(void)snprintf(path, sizeof(path), "%s/hosts", dir);
 	if (r == 0)
@@ -94,8 +105,12 @@ int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct 
 				  : niwa_file_replace(path, resolv.data, resolv.len, 0644, err);
 	niwa_text_fini(&hosts);
 	niwa_text_fini(&resolv);
-	if (r == 0)
+	if (r == 0) {
 		tenant->hosts_dirty = false;
+		if (tenant->resolvers && tenant->resolvers != sum)
+			niwa_volume_name_servers(e, tenant);
+		tenant->resolvers = sum;
+	}
 	return r;
 }
 

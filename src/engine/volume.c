@@ -113,17 +113,39 @@ int niwa_volume_params(struct niwa_engine *e, const struct niwa_instance *i, con
 	return r < 0 ? niwa_fail_in(err, r, "%s", i->app->name) : 0;
 }
 
-/* Name servers are part of what egress means: an address that cannot be looked up is no address. */
-static void name_servers(const struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change)
+/* Name servers are part of what egress means: an address that cannot be looked up is no address. What is taken back is
+ * what was given, whatever the host's resolv.conf says by then. */
+static void name_servers(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change)
 {
-	uint32_t addrs[3];
-	unsigned count = niwa_tenant_name_servers(addrs);
-
-	for (unsigned n = 0; n < count; n++)
-		niwa_net_egress_list(txn, change, i->private_addr, addrs[n], 32);
+	if (change == NIWA_ADD)
+		i->name_server_count = niwa_tenant_name_servers(i->name_servers);
+	for (unsigned n = 0; n < i->name_server_count; n++)
+		niwa_net_egress_names(txn, change, i->private_addr, i->name_servers[n]);
 }
 
-void niwa_volume_egress(const struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change)
+void niwa_volume_name_servers(struct niwa_engine *e, const struct niwa_tenant *tenant)
+{
+	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
+	struct niwa_instance *i;
+	struct niwa_error err;
+
+	if (!txn) {
+		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: apps of %s may ask the old name servers only",
+			 tenant->name);
+		return;
+	}
+	LIST_FOREACH(i, &e->instance_list, link)
+	{
+		if (!i->app || i->app->tenant != tenant || !i->net_ready || !i->name_server_count)
+			continue;
+		name_servers(i, txn, NIWA_DEL);
+		name_servers(i, txn, NIWA_ADD);
+	}
+	if (niwa_net_commit(&txn, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "name servers of %s: %s", tenant->name, err.msg);
+}
+
+void niwa_volume_egress(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change)
 {
 	if (i->spec->egress == NIWA_EGRESS_NONE)
 		return;

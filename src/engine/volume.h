@@ -11,7 +11,9 @@
 int niwa_volume_params(struct niwa_engine *e, const struct niwa_instance *i, const struct niwa_image *image,
 		       struct niwa_instance_params *p, struct niwa_error *err);
 /* Where the instance may go, besides service addresses. */
-void niwa_volume_egress(const struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change);
+void niwa_volume_egress(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change);
+/* The name servers of this host have changed: what running instances of the tenant may ask follows. */
+void niwa_volume_name_servers(struct niwa_engine *e, const struct niwa_tenant *tenant);
 /* First id on disk of a tenant's files. */
 uint32_t niwa_volume_tenant_base(const struct niwa_tenant *tenant);
 

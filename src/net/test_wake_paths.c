@@ -271,7 +271,7 @@ static void an_instance_reaches_dns_of_the_host_and_nothing_else(void **state)
 static void egress_is_none_or_the_internet_or_a_list(void **state)
 {
 	struct world *w = *state;
-	int l = tcp_listen(w, OUTSIDE, "0.0.0.0", 443), c, s;
+	int l = tcp_listen(w, OUTSIDE, "0.0.0.0", 443), names = tcp_listen(w, OUTSIDE, "0.0.0.0", 53), c, s;
 	struct niwa_net_txn *t;
 	char peer[32];
 
@@ -283,6 +283,7 @@ static void egress_is_none_or_the_internet_or_a_list(void **state)
 	niwa_net_egress_list(t, NIWA_ADD, ip(OTHER_PRIVATE), ip("198.51.100.3"), 32);
 	niwa_net_egress_list(t, NIWA_ADD, ip(OTHER_PRIVATE), ip("192.168.77.0"), 24);
 	niwa_net_egress_list(t, NIWA_ADD, ip(OTHER_PRIVATE), ip("192.168.0.0"), 16);
+	niwa_net_egress_names(t, NIWA_ADD, ip(WEB_PRIVATE), ip("192.168.77.2"));
 	commit(t);
 	/* the internet: masqueraded, and not what is private */
 	c = tcp_connect(w, WEB, "198.51.100.2", 443);
@@ -293,7 +294,10 @@ static void egress_is_none_or_the_internet_or_a_list(void **state)
 	assert_talk(c, s);
 	close(c);
 	close(s);
-	assert_refused(w, WEB, "192.168.77.2", 443);
+	assert_refused(w, WEB, "192.168.77.2", 443); /* a name server of its own: port 53 and no other */
+	c = tcp_connect(w, WEB, "192.168.77.2", 53);
+	assert_true(c >= 0);
+	close(c);
 	/* a list */
 	assert_refused(w, OTHER, "198.51.100.2", 443);
 	c = tcp_connect(w, OTHER, "198.51.100.3", 443);
@@ -302,6 +306,7 @@ static void egress_is_none_or_the_internet_or_a_list(void **state)
 	c = tcp_connect(w, OTHER, "192.168.77.2", 443);
 	assert_true(c >= 0);
 	close(c);
+	close(names);
 	close(l);
 }
 

@@ -24,6 +24,7 @@ const struct niwa_set_info niwa_set_infos[NIWA_SET_COUNT] = {
 	[NIWA_SET_KNOCKED] = {"knocked", 4, 0, false},
 	[NIWA_SET_EGRESS] = {"egress", 4, 0, false},
 	[NIWA_SET_EGRESS_LIST] = {"egress_list", 8, 0, true},
+	[NIWA_SET_EGRESS_NAMES] = {"egress_names", 8, 0, false},
 	[NIWA_SET_CLIENT_FIRST] = {"client_first", 8, 0, false},
 	[NIWA_SET_LOADING] = {"loading", 1, 0, false},
 };
@@ -185,11 +186,20 @@ void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
 	one_address(t, NIWA_SET_EGRESS, c, priv);
 }
 
+void niwa_net_egress_names(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t server)
+{
+	uint8_t key[8];
+
+	pack_two(key, priv, server);
+	niwa_txn_put(t, NIWA_SET_EGRESS_NAMES, c, key, NULL);
+}
+
 void niwa_net_flush_sets(struct niwa_net_txn *t)
 {
-	static const enum niwa_set sets[] = {NIWA_SET_AWAKE,  NIWA_SET_PUBLISHED,   NIWA_SET_PUBLISHED_ANY,
-					     NIWA_SET_MARKS,  NIWA_SET_MAY,         NIWA_SET_FROZEN,
-					     NIWA_SET_EGRESS, NIWA_SET_EGRESS_LIST, NIWA_SET_CLIENT_FIRST};
+	static const enum niwa_set sets[] = {NIWA_SET_AWAKE,       NIWA_SET_PUBLISHED,   NIWA_SET_PUBLISHED_ANY,
+					     NIWA_SET_MARKS,       NIWA_SET_MAY,         NIWA_SET_FROZEN,
+					     NIWA_SET_EGRESS,      NIWA_SET_EGRESS_LIST, NIWA_SET_EGRESS_NAMES,
+					     NIWA_SET_CLIENT_FIRST};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(sets); i++) {
 		struct niwa_op *op = niwa_txn_next(t, sets[i], NIWA_DEL);

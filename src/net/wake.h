@@ -12,7 +12,8 @@
  *   frozen    set  private address
  *   client_first set  private address . port
  *   knocked   set  private address, filled by the packet path
- *   egress    set  private address; egress_list set private address . prefix (interval)
+ *   egress    set  private address; egress_list set private address . prefix (interval);
+ *             egress_names set private address . name server
  */
 #ifndef NIWA_NET_WAKE_H
 #define NIWA_NET_WAKE_H
@@ -97,6 +98,8 @@ void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv);
  * not (-EEXIST). Delete the whole list of an instance: deleting a part of a wider prefix deletes that. `internet`
  * (niwa_net_egress) means public addresses only; 0.0.0.0/0 in the list means everything. */
 void niwa_net_egress_list(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t net, unsigned bits);
+/* The instance may ask this name server, on port 53 and no other. */
+void niwa_net_egress_names(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t server);
 /* host address (INADDR_ANY: any address of this host) and port → service address and port, not on loopback. Told once
  * (again after a restart); from then on niwa_net_awake changes the port's entry along with its own. */
 void niwa_net_published(struct niwa_net_txn *t, enum niwa_change c, uint32_t host, uint16_t port, uint32_t service,
