@@ -216,10 +216,7 @@ static int build_plan(struct niwa_engine *e, struct niwa_instance *i, int *ret_f
 	if (r < 0)
 		return r;
 	(void)snprintf(tenant_dir, sizeof(tenant_dir), "%s/tenants/%s", e->config.run_dir, i->app->tenant->name);
-	layer_path(e, i->id, layer, sizeof(layer));
-	r = niwa_mkdir_p(layer, 0700, err);
-	if (r < 0)
-		return r;
+	layer_path(e, i->id, layer, sizeof(layer)); /* keep makes it, where there is one on disk */
 	p.layer_dir = layer;
 	p.tenant_dir = tenant_dir;
 	memcpy(p.veth, i->veth, sizeof(p.veth));
@@ -270,15 +267,17 @@ static int make(struct niwa_engine *e, struct niwa_instance *i, struct niwa_erro
 		r = enter_kernel(e, i, err);
 	if (r < 0)
 		return r;
-	r = niwa_applog_open(e, i->app->name, &i->log, err);
-	if (r < 0)
-		return r;
 	r = niwa_fault("niwad.start");
 	fill_tag(i, &tag);
 	if (r == 0)
 		r = niwa_keep_start(e, i->id, &tag, &i->plan_fd, 1);
 	(void)niwa_fault("niwad.start-sent");
-	return r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "ask niwa-keep to start %s", i->app->name) : 0;
+	if (r < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, -r, "ask niwa-keep to start %s", i->app->name);
+	/* while keep works: a new file may take a disk a millisecond */
+	if (niwa_applog_open(e, i->app->name, &i->log, err) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "%s; what it prints is lost", err->msg);
+	return 0;
 }
 
 /* Gives back everything. May be called again by its timer while groups still have dying processes. */
@@ -306,8 +305,10 @@ static void collect(struct niwa_engine *e, struct niwa_instance *i)
 			return;
 	}
 	(void)niwa_fault("niwad.collecting");
-	layer_path(e, i->id, layer, sizeof(layer));
-	niwa_trash_put(e->trash, layer);
+	if (e->host.layer_on_disk) {
+		layer_path(e, i->id, layer, sizeof(layer));
+		niwa_trash_put(e->trash, layer);
+	}
 	give_back(e, i);
 	niwa_keep_forget(e, i->id);
 	(void)niwa_fault("niwad.collected");
