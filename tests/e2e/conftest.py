@@ -50,9 +50,8 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     if report.when == "call" and report.failed:
-        for name in ("host", "shared_host"):
-            h = item.funcargs.get(name)
-            if h and h.dir.exists():
+        for h in item.funcargs.values():
+            if hasattr(h, "niwad_log") and h.dir.exists():
                 report.sections.append(("niwad", h.niwad_log()[-6000:]))
                 keep = h.dir / "log/keep.err"
                 report.sections.append(("niwa-keep and niwa-relay", keep.read_text(errors="replace")[-3000:]))
