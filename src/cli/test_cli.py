@@ -233,8 +233,8 @@ class CliTest(unittest.TestCase):
         text = "apps:\n" + "".join(f"  - {{name: app{n}, image: host, command: {command}, ports: [{{port: 80}}]}}\n" for n in range(5000))
         self.assertIn("added 5000", self.good("apply", self.write("many.yaml", text)))
         sizes = [len(json.dumps(p, separators=(",", ":"))) for m, p in self.engine.calls if m == "apply.put"]
-        self.assertGreater(len(sizes), 3)
-        self.assertLessEqual(max(sizes), 256 * 1024)
+        self.assertGreater(len(sizes), 30)
+        self.assertLessEqual(max(sizes), 17 * 1024)
 
     def test_rm_forgets_all_or_none(self):
         self.apply()

@@ -147,7 +147,8 @@ static int open_parts(struct niwa_cmdb *db, const char *path, sd_event *event, s
 	r = sd_event_add_io(event, &db->source, db->done_fd, EPOLLIN, on_done, db);
 	if (r < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "watch store '%s'", path);
-	(void)sd_event_source_set_description(db->source, "cmdb"); /* only for people */
+	(void)sd_event_source_set_description(db->source, "cmdb");                     /* only for people */
+	(void)sd_event_source_set_priority(db->source, SD_EVENT_PRIORITY_NORMAL + 10); /* wakes go first */
 	return niwa_cmdb_writer_start(db, err);
 }
 

@@ -15,7 +15,7 @@
 
 #include "cmdb/cmdb.h"
 
-#define NIWA_CMDB_TURN_MAX 256                         /* changes delivered in one turn of the loop */
+#define NIWA_CMDB_TURN_MAX 64                          /* changes delivered in one turn of the loop: some 1 ms */
 #define NIWA_CMDB_REST_US  (24 * UINT64_C(3600000000)) /* an address rests this long before another app gets it */
 #define NIWA_CMDB_RESERVED 16                          /* addresses kept free at each end of the range */
 

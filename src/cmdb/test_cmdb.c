@@ -403,7 +403,7 @@ static struct niwa_cmdb_txn *many(struct fixture *f, size_t count, const char *e
 }
 
 /* Times are printed, not asserted: the machine may be shared. */
-static void fifty_thousand_puts_come_in_pieces_of_at_most_256(struct fixture *f)
+static void fifty_thousand_puts_come_in_pieces_of_at_most_64(struct fixture *f)
 {
 	uint64_t start = niwa_now_us();
 	struct niwa_cmdb_txn *txn = many(f, 50000, "");
@@ -418,7 +418,7 @@ static void fifty_thousand_puts_come_in_pieces_of_at_most_256(struct fixture *f)
 		assert_true(f->out.count - before <= NIWA_CMDB_TURN_MAX);
 	}
 	assert_false(f->out.refused);
-	assert_int_equal(f->out.largest, 256);
+	assert_int_equal(f->out.largest, 64);
 	assert_int_equal(f->out.kinds[NIWA_CMDB_ADDED], 50000);
 	print_message("50,000 puts: built in %.1f ms, all in %.1f ms\n", (double)(built - start) / 1e3,
 		      (double)(niwa_now_us() - start) / 1e3);
@@ -482,7 +482,7 @@ static const struct {
 	TEST(a_callback_may_read_and_commit),
 	TEST(closing_commits_what_is_queued_and_runs_the_callbacks),
 	TEST(transactions_are_answered_in_their_order),
-	TEST(fifty_thousand_puts_come_in_pieces_of_at_most_256),
+	TEST(fifty_thousand_puts_come_in_pieces_of_at_most_64),
 	TEST(ranges_that_cannot_be_are_refused),
 };
 
