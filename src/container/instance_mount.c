@@ -130,7 +130,11 @@ void plan_mount_before(struct builder *b)
 	if (p->spec->init)
 		take_tree(b, SLOT_INIT, b->host->init_path);
 	for (size_t i = 0; i < p->spec->volume_count; i++)
-		take_tree(b, SLOT_VOLUME + (int)i, p->spec->volumes[i].from);
+		/* a tenant that owns a folder on the way could else lead it to anything of the host */
+		niwa_plan_add(b->plan, &(struct niwa_op_view){.op = NIWA_OP_OPEN_TREE,
+							      .a = SLOT_VOLUME + (int)i,
+							      .c = 1,
+							      .s = p->spec->volumes[i].from});
 }
 
 /* The container's ids ↔ the ids on disk 0 to 65535. */

@@ -44,7 +44,8 @@ enum niwa_op {
 	NIWA_OP_MKDIR,     /* s path, a mode; existing is fine; missing parents are made 0755 */
 	NIWA_OP_WRITE,     /* s path, t text: cgroup and sysctl files; a=1: failure is ignored; b=1 (after the clone
 			      only): in the child's network namespace, for files below /proc/sys/net */
-	NIWA_OP_OPEN_TREE, /* a slot, s path, b=1 recursive: detached clone of a mount (open_tree) */
+	NIWA_OP_OPEN_TREE, /* a slot, s path, b=1 recursive: detached clone of a mount (open_tree); c=1: a symbolic link
+			      anywhere on the path is ELOOP (a tenant may own a part of it) */
 	NIWA_OP_OPEN,      /* a slot, s path, b open(2) flags */
 	NIWA_OP_PIPE,      /* a slot of the read end (kept, sent back), b slot of the write end (child's), c its
 			      owner, user and group, as the host counts: who has it open can open it again by

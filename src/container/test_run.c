@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -375,6 +376,27 @@ static void volumes_map_their_owners(void **state)
 	app_fini(&a);
 }
 
+/* The tenant owns the folder in which its second volume lies, and makes that a link. */
+static void a_volume_behind_a_link_is_refused(void **state)
+{
+	char command[1024], own[160], inner[200];
+	struct niwa_volume volume = {.from = inner, .to = TEXT("/srv/inner")};
+	struct started s;
+	const char *op = "";
+	struct app a;
+
+	(void)snprintf(own, sizeof(own), "%s/vol-links", world.dir);
+	(void)snprintf(inner, sizeof(inner), "%s/way/alternatives", own);
+	(void)snprintf(command, sizeof(command), "mkdir %s && chown 500000:500000 %s && ln -s /etc %s/way", own, own, own);
+	assert_int_equal(system(command), 0);
+	app_init(&world, &a, "plain", ARGV(TEXT("ids")));
+	a.spec.volumes = &volume;
+	a.spec.volume_count = 1;
+	assert_int_equal(app_try(&world, &a, &s, &op), ELOOP);
+	assert_string_equal(op, "open-tree");
+	app_fini(&a);
+}
+
 static void limits_hold(void **state)
 {
 	char log[4096];
@@ -568,6 +590,7 @@ int main(void)
 		cmocka_unit_test(a_layer_on_disk_has_canonical_ids_and_goes_with_its_instance),
 		cmocka_unit_test(an_imported_image_runs_as_it_says),
 		cmocka_unit_test(volumes_map_their_owners),
+		cmocka_unit_test(a_volume_behind_a_link_is_refused),
 		cmocka_unit_test(limits_hold),
 		cmocka_unit_test(a_command_is_executed_inside),
 		cmocka_unit_test(init_is_the_first_process_and_passes_the_status_on),

@@ -212,7 +212,7 @@ static int build_plan(struct niwa_engine *e, struct niwa_instance *i, int *ret_f
 	if (r == 0)
 		r = niwa_tenant_files(e, i->app->tenant, err);
 	if (r == 0)
-		r = niwa_volume_params(e, i, p.image, &p, err);
+		r = niwa_volume_params(i, &p, err);
 	if (r < 0)
 		return r;
 	(void)snprintf(tenant_dir, sizeof(tenant_dir), "%s/tenants/%s", e->config.run_dir, i->app->tenant->name);

@@ -8,13 +8,19 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <linux/openat2.h>
+
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -51,14 +57,39 @@ static int look_up_owner(const char *owner, uint32_t *ret_uid, uint32_t *ret_gid
 	return 0;
 }
 
-static bool is_empty(const char *path)
+/* The source of a volume, reached without a symbolic link on the way: who owns a folder above it could lead us anywhere
+ * (and niwa-keep refuses such a path as well). */
+static int open_source(const char *path, int flags)
 {
-	DIR *dir = opendir(path);
+	struct open_how how = {.flags = (uint64_t)flags | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
+	long fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+static int explain_source(const struct niwa_volume *v, size_t n, int r, struct niwa_error *err)
+{
+	char real[PATH_MAX];
+
+	if (r == -ELOOP)
+		return niwa_fail(
+			err, NIWA_PERMANENT, 0,
+			"volumes[%zu].from: '%s' leads through a symbolic link, which is not followed; write '%s'", n,
+			v->from, realpath(v->from, real) ? real : "the real path");
+	return niwa_fail(err, NIWA_PERMANENT, -r, "volumes[%zu].from: '%s' (create it, owned by %s)", n, v->from,
+			 v->owner == NIWA_OWNER_TENANT ? "root and empty, or by the tenant's ids" : v->owner_user);
+}
+
+static bool is_empty(int fd)
+{
+	DIR *dir = fdopendir(fd);
 	struct dirent *entry;
 	unsigned entries = 0;
 
-	if (!dir)
+	if (!dir) {
+		niwa_fd_close(&fd);
 		return false;
+	}
 	while (entries < 3 && (entry = readdir(dir)))
 		entries++; /* "." and ".." */
 	(void)closedir(dir);
@@ -66,50 +97,54 @@ static bool is_empty(const char *path)
 }
 
 /* A new, empty volume of a tenant belongs to the tenant's root, else nothing could be written to it. */
-static int prepare_tenant_volume(struct niwa_engine *e, const struct niwa_instance *i, const char *from,
+static int prepare_tenant_volume(const struct niwa_instance *i, const char *from, const struct stat *st,
 				 struct niwa_error *err)
 {
 	uint32_t base = niwa_volume_tenant_base(i->app->tenant);
-	struct stat st;
+	NIWA_AUTO_FD fd = -1;
 
-	(void)e;
-	if (stat(from, &st) < 0)
-		return niwa_fail(err, NIWA_PERMANENT, errno, "volume '%s'", from);
-	if (st.st_uid != 0 || !S_ISDIR(st.st_mode) || !is_empty(from))
+	if (st->st_uid != 0 || !S_ISDIR(st->st_mode))
 		return 0;
-	if (lchown(from, base, base) < 0)
+	fd = open_source(from, O_RDONLY | O_DIRECTORY);
+	if (fd < 0 || !is_empty(fcntl(fd, F_DUPFD_CLOEXEC, 3)))
+		return 0;
+	if (fchown(fd, base, base) < 0)
 		return niwa_fail(err, NIWA_PERMANENT, errno, "give the empty volume '%s' to tenant %s", from,
 				 i->app->tenant->name);
 	return 0;
 }
 
-int niwa_volume_params(struct niwa_engine *e, const struct niwa_instance *i, const struct niwa_image *image,
-		       struct niwa_instance_params *p, struct niwa_error *err)
+static int volume_params(const struct niwa_instance *i, size_t n, struct niwa_instance_params *p,
+			 struct niwa_error *err)
+{
+	const struct niwa_volume *v = &i->spec->volumes[n];
+	NIWA_AUTO_FD fd = open_source(v->from, O_PATH);
+	struct stat st;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return explain_source(v, n, fd < 0 ? fd : -errno, err);
+	if (v->owner == NIWA_OWNER_TENANT)
+		r = prepare_tenant_volume(i, v->from, &st, err);
+	else
+		r = look_up_owner(v->owner_user, &p->volume_ids[n].host_uid, &p->volume_ids[n].host_gid, err);
+	if (r < 0)
+		return r;
+	if (v->owner == NIWA_OWNER_USER && p->volume_ids[n].host_uid == 0)
+		return niwa_fail(err, NIWA_PERMANENT, 0, "volumes[%zu].owner: root of the host cannot own a volume", n);
+	p->volume_ids[n].container_uid = p->uid;
+	p->volume_ids[n].container_gid = p->gid;
+	p->volume_ids[n].is_file = !S_ISDIR(st.st_mode);
+	return 0;
+}
+
+int niwa_volume_params(const struct niwa_instance *i, struct niwa_instance_params *p, struct niwa_error *err)
 {
 	int r = 0;
 
-	(void)image;
 	p->tenant_id_base = niwa_volume_tenant_base(i->app->tenant);
-	for (size_t n = 0; r == 0 && n < i->spec->volume_count; n++) {
-		const struct niwa_volume *v = &i->spec->volumes[n];
-		struct stat st;
-
-		if (stat(v->from, &st) < 0)
-			r = niwa_fail(err, NIWA_PERMANENT, errno, "volumes[%zu].from: '%s' (create it, owned by %s)", n,
-				      v->from,
-				      v->owner == NIWA_OWNER_TENANT ? "root and empty, or by the tenant's ids"
-								    : v->owner_user);
-		else if (v->owner == NIWA_OWNER_TENANT)
-			r = prepare_tenant_volume(e, i, v->from, err);
-		else
-			r = look_up_owner(v->owner_user, &p->volume_ids[n].host_uid, &p->volume_ids[n].host_gid, err);
-		if (r == 0 && v->owner == NIWA_OWNER_USER && p->volume_ids[n].host_uid == 0)
-			r = niwa_fail(err, NIWA_PERMANENT, 0,
-				      "volumes[%zu].owner: root of the host cannot own a volume", n);
-		p->volume_ids[n].container_uid = p->uid;
-		p->volume_ids[n].container_gid = p->gid;
-		p->volume_ids[n].is_file = r == 0 && !S_ISDIR(st.st_mode);
-	}
+	for (size_t n = 0; r == 0 && n < i->spec->volume_count; n++)
+		r = volume_params(i, n, p, err);
 	return r < 0 ? niwa_fail_in(err, r, "%s", i->app->name) : 0;
 }
 

@@ -8,8 +8,7 @@
 #include "engine/engine_private.h"
 
 /* Fills tenant_id_base and volume_ids; refuses a volume whose source is missing, with what to do. */
-int niwa_volume_params(struct niwa_engine *e, const struct niwa_instance *i, const struct niwa_image *image,
-		       struct niwa_instance_params *p, struct niwa_error *err);
+int niwa_volume_params(const struct niwa_instance *i, struct niwa_instance_params *p, struct niwa_error *err);
 /* Where the instance may go, besides service addresses. */
 void niwa_volume_egress(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change);
 /* The name servers of this host have changed: what running instances of the tenant may ask follows. */

@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <linux/openat2.h>
 
 #include "base/fd.h"
 #include "base/ipc.h"
@@ -110,9 +111,14 @@ static int host_write(struct keep_start *s, const struct niwa_op_view *op, int *
 static int host_open_tree(struct keep_start *s, const struct niwa_op_view *op, int *message)
 {
 	struct mount_attr private = {.propagation = MS_PRIVATE};
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = op->c ? RESOLVE_NO_SYMLINKS : 0};
 	unsigned recursive = op->b ? AT_RECURSIVE : 0;
-	int r = fill(s, op->a, open_tree(AT_FDCWD, op->s, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive));
+	NIWA_AUTO_FD path = (int)syscall(SYS_openat2, AT_FDCWD, op->s, &how, sizeof(how));
+	int r;
 
+	if (path < 0)
+		return -errno;
+	r = fill(s, op->a, open_tree(path, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive));
 	if (r < 0)
 		return r;
 	if (mount_setattr(s->slots[op->a], "", AT_EMPTY_PATH | recursive, &private, sizeof(private)) < 0)

@@ -185,6 +185,14 @@ def test_a_volume_whose_source_is_missing_is_named_and_the_next_wake_finds_it(ho
     assert host.state(name) == "running"
 
 
+def test_a_symbolic_link_on_the_way_to_a_source_is_not_followed(host, name, folder):
+    (folder / "link").symlink_to("/etc")
+    apply(host, app(name, volumes=[at(folder / "link/ssl")]))
+    done = host.niwa("wake", name, check=False)
+    assert done.returncode == 1
+    assert "leads through a symbolic link" in done.stderr and "write '/etc/ssl'" in done.stderr
+
+
 def test_two_apps_write_to_one_folder_only_when_both_say_shared(host, name, folder):
     pair = [app(n, tenant="pair", volumes=[at(folder)]) for n in (name, "other." + name)]
     done = apply(host, *pair, check=False)
