@@ -32,6 +32,8 @@
 #include "engine/resume.h"
 #include "engine/sleep.h"
 
+#define GUARD_NAME "net-guard"
+
 struct niwa_deferred {
 	STAILQ_ENTRY(niwa_deferred) link;
 	struct niwa_keep_msg msg;
@@ -148,6 +150,8 @@ void niwa_adopt_stored(struct niwa_engine *e, const struct niwa_keep_msg *m, int
 		e->relay_listener = NIWA_TAKE_FD(fds[0]);
 	else if (strcmp(m->name, "relay-engine-end") == 0)
 		e->relay_engine_end = NIWA_TAKE_FD(fds[0]);
+	else if (strcmp(m->name, GUARD_NAME) == 0)
+		e->guarded = true;
 	else if (strncmp(m->name, "publish:", 8) == 0)
 		niwa_publish_adopt(e, m->name, NIWA_TAKE_FD(fds[0]));
 }
@@ -204,10 +208,24 @@ int niwa_adopt_elements(struct niwa_engine *e, struct niwa_error *err)
 	return niwa_net_commit(&txn, err);
 }
 
+/* Open connections survive somebody else's `nft flush ruleset`; niwa-keep holds the table as long as there are
+ * instances. */
+static void guard(struct niwa_engine *e)
+{
+	NIWA_AUTO_FD fd = -1;
+	struct niwa_error err;
+
+	if (!e->guarded && niwa_net_guard_open(&fd, &err) < 0)
+		niwa_log(NIWA_LOG_WARN, NULL, "%s; a foreign flush of nftables would end open connections", err.msg);
+	if (fd >= 0)
+		niwa_keep_store(e, GUARD_NAME, fd);
+}
+
 static int take_over(struct niwa_engine *e, struct niwa_error *err)
 {
 	int r;
 
+	guard(e);
 	niwa_sleep_thaw_unwatched(e);
 	niwa_leftovers_note(e);
 	r = niwa_adopt_elements(e, err);

@@ -215,10 +215,10 @@ struct niwa_engine {
 	pid_t relay_pid, keep_pid;
 	int relay_listener, relay_engine_end;
 	gid_t log_group; /* may read the logs; 0: root alone */
-	bool adopted, leftover_groups;
-	struct niwa_map *claims;    /* published ports of commits under way → struct claim of publish_claim.c */
+	bool adopted, leftover_groups, guarded;
+	struct niwa_map *claims;      /* published ports of commits under way → struct claim of publish_claim.c */
 	struct niwa_text stale_marks; /* adoption: of instances that are gone */
-	struct niwa_map *published; /* "ADDR:PORT" key number → struct niwa_published */
+	struct niwa_map *published;   /* "ADDR:PORT" key number → struct niwa_published */
 	struct {
 		uint64_t wakes, thaws, starts, failures, crashes, leftovers, repairs, overflows;
 	} counts;

@@ -66,6 +66,10 @@ int niwa_net_remove(const struct niwa_net_config *config, struct niwa_error *err
 /* Puts back whatever is missing of table, rules, routes and gateway address. Elements that are still there stay; the
  * caller then adds all of them again (one niwa_net_txn: see loading below). */
 int niwa_net_repair(struct niwa_net *net, struct niwa_error *err);
+/* A table of its own, without rules, that lives as long as *ret_fd is open in any process, and that nobody can flush:
+ * it keeps the kernel translating open connections while the other table is gone. The caller has somebody hold the
+ * descriptor who lives longer than the connections. Fails while another socket has such a table. */
+int niwa_net_guard_open(int *ret_fd, struct niwa_error *err);
 /* 1: rules, sets and routes are as this process installed them; 0: not (the ruleset_lost event follows from the
  * monitor too, for changes of rules); -errno. About 0.2 ms. Elements are not compared. */
 int niwa_net_check(struct niwa_net *net, struct niwa_error *err);

@@ -305,7 +305,7 @@ def test_an_app_that_cannot_start_is_answered_for_explained_and_leaves_nothing(s
     keys, message = FAILING[name]
     keys = {k: v(shared_host) if callable(v) else v for k, v in keys.items()}
     shared_host.apply(echo.file(echo.app(name, **keys)))
-    layers = shared_host.kernel_objects()["layers"]
+    before = shared_host.kernel_objects()
     status, headers, body = get(shared_host.address(name))
     assert status == 503 and headers["Retry-After"] == "5" and name.encode() in body
     assert b"/nonexistent" not in body and b"exited" not in body  # the visitor learns nothing of the inside
@@ -315,7 +315,8 @@ def test_an_app_that_cannot_start_is_answered_for_explained_and_leaves_nothing(s
     assert shown["failures"] == 1
     done = shared_host.niwa("wake", name, check=False)
     assert done.returncode == 1 and re.search(message, done.stderr), done.stderr
-    wait_for("its instances are collected", lambda: set(shared_host.kernel_objects()["layers"]) <= set(layers))
+    for kind in ("groups", "layers", "veths"):
+        wait_for(f"its {kind} are collected", lambda: set(shared_host.kernel_objects()[kind]) <= set(before[kind]))
     shared_host.niwa("rm", name)
 
 
