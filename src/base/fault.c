@@ -15,6 +15,8 @@
 #include "base/memory.h"
 
 #define POINTS_MAX 8
+#define SLOW_S     2
+#define HANG_S     3600
 
 struct point {
 	char name[48], action[16];
@@ -57,10 +59,24 @@ static int act(const char *action)
 	}
 	if (strcmp(action, "stop") == 0)
 		(void)kill(getpid(), SIGSTOP);
+	if (strcmp(action, "slow") == 0)
+		(void)sleep(SLOW_S);
+	if (strcmp(action, "hang") == 0)
+		(void)sleep(HANG_S);
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(codes); i++)
 		if (strcmp(action, codes[i].name) == 0)
 			return -codes[i].code;
 	return 0;
+}
+
+int niwa_fault_step(const char *point, const char *step)
+{
+	char name[sizeof(points[0].name)];
+
+	if (loaded && !points_count)
+		return 0;
+	(void)snprintf(name, sizeof(name), "%s.%s", point, step);
+	return niwa_fault(name);
 }
 
 int niwa_fault(const char *point)

@@ -7,6 +7,8 @@
  *   NIWA_FAULT=POINT:kill@3     at the third pass
  *   NIWA_FAULT=POINT:ENOSPC     the point returns -ENOSPC (any of the names in fault.c), each pass; @N: only then
  *   NIWA_FAULT=POINT:stop       SIGSTOP to ourselves
+ *   NIWA_FAULT=POINT:slow       goes on after two seconds
+ *   NIWA_FAULT=POINT:hang       until somebody kills us (the first process of a pid namespace cannot do it itself)
  * Several, separated by commas.
  */
 #ifndef NIWA_BASE_FAULT_H
@@ -14,5 +16,7 @@
 
 /* 0, or the negative errno that was asked for; may not return. */
 int niwa_fault(const char *point);
+/* The same for the point "POINT.STEP". */
+int niwa_fault_step(const char *point, const char *step);
 
 #endif

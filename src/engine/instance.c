@@ -451,6 +451,11 @@ static void explain_failure(const struct niwa_instance *i, const struct niwa_kee
 	char what[300];
 
 	name_operation(i, m->op, what, sizeof(what));
+	if (m->error == ECHILD) {
+		(void)niwa_fail(err, NIWA_TEMPORARY, 0, "%s: killed while it was being started: %s", i->app->name,
+				what);
+		return;
+	}
 	(void)niwa_fail(
 		err, m->error == EAGAIN || m->error == ENOMEM || m->error == ENOSPC ? NIWA_TEMPORARY : NIWA_PERMANENT,
 		m->error, "%s: %s", i->app->name, what);

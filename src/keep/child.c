@@ -360,7 +360,9 @@ _Noreturn void keep_child_run(struct keep_start *s, size_t pos, const struct niw
 		if (!fn) /* keep's own */
 			continue;
 		s->progress->op = (int32_t)op.index;
-		r = fn(s, &op, &message);
+		r = niwa_fault_step("keep.child", niwa_op_name(op.op));
+		if (r == 0)
+			r = fn(s, &op, &message);
 	}
 	s->progress->message = message;
 	s->progress->error = -r;

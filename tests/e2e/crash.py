@@ -180,3 +180,29 @@ def serving(host, app, pid=None):
     found = wait_for(f"{app} has one serving instance: {instances(host, app)}", only, timeout=20)
     assert pid is None or found == pid
     return found
+
+
+def children(pid):
+    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def name_of(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def relay_pid(host):
+    return next((c for c in children(host.keep.pid) if name_of(c) == "niwa-relay"), None)
+
+
+def is_alive(pid):
+    """Also of a zombie nobody has reaped."""
+    return os.path.exists(f"/proc/{pid}")
+
+
+def end(pid):
+    """Kills a process and waits until its parent knows."""
+    os.kill(pid, signal.SIGKILL)
+    wait_for(f"process {pid} is gone", lambda: not is_alive(pid))
