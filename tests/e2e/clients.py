@@ -51,10 +51,10 @@ def prepare(name):
                    stdout=subprocess.DEVNULL)
 
 
-def record(name, **changes):
+def record(software, /, **changes):
     """The app's record as tests/apps declares it, with changes."""
-    prepare(name)
-    text = (TOP / "tests/apps" / name / "app.yaml.in").read_text().replace("@DIR@", folder())
+    prepare(software)
+    text = (TOP / "tests/apps" / software / "app.yaml.in").read_text().replace("@DIR@", folder())
     app = yaml.safe_load(text)["apps"][0]
     app["egress"] = "none"
     app.update(changes)

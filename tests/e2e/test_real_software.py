@@ -227,6 +227,38 @@ def test_stopping_an_app_that_somebody_waits_for_ends_when_its_instance_has_ende
     assert not load.failed(), text_of(load.failed())
 
 
+@pytest.fixture
+def neighbour(garden):
+    """Another machine on a network of the host: runs a command there."""
+    machine = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec sleep 600"], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE)
+    machine.stdout.readline()
+    there = ["nsenter", "-n", "-t", str(machine.pid)]
+    for line in (f"ip link add outside type veth peer name inside netns {machine.pid}",
+                 "ip address add 192.0.2.1/24 dev outside", "ip link set outside up"):
+        subprocess.run(line.split(), check=True)
+    for line in ("ip address add 192.0.2.2/24 dev inside", "ip link set inside up", "ip route add default via 192.0.2.1"):
+        subprocess.run(there + line.split(), check=True)
+    yield lambda *argv: subprocess.run([*there, *argv], capture_output=True, text=True, timeout=60, check=False)
+    machine.kill()
+    machine.wait()
+    machine.stdout.close()
+    subprocess.run(["ip", "link", "delete", "outside"], check=False, stderr=subprocess.DEVNULL)
+
+
+def test_a_client_of_another_machine_is_answered_by_a_sleeping_app_and_known_to_a_running_one(garden, neighbour):
+    garden.niwa("stop", "php")
+    url = f"http://{garden.address('php')}/"
+    assert "host: php" in neighbour("curl", "-sS", url).stdout
+    assert "client: 192.0.2.2:" in neighbour("curl", "-sS", url).stdout
+    garden.wait_state("php", "frozen", timeout=30)
+    assert "client: 192.0.2.2:" in neighbour("curl", "-sS", url).stdout
+    pid = garden.pid("php")
+    refused = neighbour("curl", "-sS", f"http://{garden.address('php')}:81/")
+    assert refused.returncode == 7, refused  # could not connect, and said so at once
+    assert garden.pid("php") == pid
+
+
 def test_a_large_file_comes_whole_from_a_stopped_and_from_a_running_app(garden):
     garden.niwa("stop", "static")
     address = garden.address("static")
