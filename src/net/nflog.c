@@ -14,6 +14,7 @@
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
 
+#include "base/fault.h"
 #include "net/net_private.h"
 
 #define SNAPLEN    64
@@ -93,6 +94,16 @@ static void take(struct niwa_net *net, const struct nlmsghdr *nlh)
 	dispatch(net, &h);
 }
 
+/* For tests. ENOBUFS: the datagram is lost and the kernel says so; another error: nobody says so. */
+static bool is_lost(struct niwa_net *net)
+{
+	int r = niwa_fault("net.nflog");
+
+	if (r == -ENOBUFS)
+		overflow(net);
+	return r < 0;
+}
+
 static int on_log(sd_event_source *source, int fd, uint32_t revents, void *arg)
 {
 	struct niwa_net *net = arg;
@@ -109,6 +120,8 @@ static int on_log(sd_event_source *source, int fd, uint32_t revents, void *arg)
 		}
 		if (n < 0)
 			return 0; /* EAGAIN: all read */
+		if (is_lost(net))
+			continue;
 		for (; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left))
 			take(net, h);
 	}

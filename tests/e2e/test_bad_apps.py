@@ -208,6 +208,15 @@ def test_two_files_cannot_publish_one_port(shared_host):
     assert not {"third", "fourth"} & set(names(shared_host))
 
 
+def test_two_files_cannot_declare_one_name(shared_host):
+    one, two = shared_host.dir / "one.yaml", shared_host.dir / "two.yaml"
+    one.write_text(echo.file(echo.app("twin")))
+    two.write_text(echo.file(echo.app("twin", "--late", "5")))
+    done = shared_host.niwa("apply", one, two, check=False)
+    assert done.returncode == 1 and "two.yaml:" in done.stderr and "'twin'" in done.stderr, done.stderr
+    assert "twin" not in names(shared_host)
+
+
 def test_two_transactions_at_once_cannot_publish_one_port(shared_host):
     one, two = shared_host.connect(), shared_host.connect()
     txns = [(c, c.call("apply.begin")["txn"], name) for c, name in ((one, "race-a"), (two, "race-b"))]

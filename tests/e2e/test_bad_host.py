@@ -475,8 +475,23 @@ def test_many_that_knock_while_niwad_stands_still_are_all_answered(host):
         s.close()
 
 
-def test_a_knock_whose_event_was_lost_is_found_in_the_set(host):
-    """The events go to somebody else's ears; only the kernel's set remains."""
+@pytest.mark.parametrize("fault", ["ENOBUFS", "EIO"], ids=["the kernel says so", "nobody says so"])
+def test_knocks_whose_events_are_all_lost_are_found_in_the_set(made, fault):
+    host = made().start(niwad_env={"NIWA_FAULT": f"net.nflog:{fault}"})
+    apps = [f"app-{n}" for n in range(5)]
+    host.apply(echo.file(*map(talker, apps)))
+    warm = [connect(host, app) for app in apps]
+    for app in apps:
+        host.rpc("app.freeze", name=app)
+    for s in warm:
+        s.sendall(HELLO)
+    for s in warm:
+        assert s.recv(100) == HELLO
+        s.close()
+    assert (counts(host)["overflows"] > 0) == (fault == "ENOBUFS")
+
+
+def test_a_client_that_talks_to_a_frozen_app_while_niwad_is_dead_is_answered_when_it_returns(host):
     host.apply(echo.file(talker("talker")))
     warm = connect(host, "talker")
     host.niwa("freeze", "talker")
