@@ -49,11 +49,16 @@ int niwa_console_receive(int sock, unsigned timeout_ms, struct niwa_error *err)
 	return fds[0];
 }
 
+bool niwa_console_size(struct winsize *ret)
+{
+	return ioctl(STDIN_FILENO, TIOCGWINSZ, ret) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, ret) == 0;
+}
+
 static void copy_size(int master)
 {
 	struct winsize size;
 
-	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0)
+	if (niwa_console_size(&size))
 		(void)ioctl(master, TIOCSWINSZ, &size); /* a pty that is gone is seen by the next read */
 }
 

@@ -5,8 +5,13 @@
 #ifndef NIWA_CLI_CONSOLE_H
 #define NIWA_CLI_CONSOLE_H
 
+#include <stdbool.h>
+#include <sys/ioctl.h>
+
 #include "base/error.h"
 
+/* The size of the user's terminal; false: there is none. */
+bool niwa_console_size(struct winsize *ret);
 /* Takes the master from the console socket, waiting up to timeout_ms. Returns the descriptor or -errno. */
 int niwa_console_receive(int sock, unsigned timeout_ms, struct niwa_error *err);
 

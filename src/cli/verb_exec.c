@@ -40,6 +40,7 @@ struct run {
 static json_t *request(struct niwa_cli *cli, bool terminal)
 {
 	json_t *argv = json_array();
+	struct winsize size = {0};
 
 	for (int i = 1; i < cli->word_count; i++)
 		(void)json_array_append_new(argv, json_string(cli->words[i])); /* NULL for bad UTF-8: counted below */
@@ -47,7 +48,10 @@ static json_t *request(struct niwa_cli *cli, bool terminal)
 		json_decref(argv);
 		return NULL;
 	}
-	return json_pack("{s:s, s:o, s:b}", "name", cli->words[0], "argv", argv, "terminal", (int)terminal);
+	if (terminal) /* before the command begins, not after its first look */
+		(void)niwa_console_size(&size);
+	return json_pack("{s:s, s:o, s:b, s:i, s:i}", "name", cli->words[0], "argv", argv, "terminal", (int)terminal,
+			 "rows", size.ws_row, "columns", size.ws_col);
 }
 
 static int start(struct run *run, struct niwa_cli *cli, bool terminal, const struct niwa_client_fds *fds)

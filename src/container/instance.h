@@ -80,6 +80,7 @@ struct niwa_exec_params {
 	unsigned group_count;
 	const char *home; /* as in struct niwa_instance_params */
 	bool terminal; /* slot 4 is a console socket; else slots 4, 5, 6 are 0, 1, 2. Slot 3 is the instance's pidfd */
+	uint16_t rows, columns; /* of the terminal, 0: not known */
 };
 int niwa_exec_plan(const struct niwa_host *host, const struct niwa_exec_params *params, struct niwa_plan *ret,
 		   struct niwa_error *err);

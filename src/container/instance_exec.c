@@ -57,7 +57,7 @@ static int build_exec(struct builder *b, const struct niwa_host *host, const str
 	plan_op(b, NIWA_OP_JOIN, SLOT_PIDFD, 0, 0);
 	plan_op(b, NIWA_OP_USER, 0, 0, 0);
 	if (p->terminal) {
-		plan_op(b, NIWA_OP_CONSOLE, SLOT_STDIN, 0, 0);
+		plan_op(b, NIWA_OP_CONSOLE, SLOT_STDIN, p->rows, p->columns);
 	} else {
 		plan_op(b, NIWA_OP_SESSION, 0, 0, 0);
 		plan_op(b, NIWA_OP_STDIO, SLOT_STDIN, SLOT_STDOUT, SLOT_STDERR);

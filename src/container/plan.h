@@ -84,7 +84,8 @@ enum niwa_op {
 	NIWA_OP_NOTIFY,        /* a slot, s path: a bound datagram socket, sent back */
 	NIWA_OP_JOIN,    /* a slot of a pidfd: join its user, mount, pid, net, ipc, uts, cgroup namespaces and root,
 			    then fork once more (for exec into an instance); keep is told the inner pid */
-	NIWA_OP_CONSOLE, /* a slot of a Unix socket: open a pty here, send its master there, make it our terminal */
+	NIWA_OP_CONSOLE, /* a slot of a Unix socket: open a pty here of b rows and c columns, send its master there,
+			    make it our terminal */
 	NIWA_OP_STDIO,   /* a, b, c: slots for 0, 1, 2; -1: /dev/null, as found at this point of the plan */
 	NIWA_OP_PASS,   /* a slot, b number (3 to NIWA_PLAN_TARGET_MAX): this descriptor survives exec as that number */
 	NIWA_OP_RLIMIT, /* a resource, b soft, c hard */

@@ -25,13 +25,19 @@ struct exec {
 	void *arg;
 };
 
-static int make_plan(struct niwa_engine *e, struct niwa_instance *i, uint64_t id, char *const *argv, bool terminal,
-		     struct niwa_error *err)
+static int make_plan(struct niwa_engine *e, struct niwa_instance *i, uint64_t id, char *const *argv,
+		     const struct niwa_terminal *terminal, struct niwa_error *err)
 {
-	struct niwa_exec_params p = {.id = id, .instance = i->id, .spec = i->spec, .argv = argv, .terminal = terminal};
+	struct niwa_exec_params p = {
+		.id = id, .instance = i->id, .spec = i->spec, .argv = argv, .terminal = terminal != NULL};
 	NIWA_AUTO(niwa_free_ptr) char *home = NULL;
 	struct niwa_plan plan = {0};
 	int r = niwa_images_get(e, i->spec->image, &p.image, err);
+
+	if (terminal) {
+		p.rows = terminal->rows;
+		p.columns = terminal->columns;
+	}
 
 	if (r == 0)
 		r = niwa_image_user(p.image, niwa_images_user(p.image, i->spec), &p.uid, &p.gid, p.groups,
@@ -46,8 +52,9 @@ static int make_plan(struct niwa_engine *e, struct niwa_instance *i, uint64_t id
 	return r;
 }
 
-int niwa_exec_begin(struct niwa_engine *e, struct niwa_app *app, char *const *argv, bool terminal, const int *fds,
-		    size_t nfds, niwa_exec_done_fn *done, void *arg, uint64_t *ret_id, struct niwa_error *err)
+int niwa_exec_begin(struct niwa_engine *e, struct niwa_app *app, char *const *argv,
+		    const struct niwa_terminal *terminal, const int *fds, size_t nfds, niwa_exec_done_fn *done,
+		    void *arg, uint64_t *ret_id, struct niwa_error *err)
 {
 	struct niwa_tag tag = {.version = NIWA_TAG_VERSION, .kind = NIWA_TAG_EXEC, .app_id = app->id};
 	struct niwa_instance *i = app->current;

@@ -238,7 +238,10 @@ static void exec_now(const struct niwa_error *wake_err, void *arg)
 {
 	struct niwa_call *call = arg;
 	struct niwa_app *app = wake_err ? NULL : niwa_call_app(call);
-	bool terminal = json_is_true(json_object_get(call->params, "terminal"));
+	bool on_terminal = json_is_true(json_object_get(call->params, "terminal"));
+	struct niwa_terminal terminal = {
+		.rows = (uint16_t)json_integer_value(json_object_get(call->params, "rows")),
+		.columns = (uint16_t)json_integer_value(json_object_get(call->params, "columns"))};
 	struct niwa_rpc_exec *x;
 	struct niwa_error err;
 	char **argv;
@@ -258,7 +261,8 @@ static void exec_now(const struct niwa_error *wake_err, void *arg)
 	}
 	x->engine = call->engine;
 	x->conn = call->conn;
-	r = niwa_exec_begin(call->engine, app, argv, terminal, call->fds, call->nfds, on_exec_done, x, &x->id, &err);
+	r = niwa_exec_begin(call->engine, app, argv, on_terminal ? &terminal : NULL, call->fds, call->nfds,
+			    on_exec_done, x, &x->id, &err);
 	free(argv);
 	if (r < 0) {
 		free(x);

@@ -64,11 +64,12 @@ int keep_child_console(struct keep_start *s, const struct niwa_op_view *op, int 
 {
 	NIWA_AUTO_FD master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
 	NIWA_AUTO_FD slave = -1;
+	struct winsize size = {.ws_row = (unsigned short)op->b, .ws_col = (unsigned short)op->c};
 	int fd = keep_slot(s, op->a), unlock = 0;
 
 	if (fd < 0)
 		return fd;
-	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0)
+	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0 || ioctl(master, TIOCSWINSZ, &size) < 0)
 		return -errno;
 	slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (slave < 0)
