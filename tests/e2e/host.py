@@ -92,8 +92,12 @@ class Host:
         (self.dir / "niwad.conf").write_text("".join(f"{k} = {v}\n" for k, v in values.items()))
 
     def start(self, keep_env=None, niwad_env=None):
-        self.start_keep(keep_env)
-        self.start_niwad(niwad_env)
+        try:
+            self.start_keep(keep_env)
+            self.start_niwad(niwad_env)
+        except BaseException:
+            self.stop()  # nobody else will
+            raise
         return self
 
     def start_keep(self, env=None):
