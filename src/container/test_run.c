@@ -387,7 +387,8 @@ static void a_volume_behind_a_link_is_refused(void **state)
 
 	(void)snprintf(own, sizeof(own), "%s/vol-links", world.dir);
 	(void)snprintf(inner, sizeof(inner), "%s/way/alternatives", own);
-	(void)snprintf(command, sizeof(command), "mkdir %s && chown 500000:500000 %s && ln -s /etc %s/way", own, own, own);
+	(void)snprintf(command, sizeof(command), "mkdir %s && chown 500000:500000 %s && ln -s /etc %s/way", own, own,
+		       own);
 	assert_int_equal(system(command), 0);
 	app_init(&world, &a, "plain", ARGV(TEXT("ids")));
 	a.spec.volumes = &volume;

@@ -272,6 +272,22 @@ int niwa_group_memory(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes)
 	return 0;
 }
 
+bool niwa_group_ran_out(struct niwa_engine *e, uint64_t id)
+{
+	char path[PATH_MAX], text[512];
+	const char *count;
+
+	if (e->host.cgroup_layout == NIWA_CGROUP_UNIFIED)
+		file_of(e, id, "memory.events", path, sizeof(path));
+	else
+		(void)snprintf(path, sizeof(path), "%s/i%" PRIu64 "/memory.oom_control",
+			       e->host.cgroup_memory ? e->host.cgroup_memory : "", id);
+	if (niwa_file_read(path, text, sizeof(text)) < 0)
+		return false;
+	count = strstr(text, "\noom_kill ");
+	return count && strtoull(count + strlen("\noom_kill "), NULL, 10) > 0;
+}
+
 static int each_in(const char *base, int (*fn)(uint64_t id, void *arg), void *arg)
 {
 	DIR *dir = opendir(base);

@@ -520,6 +520,7 @@ char *niwa_exit_text(int code, int status, char *buf, size_t size)
 void niwa_instance_exited(struct niwa_engine *e, struct niwa_instance *i, int code, int status)
 {
 	bool early = i->life == NIWA_LIFE_STARTED && !i->stages.ready_us;
+	bool memory;
 	char text[64], last[200];
 	struct niwa_error err;
 
@@ -529,7 +530,10 @@ void niwa_instance_exited(struct niwa_engine *e, struct niwa_instance *i, int co
 	niwa_applog_drain(e, i);
 	niwa_applog_last_line(e, i, last, sizeof(last));
 	(void)niwa_exit_text(code, status, text, sizeof(text));
-	(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s %s%s%s%s", i->app->name, text, early ? " before it was ready" : "",
+	memory = code != CLD_EXITED && status == SIGKILL && i->spec && i->spec->limits.memory_bytes &&
+		 niwa_group_ran_out(e, i->id);
+	(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s %s%s%s%s%s", i->app->name, text,
+			memory ? ": it wanted more than limits.memory" : "", early ? " before it was ready" : "",
 			early && code == CLD_EXITED && status == 0 ? " (a command must stay in the foreground)" : "",
 			last[0] ? last : "");
 	report_end(e, i, &err);

@@ -50,7 +50,7 @@ def test_an_app_that_takes_too_much_memory_is_ended_and_wakes_again(host):
     with pytest.raises((ConnectionError, http.client.HTTPException)):
         ask(address, "/memory", bytes=512 * MIB)
     host.wait_state("memory.example.com", "stopped")
-    assert "killed by SIGKILL" in host.show("memory.example.com")["last_error"]
+    assert "killed by SIGKILL: it wanted more than limits.memory" in host.show("memory.example.com")["last_error"]
     assert facts(ask(address, "/memory", bytes=32 * MIB)) == {"touched": str(32 * MIB)}
     assert host.pid("memory.example.com") != pid
 
