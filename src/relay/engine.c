@@ -75,6 +75,17 @@ static void sent(struct niwa_conn *c, enum niwa_relay_type type)
 	}
 }
 
+/* Nobody will answer them any more: they are told so at once, in their protocol. */
+static void give_up_waiting(struct niwa_relay *r)
+{
+	struct niwa_conn *c;
+	size_t pos = 0;
+
+	while ((c = niwa_map_next(r->tickets, &pos))) /* changes no entry of the map, see hello() */
+		if (c->state != NIWA_CONN_CONNECTING && niwa_conn_handles(c->state, NIWA_EVENT_HELLO))
+			niwa_conn_event(c, NIWA_EVENT_DEADLINE, NULL);
+}
+
 static void lost(struct niwa_relay *r, const char *why)
 {
 	if (r->engine_lost)
@@ -84,6 +95,7 @@ static void lost(struct niwa_relay *r, const char *why)
 		 "the engine's socket has ended (%s): no app can be woken; niwad starts a new relay", why);
 	(void)sd_event_source_set_enabled(r->engine_io, SD_EVENT_OFF);
 	niwa_relay_drain(r, "no engine");
+	give_up_waiting(r);
 }
 
 /* 0, -EAGAIN: later; after any other error nothing is ever sent again. */

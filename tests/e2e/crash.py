@@ -125,12 +125,14 @@ class Ledger:
         ids = {f"i{row['id']}" for row in rows}
         awake = [row for row in rows if row["life"] == "serving" and row["state"] in ("running", "freezing", "frozen")]
         want = {
-            "groups": sorted(ids), "layers": sorted(i[1:] for i in ids), "veths": sorted(row["veth"] for row in rows),
+            "groups": sorted(ids), "veths": sorted(row["veth"] for row in rows),
             "awake": sum(row["ports"] for row in awake), "marks": len(rows), "may": len(rows),
             "frozen": sum(row["state"] == "frozen" for row in rows), "knocked": 0, "egress": 0,
         }
         wrong = {k: (sorted(have[k]) if isinstance(have[k], list) else have[k], v) for k, v in want.items()
                  if (sorted(have[k]) if isinstance(have[k], list) else have[k]) != v}
+        if not {f"i{layer}" for layer in have["layers"]} <= ids:  # those in memory are not seen
+            wrong["layers"] = (sorted(have["layers"]), sorted(ids))
         if not groups(V1, host) <= ids:
             wrong["groups v1"] = (sorted(groups(V1, host)), sorted(ids))
         if mounts() != self.mounts:

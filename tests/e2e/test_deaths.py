@@ -114,6 +114,23 @@ def test_after_the_death_of_keep_a_new_pair_collects_and_works(host):
     wait_for(f"nothing is left: {host.kernel_objects()}", host.nothing_left)
 
 
+@pytest.mark.parametrize("point", ["keep.start.received", "keep.before-clone", "keep.after-clone", "keep.host-ops",
+                                   "keep.started"])
+def test_when_keep_dies_in_a_start_who_waits_is_told_and_the_next_pair_starts_the_app(host, point):
+    host.start(keep_env={"NIWA_FAULT": f"{point}:kill@2"})  # the first start is the relay's
+    host.apply(echo.file(app("plain")))
+    address, began = host.address("plain"), time.monotonic()
+    answer = later(get, address)
+    assert host.keep.wait(10 * SLOW) == -signal.SIGKILL
+    assert host.niwad.wait(10 * SLOW) == 1
+    assert answer.result(60)[0] == 503
+    assert time.monotonic() - began < 10 * SLOW  # long before the deadline of a wake
+    host.start()
+    wait_for(f"nothing is left: {host.kernel_objects()}", host.nothing_left)
+    assert get(address)[0] == 200
+    serving(host, "plain")
+
+
 def test_remove_takes_everything_out_of_the_kernel_but_the_guard_route(host):
     host.start()
     host.apply(echo.file(app("plain")))

@@ -250,9 +250,9 @@ TABLE = {
     Thaw: ["niwad.before-thaw", "niwad.thawed", "niwad.thaw-done"],
     Leave: STOP,
     Stop: STOP,
-    Overlap: ["niwad.start", "niwad.start-sent", "niwad.rotate-begun", "niwad.started", "niwad.rotate-awake",
-              "niwad.rotate-tagged", "niwad.draining"],
-    Handover: ["niwad.handover-begun", *STOP, *START],
+    Overlap: ["cmdb.committed", "niwad.committed", "niwad.declared", "niwad.start", "niwad.start-sent",
+              "niwad.rotate-begun", "niwad.started", "niwad.rotate-awake", "niwad.rotate-tagged", "niwad.draining"],
+    Handover: ["cmdb.committed", "niwad.committed", "niwad.handover-begun", *STOP, *START],
     Apply: ["cmdb.commit", "cmdb.committed", "niwad.committed", "niwad.declared"],
 }
 
