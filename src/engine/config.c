@@ -17,6 +17,8 @@
 #define NIWA_LIBEXECDIR "/usr/local/libexec/niwa"
 #endif
 
+#define LINE_MAX_BYTES 1024
+
 enum kind { PATHNAME, WORD, NUMBER, DURATION, SIZE, NETWORK };
 
 struct key {
@@ -167,6 +169,8 @@ static int parse_line(struct niwa_config *c, char *line, const char *path, unsig
 {
 	char *hash = strchr(line, '#'), *eq, *name, *value;
 
+	if (strlen(line) == LINE_MAX_BYTES - 1 && line[LINE_MAX_BYTES - 2] != '\n')
+		return niwa_fail(err, NIWA_CALLER, 0, "%s:%u: longer than %d bytes", path, no, LINE_MAX_BYTES - 2);
 	if (hash)
 		*hash = '\0';
 	line = trim(line);
@@ -211,7 +215,7 @@ static int check_whole(struct niwa_config *c, const char *path, struct niwa_erro
 int niwa_config_load(const char *path, struct niwa_config *ret, struct niwa_error *err)
 {
 	struct niwa_config c = {0};
-	char line[1024];
+	char line[LINE_MAX_BYTES];
 	unsigned no = 0;
 	int r = 0;
 	FILE *f;
