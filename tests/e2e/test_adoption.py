@@ -262,6 +262,23 @@ def test_an_instance_keeps_the_tenant_it_was_made_for(shared_host):
     host.niwa("rm", "moves")
 
 
+def test_a_fresh_instance_follows_also_when_niwad_died_while_the_old_one_stopped(shared_host):
+    host = shared_host
+    path = host.dir / "follows.yaml"
+    path.write_text(echo.file(app("follows", rotate="handover")))
+    host.niwa("apply", path)
+    pid = wake(host, "follows")
+    path.write_text(echo.file(app("follows", rotate="handover", env={"VERSION": "2"})))
+    fail_at(host, "niwad.stop-sent")
+    order = later(host.niwa, "apply", path, check=False)
+    wait_dead(host, "niwad.stop-sent")
+    order.result(60)
+    host.start_niwad()
+    host.wait_state("follows", "running")  # without a connection: somebody was using it
+    assert serving(host, "follows") != pid
+    host.niwa("rm", "follows")
+
+
 def test_the_instance_of_an_app_that_was_removed_meanwhile_ends(shared_host):
     host = shared_host
     path = host.dir / "goes.yaml"
