@@ -462,6 +462,18 @@ static void explain_failure(const struct niwa_instance *i, const struct niwa_kee
 }
 
 /* Nothing of the process exists any more: tells whoever waited for it. */
+/* Its successor is on its way already: whoever waits, waits for that one. */
+static bool successor_takes_over(struct niwa_engine *e, struct niwa_app *app, const char *why)
+{
+	if (!app->fresh)
+		return false;
+	app->current = app->fresh;
+	app->fresh = NULL;
+	if (app->state != NIWA_STARTING)
+		niwa_app_set_state(e, app, NIWA_STARTING, why);
+	return true;
+}
+
 static void report_end(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_error *err)
 {
 	struct niwa_app *app = i->app;
@@ -475,6 +487,8 @@ static void report_end(struct niwa_engine *e, struct niwa_instance *i, const str
 	if (app->state == NIWA_STOPPING) {
 		niwa_wake_healthy(i);
 		app->current = NULL;
+		if (successor_takes_over(e, app, "its successor starts"))
+			return;
 		if (app->removed || (TAILQ_EMPTY(&app->waiters) && !app->rotate_wanted))
 			niwa_app_set_state(e, app, NIWA_STOPPED, "ended");
 		else
@@ -485,13 +499,8 @@ static void report_end(struct niwa_engine *e, struct niwa_instance *i, const str
 		niwa_awake_leave(e, i);
 	if (app->state != NIWA_STARTING)
 		e->counts.crashes++;
-	if (app->fresh && app->state == NIWA_RUNNING) { /* the one that was to replace it does so at once */
-		app->current = app->fresh;
-		app->fresh = NULL;
-		niwa_app_set_state(e, app, NIWA_STARTING, err->msg);
-		return;
-	}
-	niwa_wake_failed(e, app, err);
+	if (!successor_takes_over(e, app, err->msg))
+		niwa_wake_failed(e, app, err);
 }
 
 void niwa_instance_failed(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_keep_msg *m)

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "engine/app.h"
 #include "engine/instance.h"
+#include "engine/rotate.h"
 #include "engine/sleep.h"
 #include "engine/stop.h"
 
@@ -39,6 +40,34 @@ int niwa_awake_enter(struct niwa_engine *e, struct niwa_instance *i, struct niwa
 	put_awake(i, txn, NIWA_ADD);
 	r = niwa_net_commit(&txn, err);
 	i->in_awake = r == 0;
+	return r;
+}
+
+static bool has_port(const struct niwa_app_spec *spec, uint16_t number)
+{
+	for (size_t n = 0; n < spec->port_count; n++)
+		if (spec->ports[n].number == number)
+			return true;
+	return false;
+}
+
+int niwa_awake_replace(struct niwa_engine *e, struct niwa_instance *old, struct niwa_instance *fresh,
+		       struct niwa_error *err)
+{
+	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
+	int r;
+
+	if (!txn)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "announce %s to the kernel", fresh->app->name);
+	for (size_t n = 0; old->in_awake && n < old->spec->port_count; n++)
+		if (!has_port(fresh->spec, old->spec->ports[n].number))
+			niwa_net_awake(txn, NIWA_DEL, old->app->service_addr, old->spec->ports[n].number,
+				       old->private_addr, old->spec->ports[n].number);
+	put_awake(fresh, txn, NIWA_ADD);
+	r = niwa_net_commit(&txn, err);
+	fresh->in_awake = r == 0;
+	if (r == 0)
+		old->in_awake = false; /* else its elements are taken away when it stops */
 	return r;
 }
 
@@ -137,9 +166,10 @@ void niwa_leave_stop(struct niwa_engine *e, struct niwa_instance *i, const char 
 
 void niwa_leave_all(struct niwa_engine *e, struct niwa_app *app, const char *why)
 {
-	struct niwa_instance *i = LIST_FIRST(&e->instance_list), *next;
+	struct niwa_instance *i, *next;
 
-	for (; i; i = next) {
+	niwa_rotate_cancel(e, app, why);
+	for (i = LIST_FIRST(&e->instance_list); i; i = next) {
 		next = LIST_NEXT(i, link);
 		if (i->app == app)
 			niwa_leave_stop(e, i, why);

@@ -11,6 +11,9 @@
 
 /* The instance becomes the target of its app's service address (replacing another one in the same transaction). */
 int niwa_awake_enter(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err);
+/* The fresh one becomes the target instead of the old one, whose ports may be others. */
+int niwa_awake_replace(struct niwa_engine *e, struct niwa_instance *old, struct niwa_instance *fresh,
+		       struct niwa_error *err);
 /* Adds the elements that niwa_awake_enter would, to a larger transaction. */
 void niwa_awake_elements(struct niwa_instance *i, struct niwa_net_txn *txn);
 /* New connections go to the relay from now on. */
@@ -21,7 +24,7 @@ int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, const char *
 /* Ends an instance: leaves `awake`, thaws, sends the stop signal, kills after the grace. Its app's state becomes
  * stopping if it is the current one. */
 void niwa_leave_stop(struct niwa_engine *e, struct niwa_instance *i, const char *why);
-/* All instances of an app. */
+/* All instances of an app, also a successor that is not ready yet. */
 void niwa_leave_all(struct niwa_engine *e, struct niwa_app *app, const char *why);
 
 #endif

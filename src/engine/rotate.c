@@ -14,6 +14,7 @@
 #include "engine/instance.h"
 #include "engine/leave.h"
 #include "engine/sleep.h"
+#include "engine/wake.h"
 #include "net/diag.h"
 #include "net/wake.h"
 
@@ -103,17 +104,23 @@ void niwa_rotate(struct niwa_engine *e, struct niwa_app *app, const char *why)
 	}
 }
 
+void niwa_rotate_cancel(struct niwa_engine *e, struct niwa_app *app, const char *why)
+{
+	struct niwa_instance *fresh = app->fresh;
+
+	if (!fresh)
+		return;
+	app->fresh = NULL; /* its end is nobody's failure */
+	fresh->killed = true;
+	niwa_leave_stop(e, fresh, why);
+}
+
 void niwa_rotate_changed(struct niwa_engine *e, struct niwa_app *app)
 {
 	if (app->past)
 		app->past->not_before_us = app->past->backoff_us = 0; /* perhaps the change mends it */
-	if (app->fresh && app->fresh->generation != app->generation) {
-		struct niwa_instance *old = app->fresh;
-
-		app->fresh = NULL;
-		old->killed = true;
-		niwa_leave_stop(e, old, "changed again");
-	}
+	if (app->fresh && app->fresh->generation != app->generation)
+		niwa_rotate_cancel(e, app, "changed again");
 	if (app->current && app->current->generation != app->generation)
 		niwa_rotate(e, app, "changed");
 }
@@ -125,25 +132,27 @@ void niwa_rotate_ready(struct niwa_engine *e, struct niwa_instance *fresh)
 	struct niwa_log_ctx ctx = {.app = app->name, .instance = fresh->id, .doing = "rotate"};
 	struct niwa_error err;
 
-	fresh->life = NIWA_LIFE_SERVING;
-	fresh->stages.ready_us = niwa_now_us();
 	app->fresh = NULL;
 	app->current = fresh;
-	if (niwa_awake_enter(e, fresh, &err) < 0)
+	if (app->state == NIWA_STARTING) { /* the old one has lost its port meanwhile: connections wait */
+		niwa_leave_stop(e, old, "replaced");
+		niwa_wake_ready(e, fresh);
+		return;
+	}
+	fresh->life = NIWA_LIFE_SERVING;
+	fresh->stages.ready_us = niwa_now_us();
+	if (niwa_awake_replace(e, old, fresh, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s; its connections go through the relay", err.msg);
 	(void)niwa_fault("niwad.rotate-awake");
-	niwa_log(NIWA_LOG_INFO, &ctx, "serves instead of instance %llu", (unsigned long long)(old ? old->id : 0));
+	niwa_log(NIWA_LOG_INFO, &ctx, "serves instead of instance %llu", (unsigned long long)old->id);
 	niwa_instance_write_tag(e, fresh);
 	(void)niwa_fault("niwad.rotate-tagged");
 	niwa_sleep_watch(e, fresh);
 	niwa_rotate_arm(e, fresh);
 	niwa_app_notify(app);
-	if (old) {
-		old->in_awake = false; /* its elements point to the fresh one now */
-		if (niwa_net_flush_unreplied(e->net, old->mark, &err) < 0)
-			niwa_log(NIWA_LOG_WARN, &ctx, "%s", err.msg);
-		niwa_rotate_drain(e, old);
-	}
+	if (niwa_net_flush_unreplied(e->net, old->mark, &err) < 0)
+		niwa_log(NIWA_LOG_WARN, &ctx, "%s", err.msg);
+	niwa_rotate_drain(e, old);
 	if (fresh->generation != app->generation)
 		niwa_rotate(e, app, "changed");
 }

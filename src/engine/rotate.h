@@ -12,6 +12,8 @@
 void niwa_rotate(struct niwa_engine *e, struct niwa_app *app, const char *why);
 /* The stored record changed. */
 void niwa_rotate_changed(struct niwa_engine *e, struct niwa_app *app);
+/* No successor is wanted any more: one that is not ready yet ends, and nobody is told of a failure. */
+void niwa_rotate_cancel(struct niwa_engine *e, struct niwa_app *app, const char *why);
 /* Starts the clock of an instance's lifetime. */
 void niwa_rotate_arm(struct niwa_engine *e, struct niwa_instance *i);
 /* The fresh instance of an overlap is ready, or has failed. */

@@ -120,6 +120,11 @@ void niwa_rpc_app_freeze(struct niwa_call *call)
 				    app->name, niwa_state_name(app->state));
 		return;
 	}
+	if (app->fresh) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY,
+				    "%s is being replaced; freeze it when the fresh instance serves", app->name);
+		return;
+	}
 	if (niwa_sleep_usage(call->engine, app->current, &app->current->seen_bytes, &app->current->seen_cpu_us) < 0 ||
 	    niwa_app_watch(app, NIWA_FROZEN, 0, on_state, call) < 0) {
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "cannot look at %s", app->name);
