@@ -227,6 +227,19 @@ def test_stopping_an_app_that_somebody_waits_for_ends_when_its_instance_has_ende
     assert not load.failed(), text_of(load.failed())
 
 
+def test_all_of_them_stop_by_themselves_leave_nothing_and_come_back(garden):
+    everything = ("stop", *NAMES)
+    garden.niwa(*everything)
+    apply(garden, *(record(name, sleep={"freeze": "500ms", "page": "never", "save": "2s"}) for name in NAMES))
+    for _ in range(2):
+        for name in NAMES:
+            ASK[name](garden.address(name))
+        for name in NAMES:
+            garden.wait_state(name, "stopped", timeout=40)
+        wait_for("nothing is left", garden.nothing_left)
+    apply(garden, *(record(name, sleep=SLEEPY) for name in NAMES))
+
+
 @pytest.fixture
 def neighbour(garden):
     """Another machine on a network of the host: runs a command there."""

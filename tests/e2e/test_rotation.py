@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,18 @@ def test_no_request_fails_when_lifetimes_end(garden, name):
     assert not load.failed(), text_of(load.failed())
 
 
+def test_a_frozen_app_that_nobody_uses_is_stopped_when_its_lifetime_ends(garden):
+    apply(garden, record("static", lifetime="3s", sleep={"freeze": "200ms", "page": "never", "save": "never"}))
+    address = garden.address("static")
+    garden.niwa("stop", "static")
+    ASK["static"](address)
+    pid = garden.pid("static")
+    garden.wait_state("static", "frozen")
+    garden.wait_state("static", "stopped")
+    ASK["static"](address)
+    assert garden.pid("static") != pid
+
+
 def test_a_request_under_way_is_answered_by_the_instance_that_took_it(garden):
     apply(garden, record("php", sleep=AWAKE))
     address = garden.address("php")
@@ -170,6 +183,65 @@ def test_a_change_that_does_not_work_leaves_the_old_instance_in_place_and_is_tol
         seen = load.answered()
         wait_for("answers go on", lambda: load.answered() >= seen + 5)
     assert not load.failed(), text_of(load.failed())
+
+
+@pytest.fixture
+def replacing(garden):
+    """Django, which takes its time to start, with a successor that is not ready yet; the old one's pid."""
+    apply(garden, record("django", sleep=AWAKE))
+    garden.niwa("stop", "django")
+    garden.niwa("wake", "django")
+    pid = garden.pid("django")
+    with ThreadPoolExecutor(1) as pool:
+        restarted = pool.submit(garden.niwa, "restart", "django", check=False, timeout=40)
+        wait_for("a successor is on its way", lambda: len(lives(garden, "django")) == 2, pause=0)
+        yield pid
+        restarted.result()
+
+
+def test_an_app_is_stopped_for_good_while_its_successor_starts(garden, replacing):
+    garden.niwa("stop", "django")
+    assert garden.state("django") == "stopped"
+    wait_for("both have gone", lambda: not lives(garden, "django"))
+    assert "the old instance goes on" not in garden.niwad_log().split("doing=rotate")[-1]
+    ASK["django"](garden.address("django"))
+
+
+def test_an_app_that_is_killed_while_its_successor_starts_is_replaced_by_it(garden, replacing):
+    address = garden.address("django")
+    with Load(ASK["django"], address) as load:
+        wait_for("there is load", lambda: load.answered() >= 3)
+        os.kill(replacing, signal.SIGKILL)
+        died = time.time() + 0.1
+        seen = load.answered()
+        wait_for("answers go on", lambda: load.answered() >= seen + 10, timeout=30)
+    wrong = [t for t in load.failed() if t.began > died or isinstance(t.error.__cause__, ConnectionRefusedError)]
+    assert not wrong, text_of(wrong)
+    assert garden.state("django") == "running" and lives(garden, "django") == ["serving"]
+
+
+def test_an_app_is_not_frozen_while_its_successor_starts(garden, replacing):
+    done = garden.niwa("freeze", "django", check=False)
+    assert done.returncode == 1 and "replaced" in done.stderr, done
+    wait_for("the successor serves", lambda: serving(garden, "django") and garden.pid("django") != replacing, 30)
+    assert garden.state("django") == "running"
+    ASK["django"](garden.address("django"))
+
+
+def test_a_port_that_is_no_longer_declared_is_refused_and_leaves_nothing(garden):
+    two = [{"port": 80, "protocol": "http"}, {"port": 8080, "protocol": "http"}]
+    apply(garden, record("static", sleep=AWAKE, ports=two))
+    address = garden.address("static")
+    ASK["static"](address)
+    old = garden.pid("static")
+    apply(garden, record("static", sleep=AWAKE, ports=two[:1]))
+    wait_for("a fresh one serves", lambda: garden.pid("static") != old)
+    for name in (*STATELESS, "postgres", "dovecot"):
+        garden.niwa("stop", name, check=False)  # those that this run has declared
+    wait_for(f"nothing is left: {garden.kernel_objects()}", garden.nothing_left, timeout=20)
+    with pytest.raises(NotConnected, match="refused"):
+        connect(address, 8080, timeout=3)
+    ASK["static"](address)
 
 
 # -- handover -----------------------------------------------------------------------------------------------------------
