@@ -147,6 +147,9 @@ static void network(struct builder *b)
 	niwa_rtnl_child(&link, &batch);
 	niwa_plan_add(b->plan, &(struct niwa_op_view){
 				       .op = NIWA_OP_NETLINK, .b = 1, .bytes = batch.data, .bytes_len = batch.len});
+	niwa_rtnl_settle(&link, &batch);
+	niwa_plan_add(b->plan,
+		      &(struct niwa_op_view){.op = NIWA_OP_NETLINK, .bytes = batch.data, .bytes_len = batch.len});
 }
 
 /* An app's name is a DNS name of up to 253 characters; a host name ends where the kernel says, at a label's end or

@@ -230,3 +230,15 @@ void niwa_rtnl_child(const struct niwa_rtnl_link *link, struct niwa_rtnl *ret)
 	message_end(ret, msg);
 	assert(!ret->overflow);
 }
+
+void niwa_rtnl_settle(const struct niwa_rtnl_link *link, struct niwa_rtnl *ret)
+{
+	struct ifinfomsg ifi = {.ifi_family = AF_UNSPEC, .ifi_index = (int)link->host_index};
+	uint32_t msg;
+
+	memset(ret, 0, sizeof(*ret));
+	msg = message(ret, RTM_GETLINK, 0, &ifi, sizeof(ifi));
+	attr_u32(ret, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+	message_end(ret, msg);
+	assert(!ret->overflow);
+}

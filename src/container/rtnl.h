@@ -36,5 +36,9 @@ struct niwa_rtnl_link {
 void niwa_rtnl_host(const struct niwa_rtnl_link *link, struct niwa_rtnl *ret);
 /* In the instance's namespace: lo and eth0 up, addresses, default route, neighbour of the gateway. */
 void niwa_rtnl_child(const struct niwa_rtnl_link *link, struct niwa_rtnl *ret);
+/* In the host's namespace, last: from when on the host end sends. That eth0 is up, too, is taken note of in a work
+ * queue, and until then the host end drops what it is to send: on a busy host the first SYN, which is repeated after a
+ * second. Being asked for a link, the kernel looks at once (Linux 6.8). */
+void niwa_rtnl_settle(const struct niwa_rtnl_link *link, struct niwa_rtnl *ret);
 
 #endif

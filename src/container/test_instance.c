@@ -424,24 +424,25 @@ static void netlink_batches_are_whole_messages(void **state)
 {
 	struct niwa_rtnl_link link = {
 		.veth = "nw3w5e11264sgsf", .host_index = 0x20000007, .host_has_ipv6 = true, .service_addr = 1};
-	struct niwa_rtnl host, child;
-	const struct niwa_rtnl *both[] = {&host, &child};
+	struct niwa_rtnl host, child, settle;
+	const struct niwa_rtnl *all[] = {&host, &child, &settle};
 
 	niwa_rtnl_host(&link, &host);
 	niwa_rtnl_child(&link, &child);
+	niwa_rtnl_settle(&link, &settle);
 	assert_true(host.pid_offset % 4 == 0 && host.pid_offset + 4 <= host.len);
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(all); i++) {
 		uint32_t count = 0, at = 0;
 
-		for (; at < both[i]->len; count++) {
-			const struct nlmsghdr *m = (const void *)(both[i]->data + at);
+		for (; at < all[i]->len; count++) {
+			const struct nlmsghdr *m = (const void *)(all[i]->data + at);
 
 			assert_int_equal(m->nlmsg_seq, count + 1);
 			assert_int_equal(m->nlmsg_flags & (NLM_F_ACK | NLM_F_REQUEST), NLM_F_ACK | NLM_F_REQUEST);
 			at += NLMSG_ALIGN(m->nlmsg_len);
 		}
-		assert_int_equal(at, both[i]->len);
-		assert_int_equal(count, both[i]->count);
+		assert_int_equal(at, all[i]->len);
+		assert_int_equal(count, all[i]->count);
 	}
 }
 
