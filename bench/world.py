@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "e2e"))
 os.environ.setdefault("NIWA_BUILD", str(HERE.parent / "build"))
 
-from host import BUILD, Host, Rpc  # noqa: E402  (its folder is known only now)
+from host import BUILD, Host, Rpc, RpcError  # noqa: E402  (its folder is known only now)
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 PORT = 80
@@ -55,6 +55,21 @@ class World(Host):
         (self.image / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
         for name, to in (("server", self.image / "server"), ("client", self.dir / "client")):
             subprocess.run([os.environ.get("CC", "cc"), *FLAGS, "-o", to, HERE / f"{name}.c"], check=True)
+
+    def start(self, *env):
+        super().start(*env)
+        if os.environ.get("BENCH_PRIORITY"):
+            self.hurry()
+        return self
+
+    def hurry(self):
+        """BENCH_PRIORITY=1: what is measured goes first, for machines on which others work. Not in real time where apps
+        inherit it: the control groups of version 1 refuse that."""
+        relay = self.rpc("host.status")["relay"]["pid"]
+        for pid in (0, self.niwad.pid, relay):
+            os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+        os.sched_setscheduler(self.keep.pid, os.SCHED_OTHER, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, self.keep.pid, -20)
 
     def declare(self, names, **changes):
         """Applies an app of the server for each name; returns {name: service address}."""
