@@ -234,7 +234,7 @@ class CliTest(unittest.TestCase):
         self.assertIn("added 5000", self.good("apply", self.write("many.yaml", text)))
         sizes = [len(json.dumps(p, separators=(",", ":"))) for m, p in self.engine.calls if m == "apply.put"]
         self.assertGreater(len(sizes), 30)
-        self.assertLessEqual(max(sizes), 17 * 1024)
+        self.assertLessEqual(max(sizes), 9 * 1024)
 
     def test_rm_forgets_all_or_none(self):
         self.apply()
