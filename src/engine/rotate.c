@@ -139,6 +139,10 @@ void niwa_rotate_ready(struct niwa_engine *e, struct niwa_instance *fresh)
 		niwa_wake_ready(e, fresh);
 		return;
 	}
+	if (app->state != NIWA_RUNNING) { /* frozen on request meanwhile: it has to drain */
+		niwa_sleep_release(e, old);
+		niwa_app_set_state(e, app, NIWA_RUNNING, "a fresh instance serves");
+	}
 	fresh->life = NIWA_LIFE_SERVING;
 	fresh->stages.ready_us = niwa_now_us();
 	if (niwa_awake_replace(e, old, fresh, &err) < 0)
