@@ -282,10 +282,12 @@ static int unshare_files(struct keep_start *s)
 /* What keep or whoever started it ignores (a shell: SIGINT and SIGQUIT in the background) stays ignored over exec. */
 static void default_signals(void)
 {
-	struct sigaction usual = {.sa_handler = SIG_DFL};
+	static const unsigned long usual[4]; /* the kernel's struct sigaction: SIG_DFL, no flags, no mask */
 
+	/* by the system call: the C library keeps signals 32 and 33 to itself, but they are inherited as the others */
 	for (int number = 1; number < NSIG; number++)
-		(void)sigaction(number, &usual, NULL); /* not those that have no other action */
+		(void)syscall(SYS_rt_sigaction, number, usual, NULL,
+			      sizeof(unsigned long)); /* not those that have no other */
 }
 
 static int prepare(struct keep_start *s)
