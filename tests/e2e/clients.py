@@ -33,7 +33,7 @@ class Broken(Exception):
     """A connection that was made did not bring the whole answer."""
 
 
-# -- the apps -----------------------------------------------------------------------------------------------------------
+# -- the apps -----------------------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -68,7 +68,7 @@ def apply(host, *records, check=True):
 AWAKE = {"freeze": "never", "page": "never", "save": "never"}
 
 
-# -- one exchange -------------------------------------------------------------------------------------------------------
+# -- one exchange -------------------------------------------------------------------------------------------------
 
 
 def connect(address, port, timeout=PATIENCE):
@@ -232,7 +232,7 @@ def ask_dovecot(address, timeout=PATIENCE):
 ASK = {"static": ask_static, "php": ask_php, "django": ask_django, "postgres": ask_postgres, "dovecot": ask_dovecot}
 
 
-# -- many ---------------------------------------------------------------------------------------------------------------
+# -- many ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass

@@ -14,7 +14,8 @@ from host import Host, wait_for
 TALK = r"""<?php
 header('Content-Type: application/json');
 $begun = microtime(true);
-$socket = @stream_socket_client("tcp://{$_GET['host']}:{$_GET['port']}", $error, $text, (float)($_GET['timeout'] ?? 30));
+$to = "tcp://{$_GET['host']}:{$_GET['port']}";
+$socket = @stream_socket_client($to, $error, $text, (float)($_GET['timeout'] ?? 30));
 $connected = microtime(true) - $begun;
 $answer = null;
 if ($socket) {

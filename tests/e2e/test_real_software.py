@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import pytest
-from clients import ASK, AWAKE, Load, NotConnected, apply, at_once, connect, http, imap, one_try, psql, record, text_of
+from clients import ASK, Load, NotConnected, apply, at_once, connect, http, imap, one_try, psql, record, text_of
 from host import Host, wait_for
 
 NAMES = ("static", "php", "django", "postgres", "dovecot")
@@ -69,6 +69,11 @@ def kill(pid):
     wait_for(f"process {pid} is gone", lambda: gone(pid))
 
 
+def illegitimate(load, since):
+    """Failures that nobody may see: of connections that began later, and refused ones whenever they came."""
+    return [t for t in load.failed() if t.began > since or isinstance(t.error.__cause__, ConnectionRefusedError)]
+
+
 @each
 def test_the_first_connection_to_a_stopped_app_is_answered(garden, stopped):
     name, address = stopped
@@ -126,7 +131,7 @@ def test_an_app_killed_under_load_breaks_only_what_was_connected_to_it(garden, s
         fresh = garden.show(name)["history"][-1]["at"] / 1e6
         wait_for("answers come from the fresh one", lambda: load.answered(since=fresh) >= 10, timeout=30)
     died = max(h["at"] for h in garden.show(name)["history"] if h["to"] == "stopped") / 1e6
-    wrong = [t for t in load.failed() if t.began > died or isinstance(t.error.__cause__, ConnectionRefusedError)]
+    wrong = illegitimate(load, since=died)
     assert not wrong, text_of(wrong)
 
 
@@ -197,7 +202,7 @@ def test_a_killed_relay_refuses_nobody_and_breaks_only_what_it_carried(garden, s
         assert not [t for t in tries if t.error], text_of(tries)
         assert garden.rpc("host.status")["relay"]["pid"] not in (0, relay)
         stopping = max(h["at"] for h in garden.show(name)["history"] if h["to"] == "stopping") / 1e6
-        wrong = [t for t in load.failed() if t.began > stopping or isinstance(t.error.__cause__, ConnectionRefusedError)]
+        wrong = illegitimate(load, since=stopping)
         assert not wrong, text_of(wrong)  # a session may break when its database server is told to stop, no other
     finally:
         carried.close()
@@ -250,7 +255,8 @@ def neighbour(garden):
     for line in (f"ip link add outside type veth peer name inside netns {machine.pid}",
                  "ip address add 192.0.2.1/24 dev outside", "ip link set outside up"):
         subprocess.run(line.split(), check=True)
-    for line in ("ip address add 192.0.2.2/24 dev inside", "ip link set inside up", "ip route add default via 192.0.2.1"):
+    for line in ("ip address add 192.0.2.2/24 dev inside", "ip link set inside up",
+                 "ip route add default via 192.0.2.1"):
         subprocess.run(there + line.split(), check=True)
     yield lambda *argv: subprocess.run([*there, *argv], capture_output=True, text=True, timeout=60, check=False)
     machine.kill()

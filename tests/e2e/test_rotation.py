@@ -75,7 +75,7 @@ def single(host, name):
     return len(lives(host, name)) == 1
 
 
-# -- overlap ------------------------------------------------------------------------------------------------------------
+# -- overlap ------------------------------------------------------------------------------------------------------
 
 
 def restart(host, name):
@@ -244,7 +244,7 @@ def test_a_port_that_is_no_longer_declared_is_refused_and_leaves_nothing(garden)
     ASK["static"](address)
 
 
-# -- handover -----------------------------------------------------------------------------------------------------------
+# -- handover -----------------------------------------------------------------------------------------------------
 
 
 class Rows:
@@ -252,7 +252,8 @@ class Rows:
 
     def __init__(self, address):
         self.address, self.sessions, self.acknowledged, self.next = address, {}, [], 0
-        psql(address, "create table if not exists rows (id text primary key); truncate rows; grant all on rows to guest")
+        psql(address, "create table if not exists rows (id text primary key); truncate rows;"
+                      "grant all on rows to guest")
 
     def __call__(self, number):
         if number not in self.sessions:
@@ -316,7 +317,7 @@ def handed_over(host, name, rotate, count=1):
         wait_for("rows are written", lambda: load.answered() >= 10, timeout=30)
         since = time.time()
         rotate(history)
-        wait_for("fresh ones began", lambda: history.look() and len(starts(name)) >= begun + count, timeout=60, pause=0.1)
+        wait_for("fresh ones began", lambda: history.look() and len(starts(name)) >= begun + count, 60, pause=0.1)
         wait_for("it runs", lambda: history.look()["state"] == "running", timeout=30)
         seen = load.answered()
         wait_for("rows are written again", lambda: load.answered() >= seen + 20, timeout=30)
