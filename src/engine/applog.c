@@ -18,8 +18,10 @@
 #include "base/log.h"
 #include "base/text.h"
 
-#define CHUNK    16384
-#define TURN_MAX (64 * 1024) /* bytes of one app in one turn of the loop */
+#define CHUNK     4096
+#define TURN_MAX  (128 * 1024)      /* bytes written for one app in one turn of the loop, then ... */
+#define PAUSE_US  (10 * NIWA_MS)    /* ... a pause */
+#define DRAIN_MAX (4 * 1024 * 1024) /* bytes written at the end of an instance: a pipe of 64 KiB of short lines */
 
 void niwa_applog_path(const struct niwa_engine *e, const char *app, char *buf, size_t size)
 {
@@ -69,9 +71,11 @@ static void put(struct niwa_instance *i, const char *data, size_t len)
 	i->log.size += len;
 }
 
-static void put_lines(struct niwa_engine *e, struct niwa_instance *i, const char *data, size_t len)
+/* Returns how many bytes that became: short lines grow by their time. */
+static size_t put_lines(struct niwa_engine *e, struct niwa_instance *i, const char *data, size_t len)
 {
 	struct niwa_text out = {0};
+	size_t written;
 	char when[32];
 
 	(void)niwa_time_format(niwa_realtime_us(), when, sizeof(when));
@@ -88,14 +92,20 @@ static void put_lines(struct niwa_engine *e, struct niwa_instance *i, const char
 		data += n;
 		len -= n;
 	}
+	if (i->log.in_line && i->log.size + out.len > e->config.log_max_bytes) {
+		niwa_text_add(&out, "\n"); /* a line without an end must not outgrow the bound */
+		i->log.in_line = false;
+	}
+	written = out.len;
 	if (!out.failed)
 		put(i, out.data, out.len);
 	niwa_text_fini(&out);
 	if (i->log.size > e->config.log_max_bytes && !i->log.in_line)
 		roll_over(e, i);
+	return written;
 }
 
-/* Returns 0 at the end of the pipe. */
+/* Reads until max bytes were written. Returns 0 at the end of the pipe, 1 when it is empty, 2 at the bound. */
 static int read_some(struct niwa_engine *e, struct niwa_instance *i, size_t max)
 {
 	char data[CHUNK];
@@ -107,10 +117,19 @@ static int read_some(struct niwa_engine *e, struct niwa_instance *i, size_t max)
 			return 1;
 		if (n == 0)
 			return 0;
-		put_lines(e, i, data, (size_t)n);
-		done += (size_t)n;
+		done += put_lines(e, i, data, (size_t)n);
 	}
-	return 1;
+	return 2;
+}
+
+static int on_pause_over(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_instance *i = arg;
+
+	(void)s, (void)usec;
+	i->log_pause = sd_event_source_disable_unref(i->log_pause);
+	(void)sd_event_source_set_enabled(i->log_source, SD_EVENT_ON);
+	return 0;
 }
 
 static int on_readable(sd_event_source *s, int fd, uint32_t revents, void *arg)
@@ -118,7 +137,13 @@ static int on_readable(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	struct niwa_instance *i = arg;
 
 	(void)fd, (void)revents;
-	if (!read_some(i->engine, i, TURN_MAX))
+	int r = read_some(i->engine, i, TURN_MAX);
+
+	if (r == 0)
+		(void)sd_event_source_set_enabled(s, SD_EVENT_OFF);
+	/* who prints faster waits: the loop and the disk are everybody's */
+	if (r == 2 && sd_event_add_time_relative(i->engine->event, &i->log_pause, CLOCK_MONOTONIC, PAUSE_US, NIWA_MS,
+						 on_pause_over, i) >= 0)
 		(void)sd_event_source_set_enabled(s, SD_EVENT_OFF);
 	return 0;
 }
@@ -138,7 +163,7 @@ void niwa_applog_watch(struct niwa_engine *e, struct niwa_instance *i)
 void niwa_applog_drain(struct niwa_engine *e, struct niwa_instance *i)
 {
 	if (i->log_fd >= 0)
-		(void)read_some(e, i, 1024 * 1024); /* what a pipe can hold at most */
+		(void)read_some(e, i, DRAIN_MAX);
 }
 
 void niwa_applog_last_line(struct niwa_engine *e, const struct niwa_instance *i, char *buf, size_t size)

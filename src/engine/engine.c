@@ -32,6 +32,7 @@
 #include "engine/rpc.h"
 #include "engine/sleep.h"
 #include "engine/trash.h"
+#include "net/diag.h"
 
 #define CHECK_SECONDS 10 /* routes are not monitored: looked at this often */
 
@@ -48,8 +49,13 @@ static void on_refused(uint32_t private_addr, uint16_t port, void *arg)
 	struct niwa_instance *i = niwa_map_get(e->instances_by_addr, private_addr);
 	char why[64];
 
-	if (!i || i->app->current != i || i->app->state != NIWA_RUNNING || niwa_ready_listens(i) != 0)
+	if (!i || i->app->current != i || i->app->state != NIWA_RUNNING || i->diag_fd < 0 ||
+	    niwa_diag_listens(i->diag_fd, private_addr, port) != 0)
 		return;
+	if (niwa_ready_listens(i) != 0) { /* it is alive, and ready by another port */
+		niwa_awake_withhold(e, i, port);
+		return;
+	}
 	(void)snprintf(why, sizeof(why), "port %u refuses connections", port);
 	niwa_ready_lost(e, i, why);
 }

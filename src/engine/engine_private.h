@@ -152,12 +152,13 @@ struct niwa_instance {
 	uint32_t private_addr, lease, mark;
 	char veth[16];
 	pid_t pid;
-	int plan_fd; /* until it is carried out: to name the operation that failed */
+	uint32_t withheld; /* ports (bit: position in the record) that refuse connections: not in `awake` */
+	int plan_fd;       /* until it is carried out: to name the operation that failed */
 	int pidfd, log_fd, diag_fd, notify_fd, cgroup_events_fd;
 	bool in_awake, in_frozen, notified, net_ready, killed, deaf;
 	bool watched;          /* adoption: it is in the kernel's `frozen` set, so what came has knocked */
 	bool adopting, follow; /* not resumed yet; as in its tag */
-	sd_event_source *log_source, *notify_source, *timer, *freeze_source, *life_timer;
+	sd_event_source *log_source, *log_pause, *notify_source, *timer, *freeze_source, *life_timer;
 	struct niwa_log_file log;
 	struct niwa_stages stages;
 	uint64_t began_us, ready_deadline_us, stop_deadline_us, drain_deadline_us;

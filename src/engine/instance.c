@@ -57,6 +57,7 @@ static struct niwa_instance *new_object(struct niwa_engine *e, struct niwa_app *
 static void free_object(struct niwa_instance *i)
 {
 	(void)sd_event_source_disable_unref(i->log_source);
+	(void)sd_event_source_disable_unref(i->log_pause);
 	(void)sd_event_source_disable_unref(i->notify_source);
 	(void)sd_event_source_disable_unref(i->timer);
 	(void)sd_event_source_disable_unref(i->freeze_source);
@@ -84,6 +85,7 @@ void niwa_instance_bury(struct niwa_engine *e, struct niwa_instance *i)
 	i->freeze_source = sd_event_source_disable_unref(i->freeze_source);
 	i->life_timer = sd_event_source_disable_unref(i->life_timer);
 	i->log_source = sd_event_source_disable_unref(i->log_source);
+	i->log_pause = sd_event_source_disable_unref(i->log_pause);
 	i->notify_source = sd_event_source_disable_unref(i->notify_source);
 	SLIST_INSERT_HEAD(&e->dead, i, dead_link);
 	(void)sd_event_source_set_enabled(e->bury_source, SD_EVENT_ON);

@@ -15,6 +15,8 @@
 #include "engine/rotate.h"
 #include "engine/sleep.h"
 #include "engine/stop.h"
+#include "engine/wake.h"
+#include "net/diag.h"
 
 #define SETTLE_US (100 * NIWA_MS)
 
@@ -40,6 +42,7 @@ int niwa_awake_enter(struct niwa_engine *e, struct niwa_instance *i, struct niwa
 	put_awake(i, txn, NIWA_ADD);
 	r = niwa_net_commit(&txn, err);
 	i->in_awake = r == 0;
+	i->withheld = 0;
 	return r;
 }
 
@@ -69,6 +72,43 @@ int niwa_awake_replace(struct niwa_engine *e, struct niwa_instance *old, struct 
 	if (r == 0)
 		old->in_awake = false; /* else its elements are taken away when it stops */
 	return r;
+}
+
+static int change_port(struct niwa_engine *e, struct niwa_instance *i, uint16_t port, enum niwa_change change)
+{
+	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "ports"};
+	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
+	struct niwa_error err;
+	int r;
+
+	niwa_net_awake(txn, change, i->app->service_addr, port, i->private_addr, port);
+	r = niwa_net_commit(&txn, &err);
+	if (r < 0)
+		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
+	else
+		niwa_log(NIWA_LOG_INFO, &ctx, "port %u %s", port,
+			 change == NIWA_DEL ? "refuses connections" : "listens again");
+	return r;
+}
+
+void niwa_awake_withhold(struct niwa_engine *e, struct niwa_instance *i, uint16_t port)
+{
+	struct niwa_error err;
+
+	for (size_t n = 0; n < i->spec->port_count; n++)
+		if (i->spec->ports[n].number == port && !(i->withheld & 1u << n) &&
+		    change_port(e, i, port, NIWA_DEL) == 0)
+			i->withheld |= 1u << n;
+	(void)niwa_net_flush_unreplied(e->net, i->mark, &err); /* else the repeated SYN waits for its entry to end */
+}
+
+void niwa_awake_look_again(struct niwa_engine *e, struct niwa_instance *i)
+{
+	for (size_t n = 0; i->withheld && n < i->spec->port_count; n++)
+		if ((i->withheld & 1u << n) &&
+		    niwa_diag_listens(i->diag_fd, i->private_addr, i->spec->ports[n].number) > 0 &&
+		    change_port(e, i, i->spec->ports[n].number, NIWA_ADD) == 0)
+			i->withheld &= ~(1u << n);
 }
 
 void niwa_awake_leave(struct niwa_engine *e, struct niwa_instance *i)
@@ -169,6 +209,7 @@ void niwa_leave_all(struct niwa_engine *e, struct niwa_app *app, const char *why
 	struct niwa_instance *i, *next;
 
 	niwa_rotate_cancel(e, app, why);
+	niwa_wake_unqueue(e, app, why);
 	for (i = LIST_FIRST(&e->instance_list); i; i = next) {
 		next = LIST_NEXT(i, link);
 		if (i->app == app)

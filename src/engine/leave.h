@@ -16,6 +16,11 @@ int niwa_awake_replace(struct niwa_engine *e, struct niwa_instance *old, struct 
 		       struct niwa_error *err);
 /* Adds the elements that niwa_awake_enter would, to a larger transaction. */
 void niwa_awake_elements(struct niwa_instance *i, struct niwa_net_txn *txn);
+/* The app does not listen on this port (any more), though on others: connections to it go to the relay, which asks
+ * again and answers. */
+void niwa_awake_withhold(struct niwa_engine *e, struct niwa_instance *i, uint16_t port);
+/* Puts back the withheld ports that have a listener now. */
+void niwa_awake_look_again(struct niwa_engine *e, struct niwa_instance *i);
 /* New connections go to the relay from now on. */
 void niwa_awake_leave(struct niwa_engine *e, struct niwa_instance *i);
 

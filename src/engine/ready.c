@@ -24,6 +24,7 @@
 #define PAUSE_FIRST_US 300
 #define PAUSE_MAX_US   (20 * NIWA_MS)
 #define CHECK_PAUSE_US (50 * NIWA_MS)
+#define NOTIFY_BATCH   16 /* datagrams a turn of the loop */
 #define CHECK_TICKET   (UINT64_C(1) << 63)
 
 static void look(struct niwa_engine *e, struct niwa_instance *i);
@@ -110,6 +111,19 @@ static void ask_http(struct niwa_engine *e, struct niwa_instance *i)
 		look_again(e, i, NIWA_SEC); /* the answer comes before, or is asked for again */
 }
 
+/* Does the fresh instance listen on every port that the old one listens on? */
+static bool covers(const struct niwa_instance *old, const struct niwa_instance *fresh)
+{
+	for (size_t n = 0; old && n < fresh->spec->port_count; n++) {
+		uint16_t port = fresh->spec->ports[n].number;
+
+		if (niwa_diag_listens(old->diag_fd, old->private_addr, port) > 0 &&
+		    niwa_diag_listens(fresh->diag_fd, fresh->private_addr, port) == 0)
+			return false;
+	}
+	return true;
+}
+
 static void look(struct niwa_engine *e, struct niwa_instance *i)
 {
 	int r = 0;
@@ -128,6 +142,8 @@ static void look(struct niwa_engine *e, struct niwa_instance *i)
 		ask_http(e, i);
 		return;
 	}
+	if (r > 0 && i->app->fresh == i && !covers(i->app->current, i))
+		r = 0; /* the old one serves those ports as long */
 	if (r > 0) {
 		done(e, i);
 		return;
@@ -144,12 +160,14 @@ static int on_notify(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	char text[512];
 	ssize_t n;
 
-	(void)s, (void)revents;
-	while ((n = recv(fd, text, sizeof(text), MSG_DONTWAIT)) > 0)
+	(void)revents;
+	for (int left = NOTIFY_BATCH; left > 0 && (n = recv(fd, text, sizeof(text), MSG_DONTWAIT)) > 0; left--)
 		for (ssize_t at = 0; at + 7 <= n; at++)
 			if ((at == 0 || text[at - 1] == '\n') && memcmp(text + at, "READY=1", 7) == 0 &&
 			    (at + 7 == n || text[at + 7] == '\n'))
 				i->notified = true;
+	if (i->notified) /* nothing else is of interest; what an app goes on sending stays in its socket */
+		(void)sd_event_source_set_enabled(s, SD_EVENT_OFF);
 	if (i->notified && i->life == NIWA_LIFE_STARTED)
 		look(i->engine, i);
 	return 0;
@@ -159,6 +177,8 @@ void niwa_ready_begin(struct niwa_engine *e, struct niwa_instance *i)
 {
 	i->ready_deadline_us = niwa_now_us() + i->spec->ready.deadline_us;
 	i->ready_pause_us = 0;
+	if (i->notify_source)
+		(void)sd_event_source_set_enabled(i->notify_source, SD_EVENT_ON);
 	if (i->notify_fd >= 0 && !i->notify_source &&
 	    sd_event_add_io(e->event, &i->notify_source, i->notify_fd, EPOLLIN, on_notify, i) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: %s cannot tell that it is ready", i->app->name);

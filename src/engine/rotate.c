@@ -183,7 +183,8 @@ static int on_drain(sd_event_source *s, uint64_t usec, void *arg)
 	(void)s, (void)usec;
 	i->timer = sd_event_source_disable_unref(i->timer);
 	if (niwa_now_us() < i->drain_deadline_us && i->diag_fd >= 0 &&
-	    niwa_diag_active(i->diag_fd, i->spec->sleep.connection_us, &active, &total) == 0 && total > 0 &&
+	    (niwa_sleep_too_many_sockets(i) ||
+	     (niwa_diag_active(i->diag_fd, i->spec->sleep.connection_us, &active, &total) == 0 && total > 0)) &&
 	    sd_event_add_time_relative(i->engine->event, &i->timer, CLOCK_MONOTONIC, DRAIN_LOOK_US, 10 * NIWA_MS,
 				       on_drain, i) >= 0)
 		return 0;

@@ -6,6 +6,9 @@
 #include "engine/sleep.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 
 #include "base/clock.h"
@@ -43,10 +46,23 @@ uint64_t niwa_sleep_memory(struct niwa_engine *e, const struct niwa_instance *i)
 	return niwa_group_memory(e, i->id, &bytes) < 0 ? 0 : bytes;
 }
 
+bool niwa_sleep_too_many_sockets(const struct niwa_instance *i)
+{
+	char path[64], text[1024], *at;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/net/sockstat", (int)i->pid);
+	if (niwa_file_read(path, text, sizeof(text)) < 0)
+		return false;
+	at = strstr(text, "TCP: inuse ");
+	return at && strtoul(at + 11, NULL, 10) > NIWA_SLEEP_SOCKETS_MAX;
+}
+
 bool niwa_sleep_has_connections(const struct niwa_instance *i)
 {
 	unsigned active = 0, total = 0;
 
+	if (niwa_sleep_too_many_sockets(i))
+		return true;
 	return i->diag_fd >= 0 && i->spec->sleep.connection_us &&
 	       niwa_diag_active(i->diag_fd, i->spec->sleep.connection_us, &active, &total) == 0 && active > 0;
 }
@@ -101,6 +117,8 @@ static void go_deeper(struct niwa_engine *e, struct niwa_instance *i)
  * answered, because nobody knocks. */
 bool niwa_sleep_owes_answer(const struct niwa_instance *i)
 {
+	if (niwa_sleep_too_many_sockets(i))
+		return true;
 	return i->diag_fd >= 0 && i->spec->sleep.answer_us && niwa_diag_owed(i->diag_fd, i->spec->sleep.answer_us) > 0;
 }
 
@@ -110,6 +128,8 @@ static void look_running(struct niwa_engine *e, struct niwa_instance *i)
 	uint64_t quiet = look(e, i);
 	struct niwa_error err;
 
+	if (i->withheld)
+		niwa_awake_look_again(e, i);
 	if (i->app->fresh) { /* about to be replaced */
 		look_after(i, LOOK_MAX_US);
 		return;

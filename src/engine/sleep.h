@@ -30,6 +30,9 @@ void niwa_sleep_compare_frozen(struct niwa_engine *e);
 /* The same at adoption, when no counter is known: thaws those that are not in the kernel's `frozen` set. */
 void niwa_sleep_thaw_unwatched(struct niwa_engine *e);
 
+/* More TCP sockets than this in an instance are not looked at one by one: it counts as busy. */
+#define NIWA_SLEEP_SOCKETS_MAX 4096
+bool niwa_sleep_too_many_sockets(const struct niwa_instance *i);
 /* Connections that moved data within sleep.connection. */
 bool niwa_sleep_has_connections(const struct niwa_instance *i);
 /* Somebody waits for an answer of the instance. */

@@ -280,6 +280,19 @@ void niwa_wake_start(struct niwa_engine *e, struct niwa_app *app, const char *wh
 	begin(e, app);
 }
 
+void niwa_wake_unqueue(struct niwa_engine *e, struct niwa_app *app, const char *why)
+{
+	struct niwa_error err;
+
+	if (!app->start_queued)
+		return;
+	TAILQ_REMOVE(&e->start_queue, app, start_link);
+	app->start_queued = false;
+	(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s: its start was given up (%s)", app->name, why);
+	niwa_wake_fail_all(e, app, &err);
+	niwa_app_set_state(e, app, NIWA_STOPPED, why);
+}
+
 void niwa_wake_pump(struct niwa_engine *e)
 {
 	struct niwa_app *app;

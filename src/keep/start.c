@@ -379,8 +379,6 @@ int keep_start_timeout(void)
 		} else if (s->deadline_us < next) {
 			next = s->deadline_us;
 		}
-
-		next = s->deadline_us;
 	}
 	return next == UINT64_MAX ? -1 : (int)((next - now) / 1000) + 1;
 }
