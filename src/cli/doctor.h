@@ -34,8 +34,13 @@ void niwa_probe_host_defaults(struct niwa_probe_host *host);
 /* One "key = value" line of `niwad --print-config`. Unknown keys are ignored. -EINVAL for a bad value of a known one.
  */
 int niwa_probe_host_set(struct niwa_probe_host *host, const char *line);
+/* Asks the engine that answers at the socket. -errno: the defaults stay. */
+int niwa_probe_host_ask_engine(struct niwa_probe_host *host, const char *socket);
 /* Asks niwad (found beside this program or along PATH), config_path may be NULL. -errno: the defaults stay. */
 int niwa_probe_host_ask(struct niwa_probe_host *host, const char *config_path);
+/* The defaults, then: what config_path says (NULL: not given), else the engine at the socket, else niwad's own
+ * configuration. Fills host->socket. -errno: nobody answered, the defaults stay. */
+int niwa_probe_host_find(struct niwa_probe_host *host, const char *socket, const char *config_path);
 
 struct niwa_probe_report {
 	enum niwa_probe_result result;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What niwad is configured for: `niwad --print-config`, else the defaults of niwad.conf(5).
+ * What niwad is configured for: the running engine says it, else `niwad --print-config`, else the defaults of
+ * niwad.conf(5).
  */
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -18,6 +19,8 @@
 #include "base/fd.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "cli/answer.h"
+#include "cli/client.h"
 #include "cli/doctor.h"
 
 #define ASK_DEADLINE_MS 5000
@@ -210,4 +213,49 @@ int niwa_probe_host_ask(struct niwa_probe_host *host, const char *config_path)
 	asked.from_niwad = true;
 	*host = asked;
 	return 0;
+}
+
+static int set_from_answer(struct niwa_probe_host *host, const struct key *key, const json_t *value)
+{
+	char text[32];
+
+	if (json_is_string(value))
+		return set_value(host, key, json_string_value(value));
+	if (!json_is_integer(value))
+		return -ENODATA; /* an older engine */
+	(void)snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+	return set_value(host, key, text);
+}
+
+int niwa_probe_host_ask_engine(struct niwa_probe_host *host, const char *socket)
+{
+	NIWA_AUTO(niwa_client_free) struct niwa_client *client = NULL;
+	struct niwa_probe_host asked = *host;
+	struct niwa_error err;
+	json_t *status = NULL;
+	int r = niwa_client_open(socket, &client, &err);
+
+	if (r == 0)
+		r = niwa_client_call(client, "host.status", NULL, ASK_DEADLINE_MS, &status, &err);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(keys) && r == 0; i++)
+		r = set_from_answer(&asked, &keys[i], json_object_get(json_object_get(status, "config"), keys[i].name));
+	json_decref(status);
+	if (r < 0)
+		return r;
+	asked.from_niwad = true;
+	*host = asked;
+	return 0;
+}
+
+int niwa_probe_host_find(struct niwa_probe_host *host, const char *socket, const char *config_path)
+{
+	int r = -ENOENT;
+
+	niwa_probe_host_defaults(host);
+	if (!config_path)
+		r = niwa_probe_host_ask_engine(host, socket);
+	if (r < 0)
+		r = niwa_probe_host_ask(host, config_path);
+	(void)snprintf(host->socket, sizeof(host->socket), "%s", socket);
+	return r;
 }

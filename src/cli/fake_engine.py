@@ -26,6 +26,7 @@ class FakeEngine:
         self.states = {}    # name → state
         self.calls = []     # (method, params), as they came
         self.cpu_us = 0
+        self.status = {}    # more members of host.status
         self.running = 0    # instances of each app
         self.commands = {}  # exec number → pid
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -174,7 +175,7 @@ class FakeEngine:
                           "memory_bytes": 12 << 20, "wakes": 3} for n in sorted(self.apps)]}
 
     def do_host_status(self, _):
-        return {"relay": {"open": 0}, "conntrack": {"count": 1, "max": 262144}}
+        return {"relay": {"open": 0}, "conntrack": {"count": 1, "max": 262144}, **self.status}
 
     def do_image_prepare(self, _):
         return {}

@@ -277,7 +277,7 @@ class CliTest(unittest.TestCase):
         images = ["image", "--config", config]
         self.assertEqual(self.good(*images, "ls", "-q").split(), ["host", "shop", "web"])
         self.assertRegex(self.good(*images, "ls"), r"shop +oci:/x:latest +sha256:12 +(now|\d+ s ago)")
-        self.assertEqual([i["name"] for i in json.loads(self.good(*images, "ls", "--json"))], ["shop", "web"])
+        self.assertEqual([i["name"] for i in json.loads(self.good(*images, "ls", "--json"))], ["host", "shop", "web"])
         done = self.niwa(*images, "rm", "web")
         self.assertEqual(done.returncode, 1)
         self.assertIn("a names it; --force", done.stderr)
@@ -295,6 +295,30 @@ class CliTest(unittest.TestCase):
         self.assertTrue(os.path.isdir(f"{state}/images/host.1"))
         self.assertEqual(self.niwa("image", "import", "x").returncode, 2)
         self.good("image", "prepare")
+
+    def configure_engine(self, state):
+        self.engine.status["config"] = {
+            "run_dir": self.folder, "state_dir": state, "log_dir": self.folder, "cgroup": "niwa", "relay_user": "nobody",
+            "service_range": "10.64.0.0/12", "private_range": "10.81.0.0/16", "veth_group": 6481,
+            "lease_base": 268435456, "lease_count": 100}
+
+    def test_images_are_those_of_the_engine_that_answers(self):
+        for state in ("one", "two"):
+            os.makedirs(f"{self.folder}/{state}/images/of-{state}/rootfs/etc")
+            self.write(f"{state}/images/of-{state}/config.json", json.dumps({"digest": "sha256:12", "source": "oci:/x"}))
+        self.configure_engine(f"{self.folder}/one")
+        self.assertEqual(self.good("image", "ls", "-q").split(), ["host", "of-one"])
+        config = self.write("niwad.conf", f"state_dir = {self.folder}/two\nrun_dir = {self.folder}\n")
+        self.assertEqual(self.good("image", "ls", "-q", "-c", config).split(), ["host", "of-two"])
+        self.good("image", "rm", "of-one")
+        self.assertEqual(os.listdir(f"{self.folder}/one/images"), [])
+        self.assertEqual(os.listdir(f"{self.folder}/two/images"), ["of-two"])
+
+    def test_a_configuration_that_cannot_be_read_is_not_replaced_by_another(self):
+        for args in (["ls"], ["rm", "shop"], ["import", "shop", "oci:/nonexistent"]):
+            done = self.niwa("image", "-c", "/nonexistent/niwad.conf", *args)
+            self.assertEqual((done.returncode, done.stdout), (1, ""), args)
+            self.assertIn("/nonexistent/niwad.conf", done.stderr)
 
     def test_an_oci_image_is_imported(self):
         if os.geteuid() != 0:
@@ -442,6 +466,12 @@ class CliTest(unittest.TestCase):
         listed = json.loads(self.niwa("doctor", "--json", "kernel", "veth", env=env).stdout)
         self.assertEqual([(p["id"], p["result"]) for p in listed], [("kernel", "fail"), ("veth", "warn")])
         self.assertEqual(self.niwa("doctor", "veth", env=env).returncode, 0)
+
+    def test_the_doctor_looks_at_the_engine_that_answers(self):
+        self.configure_engine(os.path.join(self.folder, "state"))
+        self.assertIn(f"{self.folder}/keep.sock", self.niwa("doctor", "keep").stdout)
+        config = self.write("niwad.conf", "run_dir = /nonexistent/niwa\n")
+        self.assertIn("/nonexistent/niwa/keep.sock", self.niwa("doctor", "-c", config, "keep").stdout)
 
     def test_the_doctor_without_root_says_what_it_could_not_check(self):
         if os.geteuid() != 0:

@@ -16,7 +16,7 @@
 enum { OPT_ALL, OPT_CONFIG };
 const struct niwa_option niwa_options_doctor[] = {
 	{'a', "all", NULL, "show also what is well"},
-	{'c', "config", "FILE", "ask for the ranges and folders of this niwad.conf"},
+	{'c', "config", "FILE", "ask for the ranges and folders of this niwad.conf, not for the engine's"},
 	{0},
 };
 
@@ -105,10 +105,8 @@ int niwa_verb_doctor(struct niwa_cli *cli)
 		json_decref(v.list);
 		return NIWA_EXIT_USAGE;
 	}
-	niwa_probe_host_defaults(&host);
-	if (niwa_probe_host_ask(&host, cli->option[OPT_CONFIG]) < 0)
+	if (niwa_probe_host_find(&host, cli->socket, cli->option[OPT_CONFIG]) < 0)
 		niwa_cli_note(cli, "'niwad --print-config' gave no answer: assuming the defaults of niwad.conf(5)");
-	(void)snprintf(host.socket, sizeof(host.socket), "%s", cli->socket);
 	for (const struct niwa_probe *p = niwa_probes; p->id; p++) {
 		struct niwa_probe_report report;
 

@@ -27,7 +27,7 @@ enum { OPT_FORCE, OPT_REPLACE, OPT_CONFIG };
 const struct niwa_option niwa_options_image[] = {
 	{0, "force", NULL, "rm: also an image that apps name"},
 	{0, "replace", NULL, "import: in the place of the image of that name"},
-	{'c', "config", "FILE", "the niwad.conf that names the state_dir"},
+	{'c', "config", "FILE", "the niwad.conf that names the state_dir (default: the engine's)"},
 	{0},
 };
 
@@ -40,11 +40,17 @@ struct work {
 	struct niwa_error err;
 };
 
-static void open_work(struct work *w, struct niwa_cli *cli)
+/* Whose images: those of the file that was named, else of the engine that answers, else of niwad's configuration. */
+static int open_work(struct work *w, struct niwa_cli *cli)
 {
+	const char *path = cli->option[OPT_CONFIG];
+	int r = niwa_probe_host_find(&w->host, cli->socket, path);
+
 	w->cli = cli;
-	niwa_probe_host_defaults(&w->host);
-	(void)niwa_probe_host_ask(&w->host, cli->option[OPT_CONFIG]); /* else the defaults */
+	if (r < 0 && path)
+		return niwa_fail(&w->err, NIWA_CALLER, 0,
+				 "read '%s': 'niwad --config FILE --print-config' says what is wrong", path);
+	return 0; /* else the defaults */
 }
 
 /* Connects to the engine, unless nothing of niwa runs. */
@@ -133,24 +139,38 @@ struct listing {
 	json_t *json;
 };
 
+struct row {
+	const char *name, *source, *digest; /* digest NULL, at 0: has none */
+	uint64_t at;
+};
+
+static void list_row(struct listing *l, const struct row *row)
+{
+	const char *digest = row->digest ? row->digest : "";
+	char ago[32] = "";
+
+	if (l->work->cli->json)
+		(void)json_array_append_new(l->json,
+					    json_pack("{s:s, s:s, s:s, s:I}", "name", row->name, "digest", digest,
+						      "source", row->source, "at", (json_int_t)row->at));
+	else if (l->work->cli->quiet)
+		(void)puts(row->name);
+	else if (l->table) {
+		if (row->digest)
+			(void)niwa_human_ago(row->at, niwa_realtime_us(), ago, sizeof(ago));
+		niwa_table_row(l->table, (const char *[]){row->name, row->source, digest, ago});
+	}
+}
+
 static void list_one(const char *name, const char *digest, const char *source, void *arg)
 {
 	struct listing *l = arg;
-	char path[PATH_MAX], ago[32];
+	char path[PATH_MAX];
 	struct stat st = {0};
-	uint64_t at;
 
 	(void)snprintf(path, sizeof(path), "%s/images/%s/config.json", l->work->host.state_dir, name);
 	(void)stat(path, &st); /* 0: not known */
-	at = (uint64_t)st.st_mtim.tv_sec * NIWA_SEC;
-	if (l->work->cli->json)
-		(void)json_array_append_new(l->json, json_pack("{s:s, s:s, s:s, s:I}", "name", name, "digest", digest,
-							       "source", source, "at", (json_int_t)at));
-	else if (l->work->cli->quiet)
-		(void)puts(name);
-	else
-		niwa_table_row(l->table, (const char *[]){name, source, digest,
-							  niwa_human_ago(at, niwa_realtime_us(), ago, sizeof(ago))});
+	list_row(l, &(struct row){name, source, digest, (uint64_t)st.st_mtim.tv_sec * NIWA_SEC});
 }
 
 static int image_ls(struct niwa_cli *cli)
@@ -166,12 +186,11 @@ static int image_ls(struct niwa_cli *cli)
 	struct listing l = {.work = &w, .table = table, .json = json_array()};
 	int r;
 
-	open_work(&w, cli);
-	if (cli->quiet && !cli->json)
-		(void)puts("host");
-	if (table)
-		niwa_table_row(table, (const char *[]){"host", "/usr and parts of /etc of this host", "", ""});
-	r = niwa_image_list(w.host.state_dir, list_one, &l, &w.err);
+	r = open_work(&w, cli);
+	if (r == 0) {
+		list_row(&l, &(struct row){.name = "host", .source = "/usr and parts of /etc of this host"});
+		r = niwa_image_list(w.host.state_dir, list_one, &l, &w.err);
+	}
 	if (r == 0 && cli->json)
 		(void)niwa_answer_print(l.json);
 	else if (r == 0 && !cli->quiet && table)
@@ -200,14 +219,15 @@ static int image_import(struct niwa_cli *cli)
 	if (cli->word_count != 3)
 		return niwa_cli_usage(cli,
 				      "import needs a name and a source, such as docker://docker.io/library/nginx");
-	open_work(&w, cli);
+	r = open_work(&w, cli);
 	w.image = import.name = cli->words[1];
 	import.source = cli->words[2];
 	import.state_dir = w.host.state_dir;
 	if (w.host.lease_base >= 2 * IMPORT_IDS) /* just below the instances' */
 		import.id_base = (uint32_t)(w.host.lease_base - IMPORT_IDS);
 	import.mode = cli->option[OPT_REPLACE] ? NIWA_IMPORT_REPLACE : NIWA_IMPORT_NEW;
-	r = import.mode == NIWA_IMPORT_REPLACE ? connect_if_running(&w) : 0;
+	if (r == 0 && import.mode == NIWA_IMPORT_REPLACE)
+		r = connect_if_running(&w);
 	if (r == 0)
 		r = niwa_image_import(&import, &w.err);
 	close_work(&w);
@@ -242,8 +262,9 @@ static int image_rm(struct niwa_cli *cli)
 
 	if (cli->word_count < 2)
 		return niwa_cli_usage(cli, "which image?");
-	open_work(&w, cli);
-	r = connect_if_running(&w);
+	r = open_work(&w, cli);
+	if (r == 0)
+		r = connect_if_running(&w);
 	for (int i = 1; i < cli->word_count && r == 0; i++) {
 		w.image = cli->words[i];
 		r = remove_one(&w);

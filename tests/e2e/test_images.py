@@ -280,6 +280,7 @@ def test_a_docker_archive_is_imported_listed_refused_while_used_and_removed(host
     host.niwa("image", "import", "from-archive", f"docker-archive:{archive}", *conf)
     listed = json.loads(host.niwa("image", "ls", "--json", *conf).stdout)
     assert "from-archive" in json.dumps(listed)
+    assert "from-archive" in host.niwa("image", "ls", "-q").stdout.split(), "the engine says where its images are"
     record = app(name, "from-archive")
     del record["command"]
     apply(host, record)
