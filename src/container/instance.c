@@ -118,13 +118,6 @@ static void link_of(const struct builder *b, struct niwa_rtnl_link *ret)
 	niwa_instance_mac(p->id, ret->mac);
 }
 
-/* A setting of the instance's network namespace. */
-static void setting(struct builder *b, int64_t optional, const char *path, const char *text)
-{
-	niwa_plan_add(b->plan,
-		      &(struct niwa_op_view){.op = NIWA_OP_WRITE, .a = optional, .b = 1, .s = path, .t = text});
-}
-
 static void network(struct builder *b)
 {
 	struct niwa_rtnl_link link;
@@ -137,13 +130,6 @@ static void network(struct builder *b)
 	niwa_plan_add(b->plan,
 		      &(struct niwa_op_view){
 			      .op = NIWA_OP_NETLINK, .a = 1, .s = text, .bytes = batch.data, .bytes_len = batch.len});
-	setting(b, 0, "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
-	/* ping without CAP_NET_RAW, for every group; keep writes it, so in the host's ids */
-	(void)snprintf(text, sizeof(text), "%u %u", b->params->id_base, b->params->id_base + 65535);
-	setting(b, 1, "/proc/sys/net/ipv4/ping_group_range", text);
-	/* nobody routes IPv6 yet; ::1 stays */
-	if (!b->host->no_ipv6)
-		setting(b, 1, "/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1");
 	niwa_rtnl_child(&link, &batch);
 	niwa_plan_add(b->plan, &(struct niwa_op_view){
 				       .op = NIWA_OP_NETLINK, .b = 1, .bytes = batch.data, .bytes_len = batch.len});

@@ -271,6 +271,15 @@ static void mount_dev(struct builder *b)
 	mount_fs(b, "tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV | MS_NOEXEC, data);
 }
 
+/* By the child, in its own /proc: in the host's, the names of all network namespaces share a place in the cache of
+ * names, and each look-up passes those of all instances that live. */
+static void network_settings(struct builder *b)
+{
+	plan_pair(b, NIWA_OP_PUT, 0, "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+	/* ping without CAP_NET_RAW, for every group */
+	plan_pair(b, NIWA_OP_PUT, 1, "/proc/sys/net/ipv4/ping_group_range", "0 65535");
+}
+
 void plan_mount_child(struct builder *b)
 {
 	const struct niwa_instance_params *p = b->params;
@@ -281,6 +290,7 @@ void plan_mount_child(struct builder *b)
 	mount_dev(b);
 	plan_pair(b, NIWA_OP_MOVE_MOUNT, SLOT_TENANT, "/run/niwa/tenant", NULL);
 	mount_fs(b, "proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
+	network_settings(b);
 	plan_op(b, NIWA_OP_DETACH, 0, 0, 0);
 	/* up to here every target was a folder of ours; from here on links of the image may be on the way */
 	if (p->spec->init) {

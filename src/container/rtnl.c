@@ -132,6 +132,15 @@ static void new_pair(struct niwa_rtnl *b, const struct niwa_rtnl_link *l)
 	message_end(b, msg);
 }
 
+/* An end without a link-local address is silent in IPv6. */
+static void without_ipv6(struct niwa_rtnl *b)
+{
+	uint32_t family = nest(b, AF_INET6);
+
+	attr_u8(b, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+	nest_end(b, family);
+}
+
 /* Strict reverse path, and nothing that makes the host end talk by itself. */
 static void settings(struct niwa_rtnl *b, const struct niwa_rtnl_link *l)
 {
@@ -146,11 +155,20 @@ static void settings(struct niwa_rtnl *b, const struct niwa_rtnl_link *l)
 	attr_u32(b, IPV4_DEVCONF_SEND_REDIRECTS, 0);
 	nest_end(b, conf);
 	nest_end(b, family);
-	if (l->host_has_ipv6) {
-		family = nest(b, AF_INET6);
-		attr_u8(b, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
-		nest_end(b, family);
-	}
+	if (l->host_has_ipv6)
+		without_ipv6(b);
+	nest_end(b, spec);
+	message_end(b, msg);
+}
+
+/* Nobody routes IPv6 yet; ::1 stays. */
+static void silent_eth0(struct niwa_rtnl *b)
+{
+	struct ifinfomsg eth0 = {.ifi_family = AF_UNSPEC, .ifi_index = NIWA_ETH0_INDEX};
+	uint32_t msg = message(b, RTM_NEWLINK, 0, &eth0, sizeof(eth0));
+	uint32_t spec = nest(b, IFLA_AF_SPEC);
+
+	without_ipv6(b);
 	nest_end(b, spec);
 	message_end(b, msg);
 }
@@ -221,6 +239,8 @@ void niwa_rtnl_child(const struct niwa_rtnl_link *link, struct niwa_rtnl *ret)
 	if (link->service_addr)
 		address(ret, 1, link->service_addr, RT_SCOPE_HOST);
 	address(ret, NIWA_ETH0_INDEX, link->private_addr, RT_SCOPE_UNIVERSE);
+	if (link->host_has_ipv6)
+		silent_eth0(ret);
 	link_up(ret, NIWA_ETH0_INDEX);
 	neighbour(ret, NIWA_ETH0_INDEX, link->gateway_addr, link->host_mac);
 	msg = message(ret, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &rt, sizeof(rt));

@@ -29,7 +29,7 @@ struct niwa_rtnl_link {
 	uint32_t group;
 	uint8_t host_mac[6], mac[6];
 	uint32_t private_addr, service_addr, gateway_addr; /* network order; service_addr 0: none */
-	bool host_has_ipv6; /* the host's end gets no link-local address (its chatter would look like traffic) */
+	bool host_has_ipv6; /* the ends get no link-local address (its chatter would look like traffic) */
 };
 
 /* In the host's namespace: the pair, the host end up, strict reverse path, route and neighbour of the instance. */
