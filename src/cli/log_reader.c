@@ -19,6 +19,7 @@
 
 #include "base/fd.h"
 #include "base/memory.h"
+#include "cli/log_filter.h"
 
 #define BLOCK 65536
 
@@ -26,6 +27,7 @@ struct niwa_log_reader {
 	char path[PATH_MAX], folder[PATH_MAX];
 	int fd;      /* NAME.log, -1: not there */
 	int inotify; /* -1: not followed, or only looked at from time to time */
+	struct niwa_log_filter filter;
 };
 
 static int open_log(const char *path, int *ret, struct niwa_error *err)
@@ -91,10 +93,28 @@ static int write_out(int fd, const char *data, size_t len, struct niwa_error *er
 	return 0;
 }
 
+/* To a terminal: nothing an app said may steer it. */
+static int write_safe(struct niwa_log_reader *l, int fd, const char *data, size_t len, struct niwa_error *err)
+{
+	char text[4096];
+
+	while (len) {
+		size_t taken = len, n = niwa_log_filter(&l->filter, data, &taken, text, sizeof(text));
+		int r = write_out(fd, text, n, err);
+
+		if (r < 0)
+			return r;
+		data += taken;
+		len -= taken;
+	}
+	return 0;
+}
+
 /* Copies from the descriptor's position to the end. */
-static int copy_rest(int fd, int out_fd, struct niwa_error *err)
+static int copy_rest(struct niwa_log_reader *l, int fd, int out_fd, struct niwa_error *err)
 {
 	static char buf[BLOCK];
+	bool terminal = isatty(out_fd);
 
 	for (;;) {
 		ssize_t n = read(fd, buf, sizeof(buf));
@@ -104,7 +124,7 @@ static int copy_rest(int fd, int out_fd, struct niwa_error *err)
 			return niwa_fail(err, NIWA_TEMPORARY, errno, "read the log");
 		if (n == 0)
 			return 0;
-		r = write_out(out_fd, buf, (size_t)n, err);
+		r = terminal ? write_safe(l, out_fd, buf, (size_t)n, err) : write_out(out_fd, buf, (size_t)n, err);
 		if (r < 0)
 			return r;
 	}
@@ -156,10 +176,10 @@ int niwa_log_reader_tail(struct niwa_log_reader *reader, uint64_t lines, int out
 	if (old >= 0) {
 		old_start = find_tail(old, &lines);
 		if (lseek(old, old_start, SEEK_SET) >= 0)
-			r = copy_rest(old, out_fd, err);
+			r = copy_rest(reader, old, out_fd, err);
 	}
 	if (r == 0 && reader->fd >= 0 && lseek(reader->fd, start, SEEK_SET) >= 0)
-		r = copy_rest(reader->fd, out_fd, err);
+		r = copy_rest(reader, reader->fd, out_fd, err);
 	return r;
 }
 
@@ -195,7 +215,7 @@ static int catch_up(struct niwa_log_reader *l, int out_fd, struct niwa_error *er
 		if (l->fd >= 0) {
 			r = rewind_if_cut(l);
 			if (r == 0)
-				r = copy_rest(l->fd, out_fd, err);
+				r = copy_rest(l, l->fd, out_fd, err);
 		}
 		if (r < 0 || !replaced)
 			return r;

@@ -18,7 +18,7 @@ int niwa_log_reader_open(const char *path, enum niwa_log_mode mode, struct niwa_
 			 struct niwa_error *err);
 void niwa_log_reader_free(struct niwa_log_reader **reader);
 
-/* Writes the last lines to out_fd. */
+/* Writes the last lines to out_fd; to a terminal control characters as \xNN, elsewhere as they are. */
 int niwa_log_reader_tail(struct niwa_log_reader *reader, uint64_t lines, int out_fd, struct niwa_error *err);
 /* Waits up to timeout_ms for more and writes it. 0, also when nothing came. */
 int niwa_log_reader_follow(struct niwa_log_reader *reader, unsigned timeout_ms, int out_fd, struct niwa_error *err);

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """The program niwa against a fake engine. NIWA is the program, SOURCE the root of the source tree."""
+import codecs
 import fcntl
 import json
 import os
@@ -41,6 +42,7 @@ class Terminal:
         if self.pid == 0:
             os.execve(argv[0], argv, env)
         self.output = ""
+        self.decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
 
     def read_until(self, text, seconds=10):
         deadline = time.monotonic() + seconds
@@ -49,7 +51,7 @@ class Terminal:
             if left <= 0 or not select.select([self.master], [], [], left)[0]:
                 raise AssertionError(f"'{text}' did not come; there is {self.output!r}")
             try:
-                self.output += os.read(self.master, 4096).decode(errors="replace")
+                self.output += self.decode(os.read(self.master, 4096))
             except OSError:
                 raise AssertionError(f"'{text}' did not come before the end; there is {self.output!r}") from None
 
@@ -66,7 +68,7 @@ class Terminal:
         while True:  # what is unread would keep the program from ending
             try:
                 if select.select([self.master], [], [], 0.05)[0]:
-                    self.output += os.read(self.master, 4096).decode(errors="replace")
+                    self.output += self.decode(os.read(self.master, 4096))
             except OSError:
                 pass
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -357,6 +359,22 @@ class CliTest(unittest.TestCase):
         self.assertEqual(len(self.good("logs", "blog.example.com").splitlines()), 100)
         self.assertEqual(len(self.good("logs", "-n", "all", "blog.example.com").splitlines()), 202)
         self.assertEqual(self.good("logs", "mail.example.com"), "")
+
+    def test_logs_cannot_steer_the_terminal(self):
+        self.apply()
+        path = os.path.join(self.folder, "blog.example.com.log")
+        line = "tab\t\x1b]0;title\x07 \x1b[2J\r\x7f \u009b31m Grüße 庭 🏯 ".encode() + b"\x9b\xe0\x82\x9b\xf4\xc1\x9b\n"
+        with open(path, "wb") as file:
+            file.write(line * 3000)
+            file.write(b"the end\n")
+        terminal = self.terminal("logs", "-n", "all", "blog.example.com")
+        terminal.read_until("the end")
+        self.assertEqual(terminal.wait(), 0)
+        shown = terminal.output.replace("\r\n", "\n").splitlines()
+        self.assertEqual(set(shown[:-1]), {"tab\t\\x1b]0;title\\x07 \\x1b[2J\\x0d\\x7f \ufffd\\x9b31m Grüße 庭 🏯 "
+                                           "\\x9b\ufffd\\x82\\x9b\ufffd\\xc1\\x9b"})
+        done = subprocess.run([NIWA, "logs", "-n", "1000", "blog.example.com"], env=self.env, check=True, capture_output=True)
+        self.assertEqual(done.stdout, line * 999 + b"the end\n")
 
     def test_logs_follow_and_end_with_their_reader(self):
         self.apply()

@@ -101,7 +101,8 @@ const struct niwa_verb niwa_verbs[] = {
 		.name = "logs",
 		.usage = "[-f] [-n N] APP",
 		.summary = "what an app printed",
-		.help = "The last 100 lines, or N, or all; with -f goes on with what comes.",
+		.help = "The last 100 lines, or N, or all; with -f goes on with what comes. On a terminal control\n"
+			"characters are shown as \\xNN; in a pipe or file all bytes are as the app wrote them.",
 		.options = niwa_options_logs,
 		.run = niwa_verb_logs,
 		.words_min = 1,
