@@ -7,7 +7,7 @@ _niwa_names() {
 
 _niwa() {
 	local cur=${COMP_WORDS[COMP_CWORD]} verb="" options="" word
-	local global="--socket --json --quiet --help"
+	local global="--socket --json --quiet --version --help"
 	local verbs="apply ls show wake freeze stop restart logs exec rm top import image doctor status version help"
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
 		if [[ $word != -* && " $verbs " == *" $word "* ]]; then

@@ -52,6 +52,7 @@ struct niwa_verb {
 	int words_min, words_max; /* -1: no bound */
 	enum niwa_word word;
 	bool stops_at_word; /* options end at the first word (exec) */
+	bool text_only;     /* what it prints is not the engine's answer: no --json */
 };
 
 extern const struct niwa_verb niwa_verbs[];               /* ends with name NULL */

@@ -4,6 +4,7 @@
  */
 #include <getopt.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,9 @@ static void add_options(struct option_list *list, const struct niwa_option *opti
 	}
 }
 
-/* Which of the global options it was. Returns 0, or 1 when help was asked for. */
+enum { ASKED_HELP = 1, ASKED_VERSION = 2 };
+
+/* Which of the global options it was. Returns 0, or what was asked for in place of the verb. */
 static int take_global(struct niwa_cli *cli, int position, const char *arg)
 {
 	switch (niwa_options_global[position].name[0]) {
@@ -51,17 +54,19 @@ static int take_global(struct niwa_cli *cli, int position, const char *arg)
 	case 'q':
 		cli->quiet = true;
 		break;
+	case 'v':
+		return ASKED_VERSION;
 	default:
-		return 1;
+		return ASKED_HELP;
 	}
 	return 0;
 }
 
-/* Parses options from argv[optind]; 0, 1 for help, -1 for an error that was said. */
+/* Parses options from argv[optind]; 0, what was asked for in place of the verb, -1 for an error that was said. */
 static int parse_options(struct niwa_cli *cli, int argc, char **argv, const char *mode)
 {
 	struct option_list list = {0};
-	int c, help = 0;
+	int c, asked = 0;
 
 	(void)snprintf(list.letters, sizeof(list.letters), "%s", mode);
 	add_options(&list, niwa_options_global, GLOBAL_BASE);
@@ -73,11 +78,11 @@ static int parse_options(struct niwa_cli *cli, int argc, char **argv, const char
 		if (c >= VERB_BASE)
 			cli->option[c - VERB_BASE] = optarg ? optarg : "";
 		else if (c >= GLOBAL_BASE)
-			help |= take_global(cli, c - GLOBAL_BASE, optarg);
+			asked |= take_global(cli, c - GLOBAL_BASE, optarg);
 		else
 			return -1; /* getopt has said it */
 	}
-	return help;
+	return asked;
 }
 
 static int count_is_wrong(const struct niwa_cli *cli)
@@ -119,31 +124,21 @@ static int default_socket(struct niwa_cli *cli)
 	return cli->socket ? 0 : NIWA_EXIT_FAILED + 1;
 }
 
-int niwa_cli_parse(struct niwa_cli *cli, int argc, char **argv)
+/* The verb that was found, and all that follows it. Returns like niwa_cli_parse. */
+static int parse_verb(struct niwa_cli *cli, int argc, char **argv)
 {
-	int help;
+	int asked;
 
-	optind = 0; /* GNU: start anew */
-	help = parse_options(cli, argc, argv, "+");
-	if (help < 0)
-		return NIWA_EXIT_USAGE + 1;
-	if (help || optind >= argc) {
-		niwa_help_overview(help ? stdout : stderr);
-		return help ? NIWA_EXIT_DONE + 1 : NIWA_EXIT_USAGE + 1;
-	}
-	cli->verb = niwa_verb_find(argv[optind]);
-	if (!cli->verb)
-		return unknown_verb(argv[optind]);
-	argc -= optind;
-	argv += optind;
 	optind = 0;
-	help = parse_options(cli, argc, argv, cli->verb->stops_at_word ? "+" : "");
-	if (help < 0)
+	asked = parse_options(cli, argc, argv, cli->verb->stops_at_word ? "+" : "");
+	if (asked < 0)
 		return niwa_cli_usage(cli, NULL) + 1;
-	if (help) {
+	if (asked & ASKED_HELP) {
 		niwa_help_verb(stdout, cli->verb);
 		return NIWA_EXIT_DONE + 1;
 	}
+	if (asked & ASKED_VERSION)
+		cli->verb = niwa_verb_find("version");
 	cli->words = argv + optind;
 	cli->word_count = argc - optind;
 	if (count_is_wrong(cli))
@@ -151,7 +146,29 @@ int niwa_cli_parse(struct niwa_cli *cli, int argc, char **argv)
 				      cli->word_count < cli->verb->words_min ? "something is missing"
 									     : "there is too much") +
 		       1;
+	if (cli->json && cli->verb->text_only)
+		return niwa_cli_usage(cli, "there is no --json") + 1;
 	return default_socket(cli);
+}
+
+int niwa_cli_parse(struct niwa_cli *cli, int argc, char **argv)
+{
+	int asked;
+
+	optind = 0; /* GNU: start anew */
+	asked = parse_options(cli, argc, argv, "+");
+	if (asked < 0)
+		return NIWA_EXIT_USAGE + 1;
+	if (asked == ASKED_VERSION) {
+		argv[--optind] = (char *)(uintptr_t) "version"; /* in the place of the last option */
+	} else if (asked || optind >= argc) {
+		niwa_help_overview(asked ? stdout : stderr);
+		return asked ? NIWA_EXIT_DONE + 1 : NIWA_EXIT_USAGE + 1;
+	}
+	cli->verb = niwa_verb_find(argv[optind]);
+	if (!cli->verb)
+		return unknown_verb(argv[optind]);
+	return parse_verb(cli, argc - optind, argv + optind);
 }
 
 void niwa_cli_fini(struct niwa_cli *cli)

@@ -134,7 +134,8 @@ class CliTest(unittest.TestCase):
     def test_usage_mistakes_exit_with_2(self):
         for args in ([], ["lss"], ["show"], ["show", "a", "b"], ["ls", "--colour"], ["logs", "-n", "many", "a"],
                      ["exec", "app"], ["exec", "-t", "-T", "app", "ls"], ["top", "--sort", "age"],
-                     ["top", "--delay", "1ms"], ["doctor", "nothing"], ["help", "lss"]):
+                     ["top", "--delay", "1ms"], ["doctor", "nothing"], ["help", "lss"],
+                     ["logs", "--json", "app"], ["--json", "import", "compose.yml"], ["--version", "app"]):
             done = self.niwa(*args)
             self.assertEqual(done.returncode, 2, args)
             self.assertTrue(done.stderr, args)
@@ -153,7 +154,15 @@ class CliTest(unittest.TestCase):
         self.assertEqual(self.good("ls", "-q", "mail*"), "mail.example.com\n")
         self.assertEqual([a["name"] for a in json.loads(self.good("ls", "--json"))],
                          ["blog.example.com", "mail.example.com"])
-        self.assertEqual(json.loads(self.good("ls", "--json", "nothing")), [])
+
+    def test_a_pattern_that_matches_nothing_is_a_failure(self):
+        self.assertEqual(self.good("ls"), "")
+        self.apply()
+        for args, printed, said in ((["nothing*"], "", "no app matches\n"), (["-q", "nothing*"], "", ""),
+                                    (["--json", "nothing*"], "[]\n", "no app matches\n")):
+            done = self.niwa("ls", *args)
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (1, printed, said), args)
+        self.assertEqual(self.good("ls", "-q", "--state", "frozen"), "")  # a state that no app is in is an answer
 
     def test_pages_are_put_together(self):
         for n in range(1203):
@@ -199,6 +208,9 @@ class CliTest(unittest.TestCase):
         self.assertRegex(self.good("top", "--once"), r"blog\.example\.com .* [12]\d\.\d % +12\.0 MiB +3")
         self.assertEqual(json.loads(self.good("top", "--json"))[0]["memory_bytes"], 12 << 20)
         self.assertIn("niwad 0.1.0", self.good("version"))
+        for args in (["--version"], ["ls", "--version"], ["--socket", self.engine.path, "--version", "-q"]):
+            self.assertEqual(self.good(*args), self.good("version"), args)
+        self.assertEqual(self.good("--version", "--json"), self.good("version", "--json"))
 
     # --- changes ---
 

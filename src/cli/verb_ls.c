@@ -124,11 +124,9 @@ static int each_page(struct listing *l, struct niwa_client *client, struct niwa_
 	return r;
 }
 
-static void print_table(const struct listing *l)
+static void note_nothing(const struct listing *l)
 {
-	if (l->count)
-		(void)niwa_table_print(l->table, stdout, niwa_terminal_width(STDOUT_FILENO));
-	else if (l->cli->word_count || l->cli->option[OPT_STATE] || l->cli->option[OPT_TENANT])
+	if (l->cli->word_count || l->cli->option[OPT_STATE] || l->cli->option[OPT_TENANT])
 		niwa_cli_note(l->cli, "no app matches");
 	else
 		niwa_cli_note(l->cli, "no app is declared yet; 'niwa apply FILE' declares some");
@@ -151,7 +149,9 @@ int niwa_verb_ls(struct niwa_cli *cli)
 		(void)fputs("]\n", stdout);
 	if (r < 0)
 		return niwa_cli_fail(&err);
-	if (!cli->json && !cli->quiet)
-		print_table(&l);
-	return NIWA_EXIT_DONE;
+	if (!l.count && (!cli->json || cli->word_count))
+		note_nothing(&l);
+	else if (!cli->json && !cli->quiet)
+		(void)niwa_table_print(table, stdout, niwa_terminal_width(STDOUT_FILENO));
+	return !l.count && cli->word_count ? NIWA_EXIT_FAILED : NIWA_EXIT_DONE;
 }

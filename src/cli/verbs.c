@@ -12,6 +12,7 @@ const struct niwa_option niwa_options_global[] = {
 	{0, "socket", "PATH", "the engine's socket (default: $NIWA_SOCKET, else " NIWA_RUN_DIR_DEFAULT "/niwad.sock)"},
 	{0, "json", NULL, "print JSON instead of text"},
 	{'q', "quiet", NULL, "say less: listings print names only"},
+	{0, "version", NULL, "the same as the verb version"},
 	{'h', "help", NULL, "explain the verb"},
 	{0},
 };
@@ -34,7 +35,8 @@ const struct niwa_verb niwa_verbs[] = {
 		.name = "ls",
 		.usage = "[--state STATE] [--tenant TENANT] [PATTERN]",
 		.summary = "list apps, their sleep states, addresses, last wake",
-		.help = "PATTERN is a shell pattern over the name: niwa ls '*.example.com'.",
+		.help = "PATTERN is a shell pattern over the name: niwa ls '*.example.com'. Exits with 1 when no app\n"
+			"matches it.",
 		.options = niwa_options_ls,
 		.run = niwa_verb_ls,
 		.words_max = 1,
@@ -105,6 +107,7 @@ const struct niwa_verb niwa_verbs[] = {
 			"characters are shown as \\xNN; in a pipe or file all bytes are as the app wrote them.",
 		.options = niwa_options_logs,
 		.run = niwa_verb_logs,
+		.text_only = true,
 		.words_min = 1,
 		.words_max = 1,
 		.word = NIWA_WORD_APP,
@@ -150,6 +153,7 @@ const struct niwa_verb niwa_verbs[] = {
 		.help = "Prints what could not be carried over on standard error. Read the result before applying it.",
 		.options = niwa_options_import,
 		.run = niwa_verb_import,
+		.text_only = true,
 		.words_min = 1,
 		.words_max = 1,
 		.word = NIWA_WORD_FILE,
