@@ -100,7 +100,10 @@ static const struct niwa_key port_keys[] = {
 	 .size = sizeof(struct niwa_port),
 	 .omit = nobody_allowed,
 	 .derived = "nobody else",
-	 .doc = "Other tenants whose apps may connect to this port. The host and apps of the same tenant always may."},
+	 .doc = "Other tenants whose apps may connect to this port. Apps of the same tenant always may, and so may the "
+		"host "
+		"and every machine whose packets for the service range come to this host: allow is a rule between "
+		"apps, not a firewall. Do not route the range to this host, or filter it there, see SECURITY.md."},
 };
 static struct niwa_port port_defaults;
 static bool port_filled;
@@ -139,7 +142,11 @@ static const struct niwa_key volume_keys[] = {
 	 .omit = owner_is_tenant,
 	 .fallback = "tenant",
 	 .doc = "With tenant, files belong to the tenant's own range of ids. With a user of the host, the user that "
-		"the app runs as and this host user are one: what hosting panels do with one Unix user a domain."},
+		"the app runs as and this host user are one: what hosting panels do with one Unix user a domain. The "
+		"app "
+		"can then leave programs there that are set-uid for this user: keep such a folder on a file system "
+		"that "
+		"the host mounts nosuid."},
 	{.name = "read_only",
 	 .kind = &niwa_kind_bool,
 	 FIELD(struct niwa_volume, read_only),
@@ -493,8 +500,10 @@ static const struct niwa_key app_keys[] = {
 	 .size = sizeof(struct niwa_app_spec),
 	 .omit = egress_is_internet,
 	 .fallback = "internet",
-	 .doc = "What the app may connect to beyond apps of its tenant: nothing, everything outside, or these "
-		"networks."},
+	 .doc = "What the app may connect to beyond apps of its tenant: nothing, public addresses, or these networks. "
+		"With internet, private networks (10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12, 192.168.0.0/16), "
+		"link-local "
+		"and other reserved addresses stay out of reach: list those that an app needs."},
 	{.name = "limits", .kind = &niwa_kind_group, .group = &limit_group, .doc = "What an instance may take."},
 	{.name = "lifetime",
 	 .kind = &niwa_kind_duration,
