@@ -99,15 +99,9 @@ static int on_second(sd_event_source *s, uint64_t usec, void *arg)
 
 static int make_maps(struct niwa_engine *e, struct niwa_error *err)
 {
-	struct niwa_map **numbers[] = {&e->apps_by_id,
-				       &e->apps_by_addr,
-				       &e->instances,
-				       &e->instances_by_addr,
-				       &e->waiters_by_ticket,
-				       &e->checks,
-				       &e->execs,
-				       &e->published,
-				       &e->claims};
+	struct niwa_map **numbers[] = {&e->apps_by_id,        &e->apps_by_addr, &e->instances, &e->instances_by_addr,
+				       &e->waiters_by_ticket, &e->silent,       &e->checks,    &e->execs,
+				       &e->published,         &e->claims};
 	struct niwa_map **names[] = {&e->apps_by_name, &e->tenants, &e->images};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(numbers); i++)

@@ -77,6 +77,7 @@ struct niwa_app_past {
 	char path[12];                /* start, thaw */
 	uint64_t last_wake_realtime_us, last_took_us;
 	uint32_t last_client;
+	uint64_t last_ticket; /* of the relay: the connection of the last wake */
 	uint64_t wakes, failures;
 	uint64_t backoff_us, not_before_us; /* after a failed start */
 	char last_error[200];
@@ -94,9 +95,10 @@ struct niwa_app {
 	struct niwa_tenant *tenant;
 	uint32_t service_addr;
 	uint32_t wake_deadline_ms, max_waiting, waiting;
-	uint8_t state;      /* enum niwa_state; only niwa_app_set_state writes it */
-	bool removed;       /* from the store; freed when nothing of it lives */
-	bool declared;      /* its elements are in `declared` */
+	uint32_t silent; /* connections whose client has to speak first and did not yet; bounded by max_waiting too */
+	uint8_t state;   /* enum niwa_state; only niwa_app_set_state writes it */
+	bool removed;    /* from the store; freed when nothing of it lives */
+	bool declared;   /* its elements are in `declared` */
 	bool rotate_wanted; /* the current instance is to be replaced when it is ready */
 	bool start_queued;
 	uint8_t port_count;
@@ -199,7 +201,7 @@ struct niwa_engine {
 	struct niwa_rpc *rpc;
 	struct niwa_trash *trash;
 	struct niwa_map *apps_by_id, *apps_by_name, *apps_by_addr, *tenants;
-	struct niwa_map *instances, *instances_by_addr, *images, *waiters_by_ticket, *checks, *execs;
+	struct niwa_map *instances, *instances_by_addr, *images, *waiters_by_ticket, *silent, *checks, *execs;
 	LIST_HEAD(, niwa_instance) instance_list;
 	LIST_HEAD(, niwa_class) classes;
 	SLIST_HEAD(, niwa_instance) dead;

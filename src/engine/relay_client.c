@@ -26,6 +26,7 @@
 #include "engine/ready.h"
 #include "engine/wake.h"
 
+#define RETRY_AFTER_S    5
 #define RESTART_PAUSE_US (50 * NIWA_MS)
 #define OLD_RELAY_US     (2 * NIWA_SEC)
 #define LISTENER_NAME    "relay-listener"
@@ -71,6 +72,54 @@ static void reply(struct niwa_engine *e, const struct niwa_relay_msg *to, enum n
 	send_msg(e, &m);
 }
 
+/* Silent connections are counted per app, so that nobody who only connects takes the places of all. */
+static int silent_begin(struct niwa_engine *e, struct niwa_app *app, uint64_t ticket)
+{
+	if (niwa_map_get(e->silent, ticket))
+		return 0;
+	if (app->silent >= app->max_waiting)
+		return -EBUSY;
+	if (niwa_map_put(e->silent, ticket, (void *)(uintptr_t)app->id) < 0) /* an id is never 0 */
+		return -ENOMEM;
+	app->silent++;
+	return 0;
+}
+
+static void silent_end(struct niwa_engine *e, uint64_t ticket)
+{
+	uint64_t id = (uint64_t)(uintptr_t)niwa_map_del(e->silent, ticket);
+	struct niwa_app *app = id ? niwa_map_get(e->apps_by_id, id) : NULL;
+
+	if (app && app->silent)
+		app->silent--;
+}
+
+static void on_silent(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_port *port,
+		      const struct niwa_relay_msg *m)
+{
+	struct niwa_relay_msg answer = {.type = NIWA_RELAY_WAIT,
+					.ticket = m->ticket,
+					.protocol = port->protocol,
+					.deadline_ms = ms(e->config.relay_first_byte_us)};
+
+	if (silent_begin(e, app, m->ticket) < 0) {
+		answer.type = NIWA_RELAY_FAIL;
+		answer.kind = NIWA_TEMPORARY;
+		answer.retry_after_s = RETRY_AFTER_S;
+		(void)snprintf(answer.text, sizeof(answer.text), "%.180s has too many connections", app->name);
+	}
+	send_msg(e, &answer);
+}
+
+/* The answer to a visitor that went through the relay has begun. */
+static void on_relayed(struct niwa_engine *e, const struct niwa_relay_msg *m)
+{
+	struct niwa_app *app = niwa_map_get(e->apps_by_addr, m->service);
+
+	if (app && app->past && app->past->last_ticket == m->ticket && m->first_byte_us)
+		app->past->last.first_byte_us = m->first_byte_us;
+}
+
 static void on_open(struct niwa_engine *e, const struct niwa_relay_msg *m)
 {
 	struct niwa_app *app = niwa_map_get(e->apps_by_addr, m->service);
@@ -84,14 +133,10 @@ static void on_open(struct niwa_engine *e, const struct niwa_relay_msg *m)
 	if (w) /* repeated after HELLO, or bytes for one that is held already */
 		return;
 	if (port->speaks == NIWA_SPEAKS_CLIENT && !(m->flags & NIWA_RELAY_BYTES)) {
-		struct niwa_relay_msg wait = {.type = NIWA_RELAY_WAIT,
-					      .ticket = m->ticket,
-					      .protocol = port->protocol,
-					      .deadline_ms = ms(e->config.relay_first_byte_us)};
-
-		send_msg(e, &wait);
+		on_silent(e, app, port, m);
 		return;
 	}
+	silent_end(e, m->ticket);
 	w = niwa_waiter_new(app, m->ticket, m->port, m->client);
 	if (!w) {
 		reply(e, m, NIWA_RELAY_REFUSE, 0);
@@ -119,12 +164,14 @@ static void on_message(const void *data, size_t len, int *fds, size_t nfds, void
 		on_open(e, &m);
 		break;
 	case NIWA_RELAY_GONE:
+		silent_end(e, m.ticket);
 		niwa_wake_gone(e, m.ticket);
 		break;
 	case NIWA_RELAY_RESULT:
 		niwa_wake_connected(e, m.ticket, m.error, m.connected_us);
 		break;
 	case NIWA_RELAY_CLOSED:
+		on_relayed(e, &m);
 		niwa_wake_gone(e, m.ticket);
 		break;
 	case NIWA_RELAY_CHECKED:
@@ -141,11 +188,20 @@ static void on_message(const void *data, size_t len, int *fds, size_t nfds, void
 /* The relay's tickets died with it. Waiters of the socket stay. */
 static void forget_tickets(struct niwa_engine *e)
 {
+	struct niwa_map *fresh = niwa_map_new(NIWA_MAP_U64);
 	struct niwa_waiter *w;
+	struct niwa_app *app;
 	size_t pos = 0;
 
 	while ((w = niwa_map_next(e->waiters_by_ticket, &pos)))
 		niwa_wake_gone(e, w->ticket);
+	if (fresh) { /* else the old entries stay, and count for nobody */
+		niwa_map_free(&e->silent);
+		e->silent = fresh;
+	}
+	pos = 0;
+	while ((app = niwa_map_next(e->apps_by_id, &pos)))
+		app->silent = 0;
 }
 
 static void on_closed(int error, void *arg)
@@ -323,7 +379,7 @@ void niwa_relay_hold(struct niwa_engine *e, const struct niwa_waiter *w)
 				   .ticket = w->ticket,
 				   .deadline_ms = left,
 				   .protocol = port ? port->protocol : 0,
-				   .retry_after_s = 5};
+				   .retry_after_s = RETRY_AFTER_S};
 
 	(void)snprintf(m.text, sizeof(m.text), "%.180s did not wake in time", w->app->name);
 	send_msg(e, &m);
@@ -336,7 +392,7 @@ void niwa_relay_fail(struct niwa_engine *e, const struct niwa_waiter *w)
 				   .ticket = w->ticket,
 				   .protocol = port ? port->protocol : 0,
 				   .kind = NIWA_TEMPORARY,
-				   .retry_after_s = 5};
+				   .retry_after_s = RETRY_AFTER_S};
 
 	/* Whatever is wrong with the app will be mended: a mail must not bounce and a page not leave an index because
 	 * somebody mistyped the name of an image. What exactly went wrong is the operator's business (niwa show). */

@@ -220,8 +220,10 @@ void niwa_wake_connected(struct niwa_engine *e, uint64_t ticket, int error, uint
 		return;
 	app = w->app;
 	if (!error) {
-		if (app->past && !app->past->last.connected_us)
+		if (app->past && !app->past->last.connected_us) {
 			app->past->last.connected_us = connected_us;
+			app->past->last_ticket = ticket;
+		}
 		waiter_free(e, w);
 		return;
 	}

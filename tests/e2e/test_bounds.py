@@ -74,3 +74,33 @@ def test_a_line_without_an_end_and_lines_without_a_text_stay_within_the_bound_of
         assert s.recv(12).startswith(b"HTTP/1.0 200")
     for name in ("chatty.example.com.log", "chatty.example.com.log.1"):
         assert (host.dir / "log" / name).stat().st_size <= 256 * 1024 + 128 * 1024
+
+
+QUIET = """
+apps:
+  - name: quiet.example.com
+    image: host
+    command: [/usr/bin/python3, -m, http.server, "80", -d, /usr/share/doc/base-files]
+    ports: [{port: 80, protocol: http}]
+    max_waiting: 20
+    sleep: {freeze: 0, page: 0, save: 0}
+    egress: none
+    stop: {grace: 1s}
+"""
+
+
+def test_silent_connections_are_bounded_per_app_and_make_room_when_they_end(host):
+    host.apply(QUIET)
+    address = host.address("quiet.example.com")
+    silent = [socket.create_connection((address, 80), timeout=10) for _ in range(20)]
+    with socket.create_connection((address, 80), timeout=10) as one_too_many:
+        assert one_too_many.recv(12).startswith(b"HTTP/1.1 503")
+    assert host.state("quiet.example.com") == "stopped"
+    for s in silent[:10]:
+        s.close()
+    wait_for("there is room again", lambda: status(address, 80) == 200)
+    for s in silent[10:]:
+        s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert s.recv(12).startswith(b"HTTP/1.0 200")
+        s.close()
+    wait_for("the first byte is among the stages", lambda: "first_byte" in host.show("quiet.example.com")["stages"])
