@@ -18,10 +18,11 @@
 #include "base/log.h"
 #include "base/text.h"
 
-#define CHUNK     4096
-#define TURN_MAX  (128 * 1024)      /* bytes written for one app in one turn of the loop, then ... */
-#define PAUSE_US  (10 * NIWA_MS)    /* ... a pause */
-#define DRAIN_MAX (4 * 1024 * 1024) /* bytes written at the end of an instance: a pipe of 64 KiB of short lines */
+#define LINE_MAX_BYTES (64 * 1024) /* by so much a line that began within the bound may outgrow it */
+#define CHUNK          4096
+#define TURN_MAX       (128 * 1024)      /* bytes written for one app in one turn of the loop, then ... */
+#define PAUSE_US       (10 * NIWA_MS)    /* ... a pause */
+#define DRAIN_MAX      (4 * 1024 * 1024) /* bytes written at the end of an instance: a pipe of 64 KiB of short lines */
 
 void niwa_applog_path(const struct niwa_engine *e, const char *app, char *buf, size_t size)
 {
@@ -71,11 +72,23 @@ static void put(struct niwa_instance *i, const char *data, size_t len)
 	i->log.size += len;
 }
 
+/* A line that begins beyond the bound begins the next file; one that does not end is ended. */
+static void begin_line(struct niwa_engine *e, struct niwa_instance *i, struct niwa_text *out, const char *when)
+{
+	if (i->log.size + out->len > e->config.log_max_bytes && !out->failed) {
+		put(i, out->data, out->len);
+		out->len = 0;
+		roll_over(e, i);
+	}
+	niwa_text_add(out, when);
+	niwa_text_add(out, " ");
+}
+
 /* Returns how many bytes that became: short lines grow by their time. */
 static size_t put_lines(struct niwa_engine *e, struct niwa_instance *i, const char *data, size_t len)
 {
 	struct niwa_text out = {0};
-	size_t written;
+	size_t written = 0;
 	char when[32];
 
 	(void)niwa_time_format(niwa_realtime_us(), when, sizeof(when));
@@ -83,25 +96,21 @@ static size_t put_lines(struct niwa_engine *e, struct niwa_instance *i, const ch
 		const char *nl = memchr(data, '\n', len);
 		size_t n = nl ? (size_t)(nl - data) + 1 : len;
 
-		if (!i->log.in_line) {
-			niwa_text_add(&out, when);
-			niwa_text_add(&out, " ");
+		if (i->log.in_line && i->log.size + out.len > e->config.log_max_bytes + LINE_MAX_BYTES) {
+			niwa_text_add(&out, "\n");
+			i->log.in_line = false;
 		}
+		if (!i->log.in_line)
+			begin_line(e, i, &out, when);
 		niwa_text_add_bytes(&out, data, n);
 		i->log.in_line = !nl;
+		written += n + (nl ? sizeof(when) : 0);
 		data += n;
 		len -= n;
 	}
-	if (i->log.in_line && i->log.size + out.len > e->config.log_max_bytes) {
-		niwa_text_add(&out, "\n"); /* a line without an end must not outgrow the bound */
-		i->log.in_line = false;
-	}
-	written = out.len;
 	if (!out.failed)
 		put(i, out.data, out.len);
 	niwa_text_fini(&out);
-	if (i->log.size > e->config.log_max_bytes && !i->log.in_line)
-		roll_over(e, i);
 	return written;
 }
 
