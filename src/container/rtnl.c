@@ -219,6 +219,7 @@ void niwa_rtnl_host(const struct niwa_rtnl_link *link, struct niwa_rtnl *ret)
 	msg = message(ret, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &rt, sizeof(rt));
 	attr_u32(ret, RTA_DST, link->private_addr);
 	attr_u32(ret, RTA_OIF, link->host_index);
+	attr_u32(ret, RTA_PREFSRC, link->gateway_addr); /* else the relay would come from any address of the host's */
 	message_end(ret, msg);
 	neighbour(ret, link->host_index, link->private_addr, link->mac);
 	assert(!ret->overflow);
