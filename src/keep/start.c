@@ -261,7 +261,9 @@ void keep_start_begin(unsigned index, int *fds, size_t nfds)
 		keep_instance_at(index)->cloned_us = niwa_now_us();
 		r = beside(s, &op, &message);
 	}
-	if (r < 0)
+	if (r < 0 && s->progress->error) /* the child failed first; what failed here is that it has gone */
+		start_fail(s, s->progress->op, s->progress->error, s->progress->message);
+	else if (r < 0)
 		start_fail(s, (int)op.index, -r, message);
 }
 
