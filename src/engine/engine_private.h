@@ -164,7 +164,7 @@ struct niwa_instance {
 	struct niwa_log_file log;
 	struct niwa_stages stages;
 	uint64_t began_us, ready_deadline_us, stop_deadline_us, drain_deadline_us;
-	uint64_t ready_pause_us;
+	uint64_t ready_pause_us, others_until_us; /* others: see ready.c */
 	/* the governor's last look */
 	uint64_t seen_bytes, seen_cpu_us, looked_us, active_us;
 	uint64_t check_ticket;

@@ -24,7 +24,8 @@
 #define PAUSE_FIRST_US 300
 #define PAUSE_MAX_US   (20 * NIWA_MS)
 #define CHECK_PAUSE_US (50 * NIWA_MS)
-#define NOTIFY_BATCH   16 /* datagrams a turn of the loop */
+#define OTHERS_US      NIWA_SEC /* that the other ports are waited for */
+#define NOTIFY_BATCH   16       /* datagrams a turn of the loop */
 #define CHECK_TICKET   (UINT64_C(1) << 63)
 
 static void look(struct niwa_engine *e, struct niwa_instance *i);
@@ -124,6 +125,20 @@ static bool covers(const struct niwa_instance *old, const struct niwa_instance *
 	return true;
 }
 
+/* An app listens on its ports one after the other: the first is no sign yet that the others are there. They are waited
+ * for, but not for long: a program may never listen on one of them. */
+static bool others_are_awaited(struct niwa_instance *i)
+{
+	uint64_t now = niwa_now_us();
+	bool missing = false;
+
+	if (!i->others_until_us)
+		i->others_until_us = now + OTHERS_US;
+	for (size_t n = 0; !missing && n < i->spec->port_count; n++)
+		missing = niwa_diag_listens(i->diag_fd, i->private_addr, i->spec->ports[n].number) == 0;
+	return missing && now < i->others_until_us;
+}
+
 static void look(struct niwa_engine *e, struct niwa_instance *i)
 {
 	int r = 0;
@@ -142,6 +157,8 @@ static void look(struct niwa_engine *e, struct niwa_instance *i)
 		ask_http(e, i);
 		return;
 	}
+	if (r > 0 && i->spec->ready.kind == NIWA_READY_LISTEN && i->spec->port_count > 1 && others_are_awaited(i))
+		r = 0;
 	if (r > 0 && i->app->fresh == i && !covers(i->app->current, i))
 		r = 0; /* the old one serves those ports as long */
 	if (r > 0) {
@@ -176,7 +193,7 @@ static int on_notify(sd_event_source *s, int fd, uint32_t revents, void *arg)
 void niwa_ready_begin(struct niwa_engine *e, struct niwa_instance *i)
 {
 	i->ready_deadline_us = niwa_now_us() + i->spec->ready.deadline_us;
-	i->ready_pause_us = 0;
+	i->ready_pause_us = i->others_until_us = 0;
 	if (i->notify_source)
 		(void)sd_event_source_set_enabled(i->notify_source, SD_EVENT_ON);
 	if (i->notify_fd >= 0 && !i->notify_source &&

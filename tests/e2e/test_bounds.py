@@ -49,6 +49,16 @@ def test_a_declared_port_that_nobody_listens_on_is_answered_and_served_once_some
     assert host.show("two.example.com")["failures"] == 0
 
 
+LATE = TWO_PORTS.replace("two.example.com", "late.example.com").replace(
+    'while not os.path.exists("/tmp/go"):\n            time.sleep(0.05)', "time.sleep(0.4)")
+
+
+def test_a_connection_to_a_port_that_is_opened_after_the_first_one_is_held_until_then(host):
+    assert "time.sleep(0.4)" in LATE
+    host.apply(LATE)
+    assert status(host.address("late.example.com"), 81) == 200
+
+
 ONE_LINE = """
 apps:
   - name: chatty.example.com
