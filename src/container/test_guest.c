@@ -94,6 +94,7 @@ static void use(int mib)
 		if (!p)
 			break;
 		memset(p, 1, 1 << 20);
+		__asm__ volatile("" : : "r"(p) : "memory"); /* else clang sees that nobody reads it, and takes none */
 	}
 	(void)printf("used %d MiB\n", mib);
 }

@@ -233,15 +233,12 @@ static void plans_of_execs_and_programs_are_what_they_were(void **state)
 	NIWA_AUTO(niwa_plan_fini) struct niwa_plan exec = {0};
 	NIWA_AUTO(niwa_plan_fini) struct niwa_plan terminal = {0};
 	NIWA_AUTO(niwa_plan_fini) struct niwa_plan program = {0};
-	struct niwa_exec_params e = {
-		.id = 8, .instance = 7, .argv = LIST(TEXT("ls"), TEXT("-l")), .uid = 33, .gid = 33};
-	struct niwa_program_params p = {.argv = LIST(TEXT("/usr/libexec/niwa/niwa-relay")),
-					.env = LIST(TEXT("PATH=/bin")),
-					.uid = 990,
-					.gid = 990,
-					.caps = 1 << 10,
-					.fd_count = 2,
-					.nofile = 20000};
+	static char *const list[] = {TEXT("ls"), TEXT("-l"), NULL};
+	static char *const relay[] = {TEXT("/usr/libexec/niwa/niwa-relay"), NULL}, *const env[] = {TEXT("PATH=/bin"),
+												   NULL};
+	struct niwa_exec_params e = {.id = 8, .instance = 7, .argv = list, .uid = 33, .gid = 33};
+	struct niwa_program_params p = {
+		.argv = relay, .env = env, .uid = 990, .gid = 990, .caps = 1 << 10, .fd_count = 2, .nofile = 20000};
 	struct niwa_error err;
 	struct setting s;
 
