@@ -301,14 +301,14 @@ static void an_imported_image_runs_as_it_says(void **state)
 	struct app a;
 
 	(void)snprintf(command, sizeof(command),
-		       "cd %s && mkdir -p oci-root/bin oci-root/work && cp '%s' oci-root/bin/guest && chown 33:33 "
-		       "oci-root/work && "
+		       "cd %s && mkdir -p oci-root/bin oci-root/job && cp '%s' oci-root/bin/guest && chown 33:33 "
+		       "oci-root/job && "
 		       "tar -C oci-root -cf root.tar . && umoci init --layout oci && umoci new --image oci:v1 && "
 		       "umoci raw add-layer --image oci:v1 root.tar && umoci config --image oci:v1 --config.entrypoint "
 		       "/bin/guest "
-		       "--config.cmd ids --config.cmd env --config.cmd make --config.cmd /work/new --config.cmd owner "
+		       "--config.cmd ids --config.cmd env --config.cmd make --config.cmd /job/new --config.cmd owner "
 		       "--config.cmd /bin "
-		       "--config.env COLOUR=green --config.workingdir /work",
+		       "--config.env COLOUR=green --config.workingdir /job",
 		       world.dir, getenv("NIWA_TEST_GUEST"));
 	assert_int_equal(system(command), 0);
 	(void)snprintf(source, sizeof(source), "oci:%s/oci:v1", world.dir);
@@ -320,9 +320,9 @@ static void an_imported_image_runs_as_it_says(void **state)
 	a.params.gid = 33;
 	assert_true(a.image->prepared);
 	assert_int_equal(guest(&a, log, sizeof(log)), 0);
-	has(log, "ids 33:33 pid 1 sid 1 cwd /work\n");
+	has(log, "ids 33:33 pid 1 sid 1 cwd /job\n");
 	has(log, "\nCOLOUR=green\n");
-	has(log, "make /work/new: done\n");
+	has(log, "make /job/new: done\n");
 	has(log, "/bin: 0:0 755\n");
 	app_fini(&a);
 }
