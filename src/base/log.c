@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <systemd/sd-journal.h>
@@ -22,11 +23,22 @@ static struct {
 	bool journal;
 } state = {.program = "niwa", .max = NIWA_LOG_INFO};
 
+/* The variable names the stream that systemd made; a program started by hand from a service inherits the variable but
+ * may have another standard error (sd-daemon(3)). */
+static bool is_journal(const char *stream)
+{
+	unsigned long long dev, ino;
+	struct stat st;
+
+	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+	       st.st_dev == dev && st.st_ino == ino;
+}
+
 void niwa_log_init(const char *program, enum niwa_log_level max)
 {
 	state.program = program;
 	state.max = max;
-	state.journal = getenv("JOURNAL_STREAM") != NULL;
+	state.journal = is_journal(getenv("JOURNAL_STREAM"));
 }
 
 void niwa_log_set_level(enum niwa_log_level max)

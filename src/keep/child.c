@@ -301,8 +301,8 @@ static int prepare(struct keep_start *s)
 		r = lift(&s->child_sock);
 	for (int i = 0; r == 0 && i < NIWA_SLOTS; i++)
 		r = lift(&s->slots[i]);
-	if (r == 0 && oom_adjusted)
-		r = niwa_file_write("/proc/self/oom_score_adj", "0");
+	if (r == 0 && oom_adjusted && (r = niwa_file_write("/proc/self/oom_score_adj", "0")) == -EACCES)
+		r = 0; /* who raised keep's value had CAP_SYS_RESOURCE, so only such a process may lower it: inherited */
 	if (r < 0)
 		return r;
 	(void)umask(0);

@@ -201,7 +201,8 @@ def psql(address, sql, user="niwa", check=True):
 
 @contextlib.contextmanager
 def imap(address, user="ada", timeout=PATIENCE):
-    """A session that has logged in. A greeting or a log-in that is not given counts as no connection."""
+    """A session that has logged in. Who got no greeting was not connected; a server that stops after it may end the
+    session, also while a name and password are looked up."""
     try:
         session = imaplib.IMAP4(address, 143, timeout=timeout)
     except (OSError, imaplib.IMAP4.error) as e:
@@ -210,7 +211,7 @@ def imap(address, user="ada", timeout=PATIENCE):
         session.login(user, "niwa")
     except (OSError, imaplib.IMAP4.error) as e:
         session.shutdown()
-        raise NotConnected(f"log in: {e!r}") from e
+        raise Broken(f"log in: {e!r}") from e
     try:
         yield session
     except (OSError, imaplib.IMAP4.error) as e:

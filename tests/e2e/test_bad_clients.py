@@ -102,7 +102,7 @@ def many_files():
 
 def test_10000_connections_to_an_app_that_is_never_ready_are_answered_and_hinder_no_other(shared_host, many_files):
     shared_host.apply(echo.file(
-        echo.app("never", "--silent", ready={"deadline": "1m"}, wake_deadline="6s", max_waiting=8000),
+        echo.app("never", "--silent", ready={"deadline": "1h"}, wake_deadline=f"{6 * SLOW:.0f}s", max_waiting=8000),
         echo.app("other"), echo.app("sleeper")))
     other, sleeper = shared_host.address("other"), shared_host.address("sleeper")
     assert ask(other)[0].endswith(b"200 OK")

@@ -121,7 +121,7 @@ def test_an_http_check_asks_for_the_path_with_the_app_s_name_until_it_is_well(ho
 
 @pytest.mark.parametrize("status, well", [("204", True), ("302", True), ("404", False), ("500", False), ("'no'", False)])
 def test_only_2xx_and_3xx_are_well(host, name, status, well):
-    apply(host, app(name, command=server(status=status), ready={"http": "/up", "deadline": "20s" if well else "500ms"}))
+    apply(host, app(name, command=server(status=status), ready={"http": "/up", "deadline": "20s" if well else f"{500 * SLOW:.0f}ms"}))
     if well:
         host.niwa("wake", name)
     else:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from clients import (ASK, AWAKE, Answer, Broken, Load, NotConnected, Postgres, apply, connect, folder, http, imap, psql,
                      record, text_of)
-from host import Host, wait_for
+from host import SLOW, Host, wait_for
 
 STATELESS = ("static", "php", "django")
 
@@ -26,7 +26,7 @@ PROGRAM = {"postgres": "exec /usr/lib/postgresql/*/bin/postgres -D /var/lib/post
 
 @pytest.fixture(scope="module")
 def garden():
-    host = Host(drain="2s").start()
+    host = Host(drain=f"{2 * SLOW:.0f}s").start()
     yield host
     host.stop()
 
@@ -162,7 +162,7 @@ def test_a_keep_alive_connection_stays_with_the_old_instance_until_it_has_draine
         restart(garden, "static")
         assert garden.pid("static") != old
         assert who(kept) == pid
-        kept.settimeout(20)
+        kept.settimeout(20 * SLOW)
         assert kept.recv(1) == b"", "closed in good order when the drain is over"
     wait_for("the old one has gone", lambda: single(garden, "static"), timeout=20)
 
@@ -209,10 +209,14 @@ def test_an_app_is_stopped_for_good_while_its_successor_starts(garden, replacing
 
 def test_an_app_that_is_killed_while_its_successor_starts_is_replaced_by_it(garden, replacing):
     address = garden.address("django")
+    successor = wait_for("its process", lambda: next((i["pid"] for i in garden.show("django")["instances"]
+                                                      if i["life"] == "started"), None), pause=0)
+    os.kill(successor, signal.SIGSTOP)  # it will not be ready before the old one is killed
     with Load(ASK["django"], address) as load:
         wait_for("there is load", lambda: load.answered() >= 3)
         os.kill(replacing, signal.SIGKILL)
-        died = time.time() + 0.1
+        died = time.time() + 0.1 * SLOW
+        os.kill(successor, signal.SIGCONT)
         seen = load.answered()
         wait_for("answers go on", lambda: load.answered() >= seen + 10, timeout=30)
     wrong = [t for t in load.failed() if t.began > died or isinstance(t.error.__cause__, ConnectionRefusedError)]
@@ -325,7 +329,7 @@ def handed_over(host, name, rotate, count=1):
     stops = [at for at in history.times("stopping") if at >= since]
     unmade = [t for t in load.failed() if isinstance(t.error, NotConnected)]
     assert not unmade, text_of(unmade)
-    strange = [t for t in load.failed() if not any(t.began <= at + 0.2 and t.ended >= at for at in stops)]
+    strange = [t for t in load.failed() if not any(t.began <= at + 0.2 * SLOW and t.ended >= at for at in stops)]
     assert not strange, f"stopped at {stops}; {text_of(strange)}"
     assert len(writer.acknowledged) >= 30 and not writer.lost()
     assert set(starts(name)) == {"alone"}
