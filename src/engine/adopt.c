@@ -118,20 +118,27 @@ static void adopt_app_instance(struct niwa_engine *e, const struct niwa_keep_msg
 	}
 }
 
+/* What an older niwad did not know is 0, what a newer one has added at the end is not ours to read. */
+static bool read_tag(const struct niwa_keep_msg *m, struct niwa_tag *tag)
+{
+	*tag = (struct niwa_tag){0};
+	memcpy(tag, m->tag, m->tag_len < sizeof(*tag) ? m->tag_len : sizeof(*tag));
+	return tag->version >= 1 && tag->version <= NIWA_TAG_VERSION;
+}
+
 void niwa_adopt_instance(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds)
 {
 	struct niwa_tag tag;
 
 	if (niwa_map_get(e->instances, m->id) || niwa_map_get(e->execs, m->id) || m->id == e->relay_instance)
 		return; /* known: a list asked for while running */
-	if (m->tag_len != sizeof(tag)) {
+	if (!read_tag(m, &tag)) {
 		refuse(e, m, fds, nfds);
 		return;
 	}
-	memcpy(&tag, m->tag, sizeof(tag));
-	if (tag.version == NIWA_TAG_VERSION && tag.kind == NIWA_TAG_INSTANCE) {
+	if (tag.kind == NIWA_TAG_INSTANCE) {
 		adopt_app_instance(e, m, &tag, fds, nfds);
-	} else if (tag.version == NIWA_TAG_VERSION && tag.kind == NIWA_TAG_RELAY && !m->code && !e->relay_instance) {
+	} else if (tag.kind == NIWA_TAG_RELAY && !m->code && !e->relay_instance) {
 		e->relay_instance = m->id;
 		e->relay_pid = m->pid;
 	} else { /* an exec whose caller is gone, a dead relay */

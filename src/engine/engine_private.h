@@ -123,7 +123,10 @@ enum niwa_phase_of_life {
 	NIWA_LIFE_GONE,     /* exited; leftovers are being collected */
 };
 
-/* The record that keep holds for an instance of ours: what a new niwad needs to adopt it. */
+/* The record that keep holds for an instance of ours: what a new niwad needs to adopt it, after an upgrade as well.
+ * Members stay where they are; new ones are added at the end and are 0 in the tags of an older niwad, so 0 has to mean
+ * "as before". The version is raised only where that is not enough; each niwad reads all versions up to its own.
+ */
 struct niwa_tag {
 	uint32_t version; /* NIWA_TAG_VERSION */
 	uint32_t kind;    /* enum niwa_tag_kind */

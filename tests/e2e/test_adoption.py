@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 
@@ -53,6 +54,48 @@ def tidy(request):
 def wake(host, name):
     assert get(host.address(name))[0] == 200
     return serving(host, name)
+
+
+# The record that niwa-keep holds for an instance (src/container/keep_protocol.h, struct niwa_tag in the engine).
+
+KEEP_MSG = struct.Struct("=IIQiiiiiIQQ64sI1024s4x")
+KEEP_TAG, KEEP_LIST, KEEP_INSTANCE, KEEP_END, KEEP_OK = 1, 3, 9, 11, 12
+TAG = struct.Struct("=IIQQQIIIIIIQ")
+
+
+def keep_message(kind, number=0, tag=b""):
+    return KEEP_MSG.pack(1, kind, number, 0, 0, 0, 0, 0, 0, 0, 0, b"", len(tag), tag)
+
+
+def rewrite_tag(host, change):
+    """Does in niwa-keep what a niwad of another version would have done; niwad is dead."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as keep:
+        keep.settimeout(10)
+        keep.connect(str(host.dir / "run/keep.sock"))
+        keep.send(keep_message(KEEP_LIST))
+        tags = {}
+        while (answer := KEEP_MSG.unpack(keep.recv(4096)))[1] != KEEP_END:
+            if answer[1] == KEEP_INSTANCE:
+                tags[answer[2]] = answer[13][:answer[12]]
+        apps = {n: tag for n, tag in tags.items() if TAG.unpack(tag)[1] == 1}
+        assert len(apps) == 1, tags
+        for number, tag in apps.items():
+            keep.send(keep_message(KEEP_TAG, number, change(tag)))
+            assert KEEP_MSG.unpack(keep.recv(4096))[1] == KEEP_OK
+
+
+@pytest.mark.parametrize("change, adopted", [
+    (lambda tag: tag + b"what a newer niwad has added", True),
+    (lambda tag: tag[:56], True),  # before the last member was added
+    (lambda tag: b"\2" + tag[1:], False),  # a version that this niwad cannot read
+    (lambda tag: b"", False)])
+def test_an_instance_of_another_version_of_niwad_is_adopted_when_its_record_can_be_read(shared_host, change, adopted):
+    host = shared_host
+    pid = wake(host, "plain")
+    host.kill_niwad()
+    rewrite_tag(host, change)
+    host.start_niwad()
+    assert (wake(host, "plain") == pid) == adopted
 
 
 # Ends that nobody saw.
