@@ -302,7 +302,7 @@ static int prepare(struct keep_start *s)
 	for (int i = 0; r == 0 && i < NIWA_SLOTS; i++)
 		r = lift(&s->slots[i]);
 	if (r == 0 && oom_adjusted && (r = niwa_file_write("/proc/self/oom_score_adj", "0")) == -EACCES)
-		r = 0; /* who raised keep's value had CAP_SYS_RESOURCE, so only such a process may lower it: inherited */
+		r = 0; /* raised by one with CAP_SYS_RESOURCE, only such a one may lower it */
 	if (r < 0)
 		return r;
 	(void)umask(0);
