@@ -35,7 +35,7 @@ static const struct {
 			       true},
 	[NIWA_CONN_HELD] = {"held", BIT(ASKING) | BIT(HELD) | BIT(QUEUED) | BIT(CONNECTING) | ENDS, true},
 	[NIWA_CONN_QUEUED] = {"queued", BIT(ASKING) | BIT(HELD) | BIT(QUEUED) | BIT(CONNECTING) | ENDS, true},
-	[NIWA_CONN_CONNECTING] = {"connecting", BIT(ASKING) | BIT(HELD) | BIT(SPLICED) | ENDS, true},
+	[NIWA_CONN_CONNECTING] = {"connecting", BIT(ASKING) | BIT(HELD) | BIT(CONNECTING) | BIT(SPLICED) | ENDS, true},
 	[NIWA_CONN_SPLICED] = {"spliced", BIT(LINGERING) | BIT(DEAD)},
 	[NIWA_CONN_ANSWERING] = {"answering", BIT(LINGERING) | BIT(DEAD)},
 	[NIWA_CONN_LINGERING] = {"lingering", BIT(DEAD)},
@@ -330,14 +330,17 @@ static void check_connected(struct niwa_conn *c, const struct niwa_relay_msg *ms
 		connected(c);
 }
 
-static void start_connect(struct niwa_conn *c)
+/* One SYN. An unanswered one is not waited for: the kernel repeats it after a second, and to an instance just started
+ * the first may be lost (before Linux 6.8 the kernel learns late that a new veth is up). A socket that is closed before
+ * its SYN is answered leaves nothing behind, so the app never sees more than one connection. */
+static void try_connect(struct niwa_conn *c)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = c->to, .sin_port = htons(c->to_port)};
-	uint64_t at_us = after_ms(c->relay->limits.connect_ms);
+	uint64_t at_us = after_ms(NIWA_RELAY_REPEAT_MS << c->repeats);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error = 0;
 
-	if (at_us > c->held_until_us)
-		at_us = c->held_until_us;
+	if (c->repeats == NIWA_RELAY_REPEATS || at_us > c->connect_until_us)
+		at_us = c->connect_until_us;
 	niwa_conn_set(c, NIWA_CONN_CONNECTING, at_us);
 	if (fd < 0) {
 		connect_failed(c, errno);
@@ -353,6 +356,15 @@ static void start_connect(struct niwa_conn *c)
 		connect_failed(c, error);
 	else
 		check_connected(c, NULL); /* on this host it is usually there already */
+}
+
+static void start_connect(struct niwa_conn *c)
+{
+	c->connect_until_us = after_ms(c->relay->limits.connect_ms);
+	if (c->connect_until_us > c->held_until_us)
+		c->connect_until_us = c->held_until_us;
+	c->repeats = 0;
+	try_connect(c);
 }
 
 void niwa_conn_connect_queued(struct niwa_relay *r)
@@ -469,9 +481,18 @@ static void silent(struct niwa_conn *c, const struct niwa_relay_msg *msg)
 	niwa_conn_die(c, ETIMEDOUT);
 }
 
-static void connect_timed_out(struct niwa_conn *c, const struct niwa_relay_msg *msg)
+static void connect_deadline(struct niwa_conn *c, const struct niwa_relay_msg *msg)
 {
-	connect_failed(c, ETIMEDOUT);
+	if (c->repeats == NIWA_RELAY_REPEATS || niwa_now_us() >= c->connect_until_us) {
+		connect_failed(c, ETIMEDOUT);
+		return;
+	}
+	check_connected(c, NULL); /* the answer may have come in this very turn */
+	if (c->state != NIWA_CONN_CONNECTING)
+		return;
+	niwa_conn_close_side(c, NIWA_INSTANCE);
+	c->repeats++;
+	try_connect(c);
 }
 
 static void idle(struct niwa_conn *c, const struct niwa_relay_msg *msg)
@@ -507,7 +528,7 @@ static void (*const table[NIWA_CONN_STATES][NIWA_CONN_EVENTS])(struct niwa_conn 
 				  [NIWA_EVENT_END] = leave,
 				  [NIWA_EVENT_RESET] = leave,
 				  [NIWA_EVENT_INSTANCE] = check_connected,
-				  [NIWA_EVENT_DEADLINE] = connect_timed_out,
+				  [NIWA_EVENT_DEADLINE] = connect_deadline,
 				  [NIWA_EVENT_HELLO] = note_orphan,
 				  [NIWA_EVENT_HOLD] = note_hold,
 				  [NIWA_EVENT_FAIL] = fail,

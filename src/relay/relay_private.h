@@ -36,6 +36,8 @@
 #define NIWA_RELAY_QUEUE         4096          /* connections with messages for the engine, then nothing is accepted */
 #define NIWA_RELAY_PAUSE_US      (100 * NIWA_MS) /* without accepting, when descriptors or memory are out */
 #define NIWA_RELAY_CLOSING_US    (60 * NIWA_SEC) /* of silence after the instance has closed its half */
+#define NIWA_RELAY_REPEAT_MS     20u             /* without an answer to a SYN, then another; doubled each time */
+#define NIWA_RELAY_REPEATS       5               /* then the kernel's own repetitions */
 #define NIWA_RELAY_DRAIN_POLL_US (20 * NIWA_MS)  /* between looks at a send queue before a reset */
 
 enum niwa_conn_state {
@@ -99,7 +101,7 @@ struct niwa_conn {
 	struct niwa_source *source;
 	int fd[2]; /* client, instance */
 	uint64_t ticket;
-	uint64_t held_until_us;
+	uint64_t held_until_us, connect_until_us;
 	uint64_t accepted_us, connected_us, first_byte_us, active_us;
 	uint64_t bytes[2];
 	struct niwa_flow flow[2];
@@ -111,8 +113,8 @@ struct niwa_conn {
 	int32_t error, closed_error; /* of RESULT or GONE; of CLOSED */
 	uint32_t retry_after_s;
 	uint16_t port, client_port, to_port;
-	uint8_t state, protocol, kind;
-	uint8_t messages; /* bits to send, 1 << enum niwa_relay_type */
+	uint8_t state, protocol, kind, repeats; /* repeats: SYNs of this connect after its first */
+	uint8_t messages;                       /* bits to send, 1 << enum niwa_relay_type */
 	bool readable[2], writable[2];
 	bool told : 1;       /* an OPEN was sent */
 	bool told_bytes : 1; /* with BYTES */

@@ -11,12 +11,15 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <nftables/libnftables.h>
 
+#include "base/clock.h"
 #include "relay/test_rig.h"
 
 static const char rules[] =
@@ -27,12 +30,12 @@ static const char rules[] =
 	"  }\n"
 	"}\n";
 
-static void load_rules(void)
+static void load_rules(const char *text)
 {
 	struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
 
 	assert_non_null(ctx);
-	assert_int_equal(nft_run_cmd_from_buffer(ctx, rules), 0);
+	assert_int_equal(nft_run_cmd_from_buffer(ctx, text), 0);
 	nft_ctx_free(ctx);
 }
 
@@ -53,7 +56,7 @@ static int set_up(void **state)
 {
 	static struct rig rig;
 
-	load_rules();
+	load_rules(rules);
 	rig_start_on(&rig, transparent_listener(), NULL, 0);
 	*state = &rig;
 	return 0;
@@ -117,11 +120,56 @@ static void undeclared_ports_are_refused_and_the_relay_cannot_be_called_directly
 	rig_expect_none(rig, 20);
 }
 
+/* The first packets with SYN alone to the port are lost. */
+static void lose_syns(uint16_t port, unsigned count)
+{
+	char text[256];
+
+	(void)snprintf(text, sizeof(text),
+		       "table inet lossy {\n"
+		       "  chain in { type filter hook input priority 0;\n"
+		       "    tcp dport %u tcp flags & (syn | ack) == syn limit rate 1/hour burst %u packets drop\n"
+		       "  }\n"
+		       "}\n",
+		       port, count);
+	load_rules(text);
+}
+
+static void an_instance_that_misses_the_first_syns_is_met_soon_and_once(void **state)
+{
+	for (unsigned lost = 1; lost <= 3; lost += 2) {
+		struct rig *rig = *state;
+		uint16_t port = 0;
+		int listener = rig_listen(htonl(INADDR_LOOPBACK), &port), server, client;
+		struct niwa_relay_msg m;
+		uint64_t begun_us;
+
+		lose_syns(port, lost);
+		client = rig_connect(rig_service(1), 80);
+		m = rig_ready(rig_expect(rig, NIWA_RELAY_OPEN).ticket, port);
+		begun_us = niwa_now_us();
+		rig_send(rig, &m);
+		server = rig_accept(listener);
+		/* The kernel's first repetition is after a second. */
+		assert_in_range(niwa_now_us() - begun_us, 20 * NIWA_MS, 900 * NIWA_MS);
+		rig_write(server, "220 ready\r\n", 11);
+		rig_read(client, "220 ready\r\n");
+		assert_int_equal(rig_expect(rig, NIWA_RELAY_RESULT).error, 0);
+		close(client);
+		close(server);
+		assert_int_equal(rig_expect(rig, NIWA_RELAY_CLOSED).bytes_out, 11);
+		assert_int_equal(poll(&(struct pollfd){.fd = listener, .events = POLLIN}, 1, 0), 0);
+		close(listener);
+		load_rules("delete table inet lossy\n");
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(declared_ports_of_all_addresses_come_with_their_service),
 		cmocka_unit_test(undeclared_ports_are_refused_and_the_relay_cannot_be_called_directly),
+		cmocka_unit_test(an_instance_that_misses_the_first_syns_is_met_soon_and_once),
 	};
 
 	rig_init(argc > 1 ? argv[1] : "niwa-relay");
