@@ -1,27 +1,32 @@
 /* SPDX-License-Identifier: MIT
  *
- * The list by subject, and its compilation. Instances hold the capabilities CHOWN DAC_OVERRIDE FOWNER FSETID KILL
- * SETGID SETUID SETPCAP NET_BIND_SERVICE SYS_CHROOT SETFCAP only; calls that would need others are not listed.
+ * The list by subject, and its compilation into a short program: the kernel compiles it again in each start, and walks
+ * it once for each call number there is. So neighbours with the same answer are one range, and the ranges are a
+ * binary tree: 7 comparisons, no longer than it has to be. libseccomp knows the numbers. Instances hold the
+ * capabilities CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE SYS_CHROOT SETFCAP only;
+ * calls that would need others are not listed.
  */
 #include "container/seccomp_profile.h"
 
+#include <errno.h>
 #include <sched.h>
-#include <stdlib.h>
-#include <sys/mman.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 
 #include <seccomp.h>
 
-#include "base/fd.h"
 #include "base/memory.h"
+#include "container/seccomp_profile_private.h"
+
+#define CALLS_MAX   1024 /* numbers that the list may name; the kernels of today have fewer than 500 */
+#define PROGRAM_MAX 512  /* instructions */
 
 /* clang-format off */
 /* Not known to a library means not known to the kernels of its time: skipped. */
-static const char *const allowed[] = {
+const char *const niwa_seccomp_allowed[] = {
 	/* files and folders */
 	"access", "chdir", "chmod", "chown", "close", "close_range", "copy_file_range", "creat", "dup", "dup2",
 	"dup3", "faccessat", "faccessat2", "fadvise64", "fallocate", "fchdir", "fchmod", "fchmodat", "fchmodat2",
@@ -72,137 +77,192 @@ static const char *const allowed[] = {
 };
 /* clang-format on */
 
+const size_t niwa_seccomp_allowed_count = NIWA_ARRAY_LEN(niwa_seccomp_allowed);
+
 /* personality(2) values that change nothing that protects: 0, Linux 32 bit, uname 2.6, both, "ask" */
-static const uint64_t personalities[] = {0x0, 0x8, 0x20000, 0x20008, 0xffffffff};
+static const uint32_t personalities[] = {0x0, 0x8, 0x20000, 0x20008, 0xffffffff};
 
 #define NAMESPACE_FLAGS                                                                                                \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 
-static int add_special(scmp_filter_ctx ctx)
-{
-	int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
-				 SCMP_A0(SCMP_CMP_MASKED_EQ, NAMESPACE_FLAGS, 0));
+/* Halves of an argument, which is 64 bits of the host's order. */
+#define ARG0      ((uint32_t)offsetof(struct seccomp_data, args))
+#define ARG0_LOW  (ARG0 + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0))
+#define ARG0_HIGH (ARG0 + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 0 : 4))
 
+#define ALLOW     BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+#define ANSWER(e) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (e))
+
+enum verdict { REFUSED = 0, ALLOWED, UNKNOWN, CLONE, SOCKET, PERSONALITY };
+
+struct range {
+	uint32_t first; /* up to the next one's */
+	enum verdict verdict;
+};
+
+struct program {
+	struct sock_filter code[PROGRAM_MAX];
+	size_t len;
+	bool full; /* it did not fit, or a jump was too far */
+};
+
+static void put(struct program *p, struct sock_filter instruction)
+{
+	if (p->len == PROGRAM_MAX)
+		p->full = true;
+	else
+		p->code[p->len++] = instruction;
+}
+
+static void put_clone(struct program *p)
+{
+	put(p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, ARG0_LOW));
+	put(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, NAMESPACE_FLAGS, 1, 0));
+	put(p, (struct sock_filter)ALLOW);
+	put(p, (struct sock_filter)ANSWER(EPERM));
+}
+
+/* Virtual machine sockets lead to the hypervisor, past every network rule. The family is an int: the upper half of the
+ * register is nothing to the kernel, and must not be a way past us. */
+static void put_socket(struct program *p)
+{
+	put(p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, ARG0_LOW));
+	put(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_VSOCK, 1, 0));
+	put(p, (struct sock_filter)ALLOW);
+	put(p, (struct sock_filter)ANSWER(EPERM));
+}
+
+static void put_personality(struct program *p)
+{
+	const uint8_t count = NIWA_ARRAY_LEN(personalities);
+
+	put(p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, ARG0_HIGH));
+	put(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, (uint8_t)(count + 1)));
+	put(p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, ARG0_LOW));
+	for (uint8_t i = 0; i < count; i++)
+		put(p,
+		    (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, personalities[i], (uint8_t)(count - i), 0));
+	put(p, (struct sock_filter)ANSWER(EPERM));
+	put(p, (struct sock_filter)ALLOW);
+}
+
+static void put_verdict(struct program *p, enum verdict verdict)
+{
+	switch (verdict) {
+	case REFUSED:
+		put(p, (struct sock_filter)ANSWER(EPERM));
+		break;
+	case ALLOWED:
+		put(p, (struct sock_filter)ALLOW);
+		break;
+	case UNKNOWN:
+		put(p, (struct sock_filter)ANSWER(ENOSYS));
+		break;
+	case CLONE:
+		put_clone(p);
+		break;
+	case SOCKET:
+		put_socket(p);
+		break;
+	case PERSONALITY:
+		put_personality(p);
+		break;
+	}
+}
+
+/* The lower half lies behind its comparison, the upper one is jumped to. As deep as the tree: 8 or so. */
+static void put_tree(struct program *p, const struct range *ranges, size_t count)
+{
+	size_t half = count / 2, jump;
+
+	if (count == 1) {
+		put_verdict(p, ranges[0].verdict);
+		return;
+	}
+	jump = p->len;
+	put(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, ranges[half].first, 0, 0));
+	put_tree(p, ranges, half);
+	if (p->full || p->len - jump - 1 > UINT8_MAX) {
+		p->full = true;
+		return;
+	}
+	p->code[jump].jt = (uint8_t)(p->len - jump - 1);
+	put_tree(p, ranges + half, count - half);
+}
+
+static int set_verdict(enum verdict *verdicts, const char *name, enum verdict verdict)
+{
+	int nr = seccomp_syscall_resolve_name(name);
+
+	if (nr < 0)
+		return verdict == ALLOWED ? 0 : -ENOSYS; /* those of the list may be newer than the library */
+	if (nr >= CALLS_MAX)
+		return -E2BIG;
+	verdicts[nr] = verdict;
+	return 0;
+}
+
+static int fill_verdicts(enum verdict *verdicts)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < niwa_seccomp_allowed_count; i++)
+		r = set_verdict(verdicts, niwa_seccomp_allowed[i], ALLOWED);
+	if (r == 0)
+		r = set_verdict(verdicts, "clone", CLONE);
 	/* its flags are behind a pointer, which a filter cannot look at */
 	if (r == 0)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-	/* virtual machine sockets lead to the hypervisor, past every network rule */
+		r = set_verdict(verdicts, "clone3", UNKNOWN);
 	if (r == 0)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_NE, AF_VSOCK));
-	for (size_t i = 0; r == 0 && i < NIWA_ARRAY_LEN(personalities); i++)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(personality), 1,
-				     SCMP_A0(SCMP_CMP_EQ, personalities[i]));
-	return r;
+		r = set_verdict(verdicts, "socket", SOCKET);
+	return r < 0 ? r : set_verdict(verdicts, "personality", PERSONALITY);
 }
 
-/* *ret_last: the highest call number that the list names. */
-static int add_rules(scmp_filter_ctx ctx, int *ret_last)
+/* Behind the highest number that the list names all is unknown: calls of the future, the x32 interface. */
+static size_t fill_ranges(const enum verdict *verdicts, struct range *ranges)
 {
-	int r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(ENOSYS));
-
-	/* a binary tree instead of 350 comparisons */
-	if (r == 0)
-		r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-	*ret_last = SCMP_SYS(clone3);
-	for (size_t i = 0; r == 0 && i < NIWA_ARRAY_LEN(allowed); i++) {
-		int nr = seccomp_syscall_resolve_name(allowed[i]);
-
-		if (nr < 0)
-			continue;
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 0);
-		if (nr > *ret_last)
-			*ret_last = nr;
-	}
-	return r < 0 ? r : add_special(ctx);
-}
-
-/* The library writes programs to descriptors only. */
-static int export_program(scmp_filter_ctx ctx, struct sock_filter **ret, size_t *ret_count)
-{
-	NIWA_AUTO_FD fd = memfd_create("niwa-seccomp", MFD_CLOEXEC);
-	NIWA_AUTO(niwa_free_ptr) struct sock_filter *program = NULL;
-	struct stat st;
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	r = seccomp_export_bpf(ctx, fd);
-	if (r < 0)
-		return r;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (st.st_size <= 0 || st.st_size > BPF_MAXINSNS * (off_t)sizeof(*program))
-		return -E2BIG;
-	program = niwa_zalloc((size_t)st.st_size);
-	if (!program)
-		return -ENOMEM;
-	if (pread(fd, program, (size_t)st.st_size, 0) != st.st_size)
-		return -EIO;
-	*ret_count = (size_t)st.st_size / sizeof(*program);
-	*ret = NIWA_TAKE(program);
-	return 0;
-}
-
-/* Puts "number above `last`: ENOSYS" before the program. Jumps are relative, so what follows stays right. */
-static int prepend_unknown(struct sock_filter **program, size_t *count, int last)
-{
-	const struct sock_filter head[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (uint32_t)last, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-	};
-	const size_t more = NIWA_ARRAY_LEN(head);
-	struct sock_filter *p;
-
-	if (*count + more > BPF_MAXINSNS)
-		return -E2BIG;
-	p = niwa_zalloc((*count + more) * sizeof(*p));
-	if (!p)
-		return -ENOMEM;
-	for (size_t i = 0; i < more; i++)
-		p[i] = head[i];
-	for (size_t i = 0; i < *count; i++)
-		p[more + i] = (*program)[i];
-	free(*program);
-	*program = p;
-	*count += more;
-	return 0;
-}
-
-static int compile(struct sock_filter **ret, size_t *ret_count)
-{
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-	NIWA_AUTO(niwa_free_ptr) struct sock_filter *program = NULL;
 	size_t count = 0;
-	int r, last;
+	uint32_t end = CALLS_MAX;
 
-	if (!ctx)
-		return -ENOMEM;
-	r = add_rules(ctx, &last);
-	if (r == 0)
-		r = export_program(ctx, &program, &count);
-	seccomp_release(ctx);
-	if (r == 0)
-		r = prepend_unknown(&program, &count, last);
+	while (verdicts[end - 1] == REFUSED)
+		end--;
+	for (uint32_t nr = 0; nr < end; nr++)
+		if (nr == 0 || verdicts[nr] != verdicts[nr - 1])
+			ranges[count++] = (struct range){nr, verdicts[nr]};
+	ranges[count++] = (struct range){end, UNKNOWN};
+	return count;
+}
+
+static int compile(struct program *ret)
+{
+	enum verdict verdicts[CALLS_MAX] = {REFUSED};
+	struct range ranges[CALLS_MAX + 1];
+	int r = fill_verdicts(verdicts);
+
 	if (r < 0)
 		return r;
-	*ret = NIWA_TAKE(program);
-	*ret_count = count;
-	return 0;
+	*ret = (struct program){0};
+	put(ret, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)));
+	put(ret, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, seccomp_arch_native(), 1, 0));
+	put(ret, (struct sock_filter)ANSWER(ENOSYS));
+	put(ret, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)));
+	put_tree(ret, ranges, fill_ranges(verdicts, ranges));
+	return ret->full ? -E2BIG : 0;
 }
 
 int niwa_seccomp_profile(const void **ret, uint32_t *ret_len, struct niwa_error *err)
 {
-	static struct sock_filter *program; /* one list for all instances of a run */
-	static size_t count;
+	static struct program program; /* one list for all instances of a run */
 
-	if (!program) {
-		int r = compile(&program, &count);
+	if (program.len == 0) {
+		struct program made;
+		int r = compile(&made);
 
 		if (r < 0)
 			return niwa_fail(err, NIWA_PERMANENT, -r, "compile the system call filter");
+		program = made;
 	}
-	*ret = program;
-	*ret_len = (uint32_t)(count * sizeof(*program));
+	*ret = program.code;
+	*ret_len = (uint32_t)(program.len * sizeof(program.code[0]));
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The system call filter of instances: the allow-list that OCI runtimes use by default, for the native
- * architecture only, compiled by libseccomp once per process. Calls that are not on it answer EPERM; clone3
+ * architecture only, compiled once per process. Calls that are not on it answer EPERM; clone3
  * and calls newer than the list answer ENOSYS, so that C libraries fall back to what they used before.
  * docs/adr/002-images-and-instances.md says where and why the list differs.
  */

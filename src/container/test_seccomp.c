@@ -2,8 +2,10 @@
  *
  * The filter, tried on real children: what they get for each call.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,9 +22,12 @@
 #include <linux/seccomp.h>
 
 #include <cmocka.h>
+#include <seccomp.h>
 
 #include "base/memory.h"
-#include "container/seccomp_profile.h"
+#include "container/seccomp_profile_private.h"
+
+#define NAMESPACES 0x7e020000 /* the flags of clone that make one, but the time namespace's, which clone has not */
 
 static void load_filter(void)
 {
@@ -86,6 +91,7 @@ static void each_call_gets_the_answer_of_the_list(void **state)
 		{"a call of the future", 1000, {0}, ENOSYS},
 		{"a call of the x32 interface", 0x40000000, {0}, ENOSYS},
 		{"vsock", SYS_socket, {AF_VSOCK, SOCK_STREAM, 0}, EPERM},
+		{"vsock, with more than the kernel looks at", SYS_socket, {1L << 32 | AF_VSOCK, SOCK_STREAM, 0}, EPERM},
 		{"personality without randomisation", SYS_personality, {0x0040000}, EPERM},
 		{"personality asked", SYS_personality, {0xffffffff}, 0},
 		{"unix socket", SYS_socket, {AF_UNIX, SOCK_STREAM, 0}, 0},
@@ -130,7 +136,143 @@ static void the_filter_is_compiled_once(void **state)
 	assert_int_equal(niwa_seccomp_profile(&b, &b_len, NULL), 0);
 	assert_ptr_equal(a, b);
 	assert_int_equal(a_len, b_len);
-	assert_true(a_len / sizeof(struct sock_filter) < 1500);
+	assert_true(a_len / sizeof(struct sock_filter) < 300); /* the kernel compiles it in each start */
+}
+
+/* What the kernel would answer; an instruction that seccomp does not have is a failure. */
+static uint32_t evaluate(const struct sock_filter *code, size_t len, const struct seccomp_data *data)
+{
+	uint32_t a = 0;
+
+	for (size_t pc = 0; pc < len; pc++) {
+		const struct sock_filter *i = &code[pc];
+
+		switch (i->code) {
+		case BPF_LD | BPF_W | BPF_ABS:
+			assert_true(i->k % 4 == 0 && i->k < sizeof(*data));
+			memcpy(&a, (const char *)data + i->k, 4);
+			break;
+		case BPF_ALU | BPF_AND | BPF_K:
+			a &= i->k;
+			break;
+		case BPF_JMP | BPF_JA:
+			pc += i->k;
+			break;
+		case BPF_JMP | BPF_JEQ | BPF_K:
+			pc += a == i->k ? i->jt : i->jf;
+			break;
+		case BPF_JMP | BPF_JGE | BPF_K:
+			pc += a >= i->k ? i->jt : i->jf;
+			break;
+		case BPF_JMP | BPF_JGT | BPF_K:
+			pc += a > i->k ? i->jt : i->jf;
+			break;
+		case BPF_JMP | BPF_JSET | BPF_K:
+			pc += a & i->k ? i->jt : i->jf;
+			break;
+		case BPF_RET | BPF_K:
+			return i->k;
+		default:
+			fail_msg("instruction %#x", i->code);
+		}
+	}
+	fail_msg("it runs past its end");
+	return 0;
+}
+
+/* The list as libseccomp compiles it. *ret_last: the highest number that it names; above that the answer is ENOSYS. */
+static size_t reference(struct sock_filter *code, size_t max, int *ret_last)
+{
+	static const uint64_t personalities[] = {0x0, 0x8, 0x20000, 0x20008, 0xffffffff};
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	FILE *file = tmpfile();
+	size_t count;
+
+	assert_non_null(ctx);
+	assert_non_null(file);
+	assert_int_equal(seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(ENOSYS)), 0);
+	*ret_last = SCMP_SYS(clone3);
+	for (size_t i = 0; i < niwa_seccomp_allowed_count; i++) {
+		int nr = seccomp_syscall_resolve_name(niwa_seccomp_allowed[i]);
+
+		if (nr >= 0)
+			assert_int_equal(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 0), 0);
+		if (nr > *ret_last)
+			*ret_last = nr;
+	}
+	assert_int_equal(seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0), 0);
+	assert_int_equal(
+		seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, NAMESPACES, 0)),
+		0);
+	assert_int_equal(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
+					  SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffff, AF_INET)),
+			 0);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(personalities); i++)
+		assert_int_equal(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(personality), 1,
+						  SCMP_A0(SCMP_CMP_EQ, personalities[i])),
+				 0);
+	assert_int_equal(seccomp_export_bpf(ctx, fileno(file)), 0);
+	seccomp_release(ctx);
+	count = (size_t)lseek(fileno(file), 0, SEEK_END) / sizeof(*code);
+	assert_true(count > 0 && count <= max);
+	assert_int_equal(pread(fileno(file), code, count * sizeof(*code), 0), count * sizeof(*code));
+	(void)fclose(file);
+	return count;
+}
+
+static uint32_t wanted(const struct sock_filter *code, size_t len, int last, const struct seccomp_data *data)
+{
+	bool native = data->arch == seccomp_arch_native();
+
+	if (data->nr > last || data->nr < 0)
+		return SECCOMP_RET_ERRNO | ENOSYS;
+	if (native && data->nr == SYS_socket) /* the one family that is not allowed */
+		return (uint32_t)data->args[0] == AF_VSOCK ? SECCOMP_RET_ERRNO | EPERM : SECCOMP_RET_ALLOW;
+	return evaluate(code, len, data);
+}
+
+static void every_number_gets_the_answer_that_libseccomp_gives(void **state)
+{
+	static const uint64_t args[] = {0,
+					1,
+					8,
+					9,
+					SIGCHLD,
+					AF_INET,
+					AF_VSOCK,
+					0x20000,
+					0x20008,
+					0x40000,
+					NAMESPACES,
+					CLONE_NEWUSER,
+					CLONE_NEWNS | SIGCHLD,
+					CLONE_NEWCGROUP,
+					CLONE_NEWNET,
+					0x80000000,
+					0xffffffff,
+					UINT64_C(1) << 32,
+					UINT64_C(1) << 32 | 8,
+					UINT64_C(1) << 32 | AF_VSOCK,
+					UINT64_MAX};
+	const uint32_t archs[] = {seccomp_arch_native(), SCMP_ARCH_X86, SCMP_ARCH_ARM, SCMP_ARCH_S390X, 0};
+	static struct sock_filter code[BPF_MAXINSNS];
+	const void *bytes;
+	uint32_t bytes_len;
+	int last;
+	size_t len = reference(code, BPF_MAXINSNS, &last);
+
+	assert_int_equal(niwa_seccomp_profile(&bytes, &bytes_len, NULL), 0);
+	for (size_t arch = 0; arch < NIWA_ARRAY_LEN(archs); arch++)
+		for (int64_t nr = -2; nr < 0x40000800; nr = nr == 2048 ? 0x3fffff00 : nr + 1)
+			for (size_t i = 0; i < NIWA_ARRAY_LEN(args); i++) {
+				struct seccomp_data data = {.nr = (int)nr, .arch = archs[arch], .args = {args[i]}};
+				uint32_t want = wanted(code, len, last, &data);
+				uint32_t got = evaluate(bytes, bytes_len / sizeof(*code), &data);
+
+				if (got != want)
+					fail_msg("call %lld of architecture %#x with %#llx: %#x, wanted %#x",
+						 (long long)nr, archs[arch], (unsigned long long)args[i], got, want);
+			}
 }
 
 int main(void)
@@ -139,6 +281,7 @@ int main(void)
 		cmocka_unit_test(each_call_gets_the_answer_of_the_list),
 		cmocka_unit_test(a_stock_program_runs_under_the_filter),
 		cmocka_unit_test(the_filter_is_compiled_once),
+		cmocka_unit_test(every_number_gets_the_answer_that_libseccomp_gives),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
