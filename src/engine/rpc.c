@@ -41,6 +41,7 @@ struct niwa_rpc_conn {
 	size_t out_sent;
 	unsigned calls_count;
 	bool lines;   /* `in` may hold another whole line */
+	bool ended;   /* the client has ended its half, and reads on */
 	bool closing; /* after what is queued has been sent */
 	LIST_HEAD(, niwa_call) calls;
 	struct niwa_rpc_state state;
@@ -105,14 +106,23 @@ static int flush(struct niwa_rpc_conn *c)
 	return c->closing ? -ESHUTDOWN : 0;
 }
 
+/* Nothing is left to be sent, and nothing more will be. A client that has ended its half is still owed the answers to
+ * what it asked, and the end of commands that it runs; when it closes altogether the kernel says EPOLLHUP. */
+static bool is_over(const struct niwa_rpc_conn *c)
+{
+	if (c->out.len)
+		return false;
+	return c->closing || (c->ended && c->calls_count == 0 && LIST_EMPTY(&c->state.execs));
+}
+
 /* Who does not read is not read from, and nothing more is done for him; who sent many lines waits for his turns before
  * more is taken from him. */
 static void watch(struct niwa_rpc_conn *c)
 {
-	bool idle = c->out.len == 0 && !c->closing;
+	bool idle = c->out.len == 0 && !c->closing, reads = idle && !c->lines && !c->ended;
 
-	(void)sd_event_source_set_io_events(c->source, c->out.len ? EPOLLOUT : idle && !c->lines ? EPOLLIN : 0);
-	(void)sd_event_source_set_enabled(c->more, idle && c->lines ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+	(void)sd_event_source_set_io_events(c->source, c->out.len ? EPOLLOUT : reads ? EPOLLIN : 0);
+	(void)sd_event_source_set_enabled(c->more, is_over(c) || (idle && c->lines) ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
 }
 
 static void put_json(struct niwa_rpc_conn *c, json_t *message)
@@ -140,10 +150,11 @@ void niwa_rpc_notify(struct niwa_rpc_conn *conn, const char *method, json_t *par
 
 static void call_free(struct niwa_call *call)
 {
-	if (call->conn)
+	if (call->conn) {
 		call->conn->calls_count--;
-	if (call->conn)
 		LIST_REMOVE(call, link);
+		watch(call->conn); /* it may have been the last that an ended connection waited for */
+	}
 	close_fds(call->fds, &call->nfds);
 	json_decref(call->id);
 	json_decref(call->params);
@@ -308,8 +319,12 @@ static int fill(struct niwa_rpc_conn *c)
 	n = niwa_ipc_recv(c->fd, c->in + c->in_len, c->in_size - c->in_len, fds, &nfds);
 	if (n == -EAGAIN)
 		return 0;
-	if (n <= 0)
-		return n < 0 ? (int)n : -ECONNRESET;
+	if (n < 0)
+		return (int)n;
+	if (n == 0) {
+		c->ended = true;
+		return 0;
+	}
 	if (nfds) {
 		close_fds(c->fds, &c->nfds);
 		memcpy(c->fds, fds, nfds * sizeof(int));
@@ -321,7 +336,7 @@ static int fill(struct niwa_rpc_conn *c)
 
 static void go_on(struct niwa_rpc_conn *c)
 {
-	if (c->closing && c->out.len == 0)
+	if (is_over(c))
 		conn_free(c);
 	else
 		watch(c);
@@ -332,7 +347,8 @@ static int on_more(sd_event_source *s, void *arg)
 	struct niwa_rpc_conn *c = arg;
 
 	(void)s;
-	c->lines = handle_one(c);
+	if (c->lines)
+		c->lines = handle_one(c);
 	go_on(c);
 	return 0;
 }

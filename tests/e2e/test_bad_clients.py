@@ -126,7 +126,7 @@ def test_10000_connections_to_an_app_that_is_never_ready_are_answered_and_hinder
     assert woken and woken[0].endswith(b"200 OK") and woken[1] < 3 * SLOW
     assert statistics.median(took) < 0.1 * SLOW and max(took) < 3 * SLOW, (statistics.median(took), max(took))
     assert most < 16 * MIB
-    assert shared_host.show("never")["waiting"] == 0
+    wait_for("the engine knows of none that waits", lambda: shared_host.show("never")["waiting"] == 0)
     assert len([h for h in shared_host.show("never")["history"] if h["to"] == "starting"]) == 1
     wait_for("the relay has let go of all", lambda: relay(shared_host)["open"] <= 1)
 
@@ -421,6 +421,49 @@ def test_a_client_with_too_many_open_questions_is_told_and_left(shared_host):
             pass
     assert b"too many requests are unanswered" in got
     assert ask(shared_host.address("slow-to-wake"))[0].endswith(b"200 OK")
+
+
+def ask_and_end(host, data):
+    """A client that ends its half after its requests, as `nc -N` and socat do."""
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(20 * SLOW)
+    s.connect(str(host.socket))
+    s.sendall(data)
+    s.shutdown(socket.SHUT_WR)
+    return s
+
+
+def read_to_end(s):
+    got = b""
+    while chunk := s.recv(65536):
+        got += chunk
+    return got
+
+
+def test_a_client_that_ends_its_half_gets_every_answer_and_then_the_end(shared_host):
+    shared_host.apply(echo.file(echo.app("slow-for-nc", "--late", "1500")))
+    wake = b'{"id":"wake","method":"app.wake","params":{"name":"slow-for-nc"}}\n'
+    with ask_and_end(shared_host, wake + LINE + wake + b"half a line") as s:
+        answers = [json.loads(line) for line in read_to_end(s).splitlines()]
+    assert [a["id"] for a in answers] == [1, "wake", "wake"]
+    assert [a["result"]["state"] for a in answers[1:]] == ["running", "running"]
+    with ask_and_end(shared_host, LINE) as s:
+        assert json.loads(read_to_end(s))["result"]["pid"] == shared_host.niwad.pid
+    with ask_and_end(shared_host, b"") as s:
+        assert read_to_end(s) == b""
+
+
+def test_clients_that_end_their_half_and_then_leave_free_their_places_at_once(shared_host):
+    """They wait for an app that does not come; then they do not even wait."""
+    shared_host.apply(echo.file(echo.app("not-for-nc", "--late", "60000")))
+    files = files_of(shared_host.niwad.pid)
+    wakes = b'{"id":1,"method":"app.wake","params":{"name":"not-for-nc"}}\n' * 5
+    clients = [ask_and_end(shared_host, LINE + wakes) for _ in range(100)]
+    for s in clients:
+        assert s.recv(4096).count(b"\n") == 1
+        s.close()
+    wait_for("their descriptors are closed", lambda: files_of(shared_host.niwad.pid) <= files + 4)
+    engine_is_well(shared_host)
 
 
 def test_more_connections_than_allowed_are_told_and_free_places_are_used_again(shared_host):
