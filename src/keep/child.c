@@ -32,12 +32,29 @@
 
 static struct rlimit nofile; /* set at exec */
 static bool oom_adjusted;    /* keep is spared when memory is out; what it starts is not */
+static bool unusual[NSIG];   /* signals that keep or whoever started it does not leave as they are by default */
 static char *vector[NIWA_PLAN_ARGS_MAX + 2];
+
+/* The kernel's struct sigaction: handler, flags, restorer, mask. By the system call: the C library keeps signals 32 and
+ * 33 to itself, but they are inherited as the others. Failing: those that have no other disposition. */
+struct kernel_action {
+	unsigned long handler, flags, restorer, mask;
+};
+
+static void note_signals(void)
+{
+	struct kernel_action now = {0};
+
+	for (int number = 1; number < NSIG; number++)
+		unusual[number] = syscall(SYS_rt_sigaction, number, NULL, &now, sizeof(now.mask)) == 0 && now.handler;
+}
 
 void keep_child_init(const struct rlimit *started_with)
 {
 	char text[32] = "";
 
+	note_signals();
+	keep_child_init_system();
 	nofile = *started_with;
 	if (nofile.rlim_cur > USUAL_FILES)
 		nofile.rlim_cur = USUAL_FILES;
@@ -282,12 +299,12 @@ static int unshare_files(struct keep_start *s)
 /* What keep or whoever started it ignores (a shell: SIGINT and SIGQUIT in the background) stays ignored over exec. */
 static void default_signals(void)
 {
-	static const unsigned long usual[4]; /* the kernel's struct sigaction: SIG_DFL, no flags, no mask */
+	static const struct kernel_action usual; /* SIG_DFL, no flags, no mask */
 
-	/* by the system call: the C library keeps signals 32 and 33 to itself, but they are inherited as the others */
 	for (int number = 1; number < NSIG; number++)
-		(void)syscall(SYS_rt_sigaction, number, usual, NULL,
-			      sizeof(unsigned long)); /* not those that have no other */
+		if (unusual[number])
+			(void)syscall(SYS_rt_sigaction, number, &usual, NULL,
+				      sizeof(usual.mask)); /* it could be read */
 }
 
 static int prepare(struct keep_start *s)

@@ -10,6 +10,8 @@
 
 typedef int keep_child_fn(struct keep_start *s, const struct niwa_op_view *op, int *message);
 
+/* Once, in keep: what of the system does not change. */
+void keep_child_init_system(void);
 /* Sends a descriptor for a slot to keep. */
 int keep_child_send(struct keep_start *s, int slot, int fd);
 

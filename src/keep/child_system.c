@@ -22,6 +22,14 @@
 #include "base/fd.h"
 #include "base/ipc.h"
 
+static int capabilities; /* that the kernel has; asked once, since each call counts in a start */
+
+void keep_child_init_system(void)
+{
+	while (capabilities < 64 && prctl(PR_CAPBSET_READ, capabilities, 0, 0, 0) >= 0)
+		capabilities++;
+}
+
 int keep_child_netlink(struct keep_start *s, const struct niwa_op_view *op, int *message)
 {
 	NIWA_AUTO_FD sock = keep_netlink_open();
@@ -85,7 +93,7 @@ int keep_child_console(struct keep_start *s, const struct niwa_op_view *op, int 
 
 int keep_child_bounding(struct keep_start *s, const struct niwa_op_view *op, int *message)
 {
-	for (int cap = 0; cap < 64 && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+	for (int cap = 0; cap < capabilities; cap++)
 		if (!((uint64_t)op->a >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
 			return -errno;
 	return 0;
