@@ -215,7 +215,8 @@ static void mount_fs(struct builder *b, const char *type, const char *target, un
 						      .bytes_len = (uint32_t)(type_len + data_len)});
 }
 
-/* The overlay that becomes the root. The layer lives as long as the instance, so nothing of it need be synced. */
+/* The overlay that becomes the root. The layer lives as long as the instance, so nothing of it need be synced; on a
+ * tmpfs nothing would be, and "volatile" only makes two folders and a file. */
 static void mount_root(struct builder *b)
 {
 	const char *run = b->host->run_dir;
@@ -235,10 +236,9 @@ static void mount_root(struct builder *b)
 	/* what an image lacks to be prepared lies over it as a second read-only layer, the same for all */
 	if (!b->params->image->prepared)
 		plan_path(b, NIWA_OP_MOVE_MOUNT, SLOT_SKELETON, "%s/mnt/skeleton", run);
-	(void)snprintf(data, sizeof(data),
-		       "lowerdir=%s%s%s/mnt/lower,upperdir=%s/upper,workdir=%s/work,userxattr,volatile",
+	(void)snprintf(data, sizeof(data), "lowerdir=%s%s%s/mnt/lower,upperdir=%s/upper,workdir=%s/work,userxattr%s",
 		       b->params->image->prepared ? "" : run, b->params->image->prepared ? "" : "/mnt/skeleton:", run,
-		       layer, layer);
+		       layer, layer, memory ? "" : ",volatile");
 	mount_fs(b, "overlay", root, MS_NOSUID | MS_NODEV, data);
 	plan_pair(b, NIWA_OP_PIVOT, 1, root, NULL);
 }
