@@ -3,7 +3,6 @@
  * ping, host.status, image.prepare, and the warnings that app.show gives.
  */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -21,12 +20,13 @@
 #include "engine/app.h"
 #include "engine/background.h"
 #include "engine/images.h"
+#include "engine/outside.h"
 #include "engine/relay_client.h"
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
 
 #define OUTSIDE_WARN_BYTES (1024 * 1024)
-#define WALK_MAX           2000 /* files looked at */
+#define OUTSIDE_LOOKS      2000 /* files looked at */
 
 void niwa_rpc_ping(struct niwa_call *call)
 {
@@ -128,68 +128,42 @@ void niwa_rpc_image_prepare(struct niwa_call *call)
 		niwa_call_fail(call, NIWA_RPC_FAILED, &err);
 }
 
-/* Bytes in a writable layer, as far as a bounded walk sees. */
-static uint64_t walk(const char *path, unsigned *left)
+/* What an instance has written outside its volumes. A layer in memory is seen only from inside: an overlay says how
+ * full its layer is. */
+static struct niwa_outside written_outside(const struct niwa_engine *e, const struct niwa_instance *i)
 {
-	DIR *dir = opendir(path);
-	struct dirent *entry;
-	uint64_t sum = 0;
-
-	if (!dir)
-		return 0;
-	while (*left && (entry = readdir(dir))) {
-		char sub[PATH_MAX];
-		struct stat st;
-
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		--*left;
-		if ((size_t)snprintf(sub, sizeof(sub), "%s/%s", path, entry->d_name) >= sizeof(sub) ||
-		    lstat(sub, &st) < 0)
-			continue;
-		if (S_ISDIR(st.st_mode))
-			sum += walk(sub, left);
-		else if (S_ISREG(st.st_mode))
-			sum += (uint64_t)st.st_blocks * 512;
-	}
-	(void)closedir(dir);
-	return sum;
-}
-
-/* Bytes that an instance has written outside its volumes. A layer in memory is seen only from inside: an overlay says
- * how full its layer is. */
-static uint64_t written_outside(const struct niwa_engine *e, const struct niwa_instance *i, unsigned *left)
-{
-	char path[PATH_MAX];
+	struct niwa_outside sum = {0};
 	struct statfs fs;
+	char path[PATH_MAX];
 
 	(void)snprintf(path, sizeof(path), "%s/layers/%" PRIu64 "/upper", e->config.state_dir, i->id);
-	if (access(path, F_OK) == 0)
-		return walk(path, left);
+	if (access(path, F_OK) == 0) {
+		niwa_outside_add(path, OUTSIDE_LOOKS, &sum);
+		return sum;
+	}
 	(void)snprintf(path, sizeof(path), "/proc/%d/root", (int)i->pid);
-	if (i->pid <= 0 || statfs(path, &fs) < 0)
-		return 0;
-	return (fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize;
+	if (i->pid > 0 && statfs(path, &fs) == 0)
+		sum.bytes = (fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize;
+	return sum;
 }
 
 json_t *niwa_rpc_warnings(struct niwa_engine *e, struct niwa_app *app)
 {
 	json_t *list = json_array();
 	char size[32], text[200];
-	unsigned left = WALK_MAX;
-	uint64_t bytes;
+	struct niwa_outside outside;
 
 	if (!app->current)
 		return list;
 	if (app->current->generation != app->generation)
 		(void)json_array_append_new(list, json_string("the record has changed since this instance was made"));
-	bytes = written_outside(e, app->current, &left);
-	if (bytes > OUTSIDE_WARN_BYTES) {
-		(void)niwa_format_size(bytes / 1024 * 1024, size, sizeof(size));
+	outside = written_outside(e, app->current);
+	if (outside.bytes > OUTSIDE_WARN_BYTES) {
+		(void)niwa_format_size(outside.bytes / 1024 * 1024, size, sizeof(size));
 		(void)snprintf(text, sizeof(text),
 			       "%s%s were written outside volumes; they are gone when the instance ends: declare a "
 			       "volume for what must stay",
-			       left ? "" : "more than ", size);
+			       outside.cut ? "more than " : "", size);
 		(void)json_array_append_new(list, json_string(text));
 	}
 	return list;
