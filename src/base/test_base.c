@@ -2,6 +2,7 @@
  *
  * Tests of src/base.
  */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -18,6 +21,7 @@
 #include "base/fd.h"
 #include "base/ipc.h"
 #include "base/map.h"
+#include "base/priority.h"
 #include "base/text.h"
 
 static void an_error_says_what_and_why(void **state)
@@ -151,6 +155,31 @@ static void a_tree_is_removed_whole_and_links_are_not_followed(void **state)
 	assert_int_equal(niwa_remove_tree(dir, &err), 0);
 }
 
+/* In a child: what is lowered stays so. */
+static void a_lowered_priority_is_the_threads_own_and_a_raised_one_is_not_inherited(void **state)
+{
+	pid_t pid = fork();
+	int status;
+
+	(void)state;
+	if (pid == 0) {
+		niwa_priority_raise();
+		if (!(sched_getscheduler(0) & SCHED_RESET_ON_FORK))
+			_exit(1);
+		pid = fork();
+		if (pid == 0)
+			_exit(sched_getscheduler(0) & SCHED_RESET_ON_FORK || getpriority(PRIO_PROCESS, 0) < 0 ? 2 : 0);
+		if (waitpid(pid, &status, 0) != pid || status != 0)
+			_exit(3);
+		niwa_priority_lower();
+		_exit((sched_getscheduler(0) & ~SCHED_RESET_ON_FORK) == SCHED_BATCH && getpriority(PRIO_PROCESS, 0) >= 5
+			      ? 0
+			      : 4);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -160,6 +189,7 @@ int main(void)
 		cmocka_unit_test(a_map_keeps_what_was_put),
 		cmocka_unit_test(a_message_carries_descriptors),
 		cmocka_unit_test(a_tree_is_removed_whole_and_links_are_not_followed),
+		cmocka_unit_test(a_lowered_priority_is_the_threads_own_and_a_raised_one_is_not_inherited),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "base/priority.h"
+
 #define STACK_BYTES (512 * 1024)
 
 void niwa_cmdb_writer_done(struct niwa_cmdb *db, struct niwa_cmdb_txn *txn)
@@ -46,6 +48,7 @@ static void *work(void *arg)
 	struct niwa_cmdb_txn *txn;
 
 	(void)pthread_setname_np(pthread_self(), "cmdb");
+	niwa_priority_lower();
 	while ((txn = next(db))) {
 		niwa_cmdb_apply(db->ops, db->store, &db->addresses, db->clock(), txn);
 		niwa_cmdb_writer_done(db, txn);

@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "base/memory.h"
+#include "base/priority.h"
 
 struct job {
 	pthread_t thread;
@@ -33,6 +34,7 @@ static void *run(void *arg)
 	struct job *j = arg;
 	uint64_t one = 1;
 
+	niwa_priority_lower();
 	j->r = j->work(j->arg, &j->err);
 	if (write(j->fd, &one, sizeof(one)) < 0)
 		abort(); /* an eventfd takes the first write in every case */

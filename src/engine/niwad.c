@@ -3,23 +3,21 @@
  * niwad: options, capabilities, the loop. Parses no byte of any client.
  */
 #include <getopt.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <sys/capability.h>
-#include <sys/resource.h>
 
 #include "base/log.h"
+#include "base/priority.h"
 #include "base/memory.h"
 #include "engine/config.h"
 #include "engine/engine.h"
 #include "net/wake.h"
 
 #define DEFAULT_CONFIG "/etc/niwa/niwad.conf"
-#define NICE           (-10)
 
 static const char usage[] = "usage: niwad [--config FILE] [--print-config | --print-config-man | --remove]\n"
 			    "  --config FILE       read FILE instead of " DEFAULT_CONFIG "\n"
@@ -44,14 +42,6 @@ static int drop_capabilities(void)
 		r = cap_set_proc(caps);
 	(void)cap_free(caps);
 	return r;
-}
-
-/* Everybody who connects to a sleeping app waits for the loop, which does little; busy apps should not hold it up.
- * Threads and children have the usual priority. Without the right to it, it is only slower. */
-static void go_before_apps(void)
-{
-	if (sched_setscheduler(0, SCHED_OTHER | SCHED_RESET_ON_FORK, &(struct sched_param){0}) == 0)
-		(void)setpriority(PRIO_PROCESS, 0, NICE);
 }
 
 static int remove_kernel_state(const struct niwa_config *c)
@@ -82,7 +72,7 @@ static int run(const struct niwa_config *config)
 	int r;
 
 	niwa_log_init("niwad", (enum niwa_log_level)config->log_level);
-	go_before_apps();
+	niwa_priority_raise();
 	if (niwa_engine_new(config, &e, &err) < 0) {
 		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
 		return 1;
