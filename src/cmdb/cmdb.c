@@ -51,7 +51,7 @@ static void fill_change(struct niwa_cmdb_change *change, const struct niwa_cmdb_
 /* One call of the callback with at most max changes. Returns how many, sets *ret_last. */
 static size_t deliver_piece(struct niwa_cmdb_txn *txn, size_t max, bool *ret_last)
 {
-	struct niwa_cmdb_change changes[NIWA_CMDB_TURN_MAX];
+	struct niwa_cmdb_change changes[NIWA_CMDB_PIECE_MAX];
 	size_t n = 0;
 
 	while (txn->r == 0 && txn->next && n < max) {
@@ -64,13 +64,15 @@ static size_t deliver_piece(struct niwa_cmdb_txn *txn, size_t max, bool *ret_las
 	return n;
 }
 
-/* Delivers about max changes; returns whether more is waiting. An empty or refused transaction counts as one. */
-static bool deliver(struct niwa_cmdb *db, size_t max)
+/* Delivers about max changes, for about so long; returns whether more is waiting. An empty or refused transaction
+ * counts as one. */
+static bool deliver(struct niwa_cmdb *db, size_t max, uint64_t budget_us)
 {
+	uint64_t since_us = niwa_now_us();
 	size_t sent = 0;
 	bool last;
 
-	while (sent < max) {
+	while (sent < max && niwa_now_us() - since_us < budget_us) {
 		if (!db->delivering) {
 			db->delivering = pop_done(db);
 			if (!db->delivering)
@@ -78,7 +80,7 @@ static bool deliver(struct niwa_cmdb *db, size_t max)
 			db->delivering->next = STAILQ_FIRST(&db->delivering->ops);
 		}
 		db->in_callback = true;
-		sent += deliver_piece(db->delivering, max - sent, &last);
+		sent += deliver_piece(db->delivering, NIWA_CMDB_PIECE_MAX, &last);
 		db->in_callback = false;
 		if (!last)
 			continue;
@@ -88,17 +90,53 @@ static bool deliver(struct niwa_cmdb *db, size_t max)
 	return true;
 }
 
+/* A turn's worth. When more is waiting the loop sleeps before it: an app that was woken on the processor of a loop that
+ * never sleeps would wait there until the scheduler's next tick, up to 4 ms. */
+static void deliver_turn(struct niwa_cmdb *db)
+{
+	uint64_t n = 1;
+
+	if (!deliver(db, NIWA_CMDB_TURN_MAX, NIWA_CMDB_TURN_US))
+		return;
+	if (sd_event_source_set_time_relative(db->pause, NIWA_CMDB_PAUSE_US) < 0 ||
+	    sd_event_source_set_enabled(db->pause, SD_EVENT_ONESHOT) < 0)
+		(void)!write(db->done_fd, &n, sizeof(n)); /* without a pause then; cannot fill up */
+	else
+		(void)sd_event_source_set_enabled(db->source, SD_EVENT_OFF);
+}
+
 static int on_done(sd_event_source *source, int fd, uint32_t revents, void *arg)
 {
-	struct niwa_cmdb *db = arg;
 	uint64_t n;
 
 	(void)!read(fd, &n, sizeof(n)); /* only to quieten it; EAGAIN is fine */
-	if (deliver(db, NIWA_CMDB_TURN_MAX)) {
-		n = 1;
-		(void)!write(fd, &n, sizeof(n)); /* again in the next turn; cannot fill up */
-	}
+	deliver_turn(arg);
 	return 0;
+}
+
+static int on_pause_over(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct niwa_cmdb *db = arg;
+
+	(void)sd_event_source_set_enabled(db->source, SD_EVENT_ON);
+	deliver_turn(db);
+	return 0;
+}
+
+/* Wakes go before both. */
+static int watch(struct niwa_cmdb *db, sd_event *event)
+{
+	int r = sd_event_add_io(event, &db->source, db->done_fd, EPOLLIN, on_done, db);
+
+	if (r >= 0)
+		r = sd_event_add_time_relative(event, &db->pause, CLOCK_MONOTONIC, 0, 1, on_pause_over, db);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(db->pause, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_source_set_priority(db->source, SD_EVENT_PRIORITY_NORMAL + 10);
+	if (r >= 0)
+		r = sd_event_source_set_priority(db->pause, SD_EVENT_PRIORITY_NORMAL + 10);
+	return r;
 }
 
 struct check {
@@ -144,11 +182,9 @@ static int open_parts(struct niwa_cmdb *db, const char *path, sd_event *event, s
 	db->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (db->done_fd < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, errno, "eventfd of store '%s'", path);
-	r = sd_event_add_io(event, &db->source, db->done_fd, EPOLLIN, on_done, db);
+	r = watch(db, event);
 	if (r < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "watch store '%s'", path);
-	(void)sd_event_source_set_description(db->source, "cmdb");                     /* only for people */
-	(void)sd_event_source_set_priority(db->source, SD_EVENT_PRIORITY_NORMAL + 10); /* wakes go first */
 	return niwa_cmdb_writer_start(db, err);
 }
 
@@ -186,9 +222,10 @@ void niwa_cmdb_close(struct niwa_cmdb **dbp)
 	assert(!db->in_callback);
 	niwa_cmdb_writer_stop(db);
 	/* A callback may commit once more: without the thread that is done at once, and delivered here too. */
-	while (deliver(db, NIWA_CMDB_TURN_MAX))
+	while (deliver(db, NIWA_CMDB_TURN_MAX, UINT64_MAX))
 		;
 	sd_event_source_disable_unref(db->source);
+	sd_event_source_disable_unref(db->pause);
 	if (db->store)
 		db->ops->close(&db->store);
 	niwa_cmdb_addresses_fini(&db->addresses);

@@ -70,7 +70,7 @@ struct niwa_cmdb_change {
 
 /* Runs in the loop once the transaction is durable (err NULL) or refused (err set; nothing changed).
  * `changes` live until the callback returns. For large transactions `fn` is called several times, with at most
- * 64 changes a turn of the loop; `last` tells the final call. May call everything here but niwa_cmdb_close.
+ * 16 changes a call and 64 a turn of the loop, which sleeps in between; `last` tells the final call. May call everything here but niwa_cmdb_close.
  * Reads may already see later transactions. */
 typedef void niwa_cmdb_done_fn(const struct niwa_cmdb_change *changes, size_t count, bool last,
 			       const struct niwa_error *err, void *arg);

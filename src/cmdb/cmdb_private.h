@@ -15,9 +15,12 @@
 
 #include "cmdb/cmdb.h"
 
-#define NIWA_CMDB_TURN_MAX 64                          /* changes delivered in one turn of the loop: some 1 ms */
-#define NIWA_CMDB_REST_US  (24 * UINT64_C(3600000000)) /* an address rests this long before another app gets it */
-#define NIWA_CMDB_RESERVED 16                          /* addresses kept free at each end of the range */
+#define NIWA_CMDB_PIECE_MAX 16                          /* changes a call of the callback: some 0.15 ms */
+#define NIWA_CMDB_TURN_MAX  64                          /* changes delivered in one turn of the loop, */
+#define NIWA_CMDB_TURN_US   150                         /* which begins no further piece after so long, */
+#define NIWA_CMDB_PAUSE_US  200                         /* and the time between two turns */
+#define NIWA_CMDB_REST_US   (24 * UINT64_C(3600000000)) /* an address rests this long before another app gets it */
+#define NIWA_CMDB_RESERVED  16                          /* addresses kept free at each end of the range */
 
 /* ---- implementations ---- */
 
@@ -126,8 +129,8 @@ struct niwa_cmdb {
 	struct niwa_cmdb_addresses addresses; /* the writer's */
 	uint64_t (*clock)(void);              /* wall time; tests replace it */
 
-	sd_event_source *source;
-	int done_fd; /* eventfd: something is in `done` */
+	sd_event_source *source, *pause; /* pause: until the rest of a large transaction goes on */
+	int done_fd;                     /* eventfd: something is in `done` */
 	struct niwa_cmdb_txn *delivering;
 	bool in_callback;
 

@@ -418,7 +418,7 @@ static void fifty_thousand_puts_come_in_pieces_of_at_most_64(struct fixture *f)
 		assert_true(f->out.count - before <= NIWA_CMDB_TURN_MAX);
 	}
 	assert_false(f->out.refused);
-	assert_int_equal(f->out.largest, 64);
+	assert_int_equal(f->out.largest, NIWA_CMDB_PIECE_MAX);
 	assert_int_equal(f->out.kinds[NIWA_CMDB_ADDED], 50000);
 	print_message("50,000 puts: built in %.1f ms, all in %.1f ms\n", (double)(built - start) / 1e3,
 		      (double)(niwa_now_us() - start) / 1e3);
@@ -433,6 +433,26 @@ static void fifty_thousand_puts_come_in_pieces_of_at_most_64(struct fixture *f)
 	start = niwa_now_us();
 	assert_int_equal(fixture_count(f), 50000);
 	print_message("a walk: %.1f ms\n", (double)(niwa_now_us() - start) / 1e3);
+}
+
+/* Who is woken on the loop's processor would else wait until the scheduler interrupts it. */
+static void the_loop_sleeps_between_the_turns_of_a_large_transaction(struct fixture *f)
+{
+	unsigned slept = 0;
+
+	memset(&f->out, 0, sizeof(f->out));
+	niwa_cmdb_txn_commit(many(f, 2000, ""), fixture_outcome, &f->out);
+	while (!f->out.last) {
+		size_t before = f->out.count;
+		int r = sd_event_run(f->event, 0);
+
+		assert_true(r >= 0);
+		slept += r == 0 && f->out.count > 0;
+		assert_true(f->out.count - before <= NIWA_CMDB_TURN_MAX);
+	}
+	assert_false(f->out.refused);
+	assert_int_equal(f->out.kinds[NIWA_CMDB_ADDED], 2000);
+	assert_true(slept > 0);
 }
 
 static void ranges_that_cannot_be_are_refused(struct fixture *f)
@@ -483,6 +503,7 @@ static const struct {
 	TEST(closing_commits_what_is_queued_and_runs_the_callbacks),
 	TEST(transactions_are_answered_in_their_order),
 	TEST(fifty_thousand_puts_come_in_pieces_of_at_most_64),
+	TEST(the_loop_sleeps_between_the_turns_of_a_large_transaction),
 	TEST(ranges_that_cannot_be_are_refused),
 };
 
