@@ -281,18 +281,33 @@ void niwa_app_declare(struct niwa_app *app, struct niwa_net_txn *txn, enum niwa_
 	app->declared = change == NIWA_ADD;
 }
 
+/* For the kernel the app is what it was: most changes are of other keys. */
+static bool same_ports(const struct niwa_app_port *a, size_t a_count, const struct niwa_app_port *b, size_t b_count)
+{
+	size_t i = 0;
+
+	for (; i < a_count && a_count == b_count; i++)
+		if (a[i].number != b[i].number || a[i].class_id != b[i].class_id ||
+		    a[i].publish.addr != b[i].publish.addr || a[i].publish.port != b[i].publish.port)
+			break;
+	return a_count == b_count && i == a_count;
+}
+
 static int spec_take(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_spec *spec,
 		     struct niwa_net_txn *txn)
 {
 	struct niwa_app_port *ports, *old = app->ports;
 	size_t old_count = app->port_count;
+	bool declare = txn;
 	int r;
 
 	classes_drop(e, app);
 	r = ports_make(e, app, spec, txn, &ports);
 	if (r < 0)
 		return r;
-	if (txn && app->declared)
+	if (app->declared && !e->redeclare && same_ports(old, old_count, ports, spec->port_count))
+		declare = false;
+	if (declare && app->declared)
 		niwa_app_declare(app, txn, NIWA_DEL);
 	app->ports = ports;
 	app->port_count = (uint8_t)spec->port_count;
@@ -300,7 +315,7 @@ static int spec_take(struct niwa_engine *e, struct niwa_app *app, const struct n
 	free(old);
 	app->wake_deadline_ms = (uint32_t)(spec->wake_deadline_us / 1000);
 	app->max_waiting = spec->max_waiting;
-	if (txn)
+	if (declare)
 		niwa_app_declare(app, txn, NIWA_ADD);
 	return 0;
 }

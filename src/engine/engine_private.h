@@ -215,6 +215,7 @@ struct niwa_engine {
 	sd_event_source *bury_source, *second, *tenant_source;
 	uint64_t next_instance, next_check, started_us;
 	uint32_t next_class;
+	bool redeclare;   /* a change of what is declared failed: the kernel may have something else */
 	unsigned cloning; /* instances in NIWA_LIFE_CLONING */
 	unsigned frozen, seconds;
 	uint64_t relay_instance;

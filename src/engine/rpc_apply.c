@@ -183,8 +183,10 @@ static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool l
 		if (c->counts[changes[i].kind]++ < NAMES_MAX)
 			(void)json_array_append_new(c->names[changes[i].kind], json_string(changes[i].app.name));
 	}
-	if (txn && niwa_net_commit(&txn, &net_err) < 0)
+	if (txn && niwa_net_commit(&txn, &net_err) < 0) {
+		c->engine->redeclare = true;
 		niwa_log(NIWA_LOG_ERR, NULL, "declare apps to the kernel: %s", net_err.msg);
+	}
 	niwa_tenant_refresh(c->engine);
 	(void)niwa_fault("niwad.declared");
 	if (!last)
