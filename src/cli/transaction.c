@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "cli/answer.h"
 
-#define PUT_BYTES_MAX      (8 * 1024) /* of apps in one call: meanwhile, some 0.5 ms, nobody is woken */
+#define PUT_BYTES_MAX      (3 * 1024) /* of apps in one call: meanwhile, some 0.2 ms, nobody is woken */
 #define COMMIT_DEADLINE_MS (10u * 60 * 1000)
 
 struct run {

@@ -6,9 +6,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/map.h"
 #include "base/memory.h"
+#include "base/priority.h"
 #include "base/text.h"
 #include "cli/answer.h"
 #include "cli/transaction.h"
@@ -22,6 +24,7 @@ const struct niwa_option niwa_options_apply[] = {
 };
 
 #define MISTAKES_SHOWN 20
+#define LARGE_BYTES    (128 * 1024) /* of files together: some 0.1 s of work */
 
 struct mistakes {
 	unsigned count;
@@ -40,6 +43,19 @@ static void keep_mistake(const char *msg, void *arg)
 
 	if (m->count++ < MISTAKES_SHOWN - 1)
 		niwa_text_addf(&m->later, "niwa: %s\n", msg);
+}
+
+/* The engine and what it wakes go before the reading of thousands of apps. */
+static void make_way(const struct niwa_cli *cli)
+{
+	off_t bytes = 0;
+	struct stat st;
+
+	for (int i = 0; i < cli->word_count; i++)
+		if (stat(cli->words[i], &st) == 0)
+			bytes += st.st_size;
+	if (bytes > LARGE_BYTES)
+		niwa_priority_lower();
 }
 
 /* Loads one file; *ret stays NULL when there were mistakes. */
@@ -173,11 +189,13 @@ static int compare(struct niwa_client *client, const json_t *apps, json_t **ret,
 int niwa_verb_apply(struct niwa_cli *cli)
 {
 	NIWA_AUTO(niwa_client_free) struct niwa_client *client = NULL;
-	json_t *apps = load_files(cli), *result = NULL;
+	json_t *apps, *result = NULL;
 	struct niwa_error err = {0};
 	bool dry = cli->option[OPT_DRY_RUN];
 	int r;
 
+	make_way(cli);
+	apps = load_files(cli);
 	if (!apps)
 		return NIWA_EXIT_FAILED;
 	if (niwa_cli_connect(cli, &client) < 0) {
