@@ -47,7 +47,7 @@ static void walk_folder(struct walk *w, int parent, const char *name)
 		return;
 	}
 	w->depth--;
-	while (!w->sum->cut && (entry = readdir(dir))) {
+	while ((entry = readdir(dir))) {
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
 		if (w->entries == 0) {
