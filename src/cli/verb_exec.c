@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * niwa exec: a command inside an app, with our own descriptors or with a terminal of its own. Ends with the command's
- * exit status.
+ * niwa exec: a command inside an app, with our own input and pipes to our own output, or with a terminal of its own.
+ * Ends with the command's exit status.
  */
+#include <errno.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,17 +20,19 @@
 #include "cli/answer.h"
 #include "cli/client.h"
 #include "cli/console.h"
+#include "cli/outflow.h"
 #include "cli/signals.h"
 #include "cli/verb_list.h"
 
 #define CONSOLE_WAIT_MS 10000u
 #define EXIT_WAIT_MS    10000u /* for the exit status once the terminal is closed */
+#define UNREAD_WAIT_MS  1000   /* for whoever reads what an interrupted command has printed */
 #define NO_END          (-2)
 
 enum { OPT_TERMINAL, OPT_NO_TERMINAL };
 const struct niwa_option niwa_options_exec[] = {
 	{'t', "terminal", NULL, "give the command a terminal (default when there is one on both sides)"},
-	{'T', "no-terminal", NULL, "give it our own input and output"},
+	{'T', "no-terminal", NULL, "give it our own input, and pipes to our own output"},
 	{0},
 };
 
@@ -172,35 +178,76 @@ static int pass_signal(struct run *run, int sig)
 				NIWA_RPC_DEADLINE_MS, NULL, &ignored);
 }
 
-static int wait_with_signals(struct run *run)
+/* Waits for news of the engine, of signals, of what is printed; moves that. 0: none in time. */
+static int wait_and_move(struct run *run, struct niwa_outflow *flow, int timeout_ms)
 {
-	for (;;) {
-		struct pollfd p[] = {{.fd = niwa_client_fd(run->client), .events = POLLIN},
-				     {.fd = run->signal_fd, .events = POLLIN}};
-		int sig, status;
+	int n;
 
+	struct pollfd p[2 + NIWA_OUTFLOW_STREAMS] = {{.fd = niwa_client_fd(run->client), .events = POLLIN},
+						     {.fd = run->signal_fd, .events = POLLIN}};
+
+	niwa_outflow_poll(flow, p + 2);
+	n = poll(p, NIWA_ARRAY_LEN(p), timeout_ms);
+	if (n < 0 && errno != EINTR)
+		return niwa_fail(&run->err, NIWA_TEMPORARY, errno, "wait for the command");
+	niwa_outflow_move(flow);
+	return n != 0;
+}
+
+/* Until the end of the command and of what it has printed: its exit status, or -1 (err). Who has been told to end does
+ * not wait for a reader that does not read. */
+static int wait_with_signals(struct run *run, struct niwa_outflow *flow)
+{
+	int sig, status = NO_END, r;
+	bool told = false;
+
+	for (;;) {
 		/* first: notes may have come with an answer and are in the client's memory by now */
-		status = wait_end(run, 0);
-		if (status != NO_END)
+		if (status == NO_END && (status = wait_end(run, 0)) != NO_END)
+			niwa_outflow_end(flow);
+		if (status != NO_END && niwa_outflow_done(flow))
 			return status;
-		if (poll(p, 2, -1) < 0 && errno != EINTR) {
-			(void)niwa_fail(&run->err, NIWA_TEMPORARY, errno, "wait for the command");
-			return -1;
-		}
-		while ((sig = niwa_signals_next(run->signal_fd)))
+		r = wait_and_move(run, flow, told && status != NO_END ? UNREAD_WAIT_MS : -1);
+		if (r <= 0)
+			return r < 0 ? -1 : status;
+		while ((sig = niwa_signals_next(run->signal_fd))) {
 			if (pass_signal(run, sig) < 0)
 				return 128 + sig;
+			told = told || (sig != SIGWINCH && sig != SIGCONT && sig != SIGTSTP);
+		}
 	}
 }
 
-static int with_own_descriptors(struct run *run, struct niwa_cli *cli)
+/* The command may open its input by name, too: whoever made the pipe that we were given may allow it. A pipe with a
+ * name is a file of somebody's and left alone. */
+static void open_input(void)
 {
-	static const int own[] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
-	int status;
+	struct statfs fs;
 
-	if (start(run, cli, false, &(struct niwa_client_fds){own, 3}) < 0)
+	if (fstatfs(STDIN_FILENO, &fs) == 0 && fs.f_type == PIPEFS_MAGIC)
+		(void)fchmod(STDIN_FILENO, 0666); /* else it can only be read from */
+}
+
+static int with_pipes(struct run *run, struct niwa_cli *cli)
+{
+	NIWA_AUTO(niwa_outflow_free) struct niwa_outflow *flow = NULL;
+	int fds[] = {STDIN_FILENO, -1, -1}, status;
+	NIWA_AUTO_FD out = -1;
+	NIWA_AUTO_FD error = -1;
+
+	(void)signal(SIGPIPE, SIG_IGN); /* the command shall get it */
+	open_input();
+	if (niwa_outflow_new(&flow, fds + 1, &run->err) < 0)
 		return niwa_cli_fail(&run->err);
-	status = wait_with_signals(run);
+	out = fds[1];
+	error = fds[2];
+	if (start(run, cli, false, &(struct niwa_client_fds){fds, 3}) < 0)
+		return niwa_cli_fail(&run->err);
+	niwa_fd_close(&out);
+	niwa_fd_close(&error);
+	status = wait_with_signals(run, flow);
+	if (status >= 0 && niwa_outflow_error(flow, &run->err) < 0)
+		status = -1;
 	return status < 0 ? niwa_cli_fail(&run->err) : status;
 }
 
@@ -229,5 +276,5 @@ int niwa_verb_exec(struct niwa_cli *cli)
 		(void)niwa_fail(&run.err, NIWA_TEMPORARY, -signal_fd, "watch signals");
 		return niwa_cli_fail(&run.err);
 	}
-	return terminal ? with_terminal(&run, cli) : with_own_descriptors(&run, cli);
+	return terminal ? with_terminal(&run, cli) : with_pipes(&run, cli);
 }

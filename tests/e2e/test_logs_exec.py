@@ -162,6 +162,68 @@ def test_exec_passes_input_output_and_errors_apart(box):
     assert done.stderr == "oops\n"
 
 
+BY_NAME = "echo one > /dev/stdout; echo two > /dev/stderr; echo three; echo four >&2"
+
+
+@pytest.mark.parametrize("name", ["box.example.com", "web.example.com"])
+def test_a_command_opens_its_input_and_output_by_name_as_root_and_as_another_user(box, name):
+    done = run(box, name, "sh", "-c", BY_NAME)
+    assert (done.stdout, done.stderr) == ("one\nthree\n", "two\nfour\n")
+    assert run(box, name, "sh", "-c", "cat /dev/stdin", input="hello\n").stdout == "hello\n"
+
+
+@pytest.mark.parametrize("name", ["box.example.com", "web.example.com"])
+def test_output_to_one_file_or_terminal_stays_in_order_and_whole(box, name):
+    command = [BUILD / "src/cli/niwa", "exec", "-T", name, "--", "sh", "-c"]
+    env = {**os.environ, "NIWA_SOCKET": str(box.socket)}
+    path = box.dir / "printed"
+    path.write_text("before\n")
+    with open(path, "a", encoding="utf-8") as file:
+        subprocess.run([*command, BY_NAME], stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=True, env=env)
+    assert path.read_text() == "before\none\ntwo\nthree\nfour\n"
+    with open(path, "w", encoding="utf-8") as file:
+        subprocess.run([*command, "seq 300000; exit 3"], stdin=subprocess.DEVNULL, stdout=file, check=False, env=env)
+    assert path.read_text() == "".join(f"{n}\n" for n in range(1, 300001))
+    master, slave = pty.openpty()
+    subprocess.run([*command, BY_NAME + "; test -t 1 || echo none"], stdin=slave, stdout=slave, stderr=slave, check=True, env=env)
+    os.close(slave)
+    assert read_until(master, b"none\r\n") == b"one\r\ntwo\r\nthree\r\nfour\r\nnone\r\n"
+    os.close(master)
+
+
+def test_a_command_learns_that_nobody_reads_what_it_prints(box):
+    process = subprocess.Popen([BUILD / "src/cli/niwa", "exec", "-T", "box.example.com", "--", "sh", "-c", "seq 1000000; echo ended $? >&2"],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env={**os.environ, "NIWA_SOCKET": str(box.socket)})
+    assert process.stdout.readline() == b"1\n"
+    process.stdout.close()
+    assert process.stderr.read() == b"ended 141\n"
+    assert process.wait(20 * SLOW) == 0
+
+
+def test_exec_says_when_what_was_printed_cannot_be_written(box):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([BUILD / "src/cli/niwa", "exec", "-T", "box.example.com", "--", "echo", "lost"], stdin=subprocess.DEVNULL,
+                              stdout=full, stderr=subprocess.PIPE, text=True, check=False, env={**os.environ, "NIWA_SOCKET": str(box.socket)})
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+
+
+def test_exec_ends_with_its_command_though_another_process_holds_its_output(box):
+    began = time.monotonic()
+    assert run(box, "box.example.com", "sh", "-c", "sleep 60 & echo started").stdout == "started\n"
+    assert time.monotonic() - began < 20 * SLOW
+
+
+def test_a_reader_that_does_not_read_makes_exec_neither_deaf_nor_endless(box):
+    process = subprocess.Popen([BUILD / "src/cli/niwa", "exec", "-T", "box.example.com", "--", "seq", "1000000"], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, env={**os.environ, "NIWA_SOCKET": str(box.socket)})
+    select.select([process.stdout], [], [], 20 * SLOW)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20 * SLOW) == 143
+    process.stdout.close()
+
+
 def test_exec_has_the_app_s_environment_folder_and_user(box):
     out = run(box, "box.example.com", "sh", "-c", "echo $GREETING $PLACE $PWD $HOME; id -u").stdout
     assert out == "hello here /var/tmp /root\n0\n"
