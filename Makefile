@@ -6,10 +6,11 @@ BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
 BENCH ?=
+SUITE ?=
 PYTHON ?= /usr/bin/python3
 export BUILD PYTHON
 
-.PHONY: all setup check check-asan check-clang test test-vm bench demo demo-stop install uninstall clean help root
+.PHONY: all setup check check-asan check-clang test test-vm test-fresh bench demo demo-stop install uninstall clean help root
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -27,6 +28,7 @@ help:
 #: make check-asan    unit tests under the address and undefined-behaviour sanitizers
 #: make check-clang   build with clang, a warning is an error; unit tests
 #: make test-vm       as root: every end-to-end test on Debian's own kernels in virtual machines (slow)
+#: make test-fresh    as root: the README's commands in fresh Debian roots; SUITE="bookworm trixie" picks some
 #: make bench         as root: benchmarks; BENCH="wake-frozen start" picks some
 #: make demo          as root: three real applications asleep on this machine, woken one by one
 #: make demo-stop     as root: takes the demo away
@@ -55,6 +57,10 @@ check-clang:
 test-vm: root
 	scripts/setup-debian build run test vm
 	tests/vm/run $(VM)
+
+test-fresh: root
+	scripts/setup-debian vm
+	tests/vm/fresh $(SUITE)
 
 bench: root
 	@scripts/setup-debian build run bench >&2

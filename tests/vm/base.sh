@@ -4,16 +4,23 @@
 # A Debian root made by debootstrap from the mirror that this machine's apt uses, with what scripts/setup-debian
 # installs. To be sourced in the checkout, in a mount namespace of one's own; needs say() and die().
 
-in_base() { LC_ALL=C.UTF-8 HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin chroot "$@"; }
+# in_base ROOT COMMAND…: not by chroot(2), in which the kernel allows no user namespace.
+in_base() {
+	# shellcheck disable=SC2016 # expanded inside
+	LC_ALL=C.UTF-8 HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		unshare --mount --propagation private -- \
+		sh -c 'cd "$1" && shift && pivot_root . . && umount -l . && cd / && exec "$@"' in_base "$@"
+}
 
 mount_inside() {
+	mount --bind "$1" "$1"
 	mount -t proc proc "$1/proc"
 	mount -t tmpfs tmpfs "$1/run"
 	mount -t tmpfs tmpfs "$1/tmp"
-	mount --bind /dev "$1/dev"
+	mount --rbind /dev "$1/dev"
 	mkdir -p "$1/niwa"
 }
-umount_inside() { umount "$1/dev" "$1/tmp" "$1/run" "$1/proc"; }
+umount_inside() { umount -R "$1"; }
 
 # make_base SUITE ROOT: kept between runs; what scripts/setup-debian wants by now is added.
 make_base() {
