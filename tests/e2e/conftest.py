@@ -52,6 +52,9 @@ def pytest_runtest_makereport(item, call):
     if report.when == "call" and report.failed:
         for h in item.funcargs.values():
             if hasattr(h, "niwad_log") and h.dir.exists():
-                report.sections.append(("niwad", h.niwad_log()[-6000:]))
-                keep = h.dir / "log/keep.err"
-                report.sections.append(("niwa-keep and niwa-relay", keep.read_text(errors="replace")[-3000:]))
+                try:
+                    report.sections.append(("niwad", h.niwad_log()[-6000:]))
+                    keep = h.dir / "log/keep.err"
+                    report.sections.append(("niwa-keep and niwa-relay", keep.read_text(errors="replace")[-3000:]))
+                except OSError as error:  # a test that uses up descriptors
+                    report.sections.append(("niwad", f"its log cannot be read: {error}"))
