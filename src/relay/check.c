@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,9 @@ struct niwa_check {
 	sd_event_source *io, *timer;
 	uint64_t ticket;
 	int fd, error;
+	unsigned repeats;
 	bool sent;
+	uint64_t until_us;
 	struct niwa_http_status status;
 	uint32_t to;
 	uint16_t to_port;
@@ -108,6 +111,7 @@ static void ask(struct niwa_check *k)
 	}
 	k->sent = true;
 	(void)sd_event_source_set_io_events(k->io, EPOLLIN);
+	(void)sd_event_source_set_time(k->timer, k->until_us);
 }
 
 static void judge(struct niwa_check *k, const uint8_t *data, size_t len)
@@ -147,22 +151,39 @@ static int on_check(sd_event_source *s, int fd, uint32_t events, void *arg)
 	return 0;
 }
 
+static int try_connect(struct niwa_check *k);
+
 static int on_deadline(sd_event_source *s, uint64_t usec, void *arg)
 {
 	struct niwa_check *k = arg;
+	struct pollfd p = {.fd = k->fd, .events = POLLOUT};
+	int error;
 
-	finish(k, ETIMEDOUT, k->sent ? "no answer in time" : "no connection in time");
+	if (!k->sent && poll(&p, 1, 0) > 0) {
+		ask(k); /* the answer has come in this very turn */
+		return 0;
+	}
+	if (k->sent || k->repeats == NIWA_RELAY_REPEATS || niwa_now_us() >= k->until_us) {
+		finish(k, ETIMEDOUT, k->sent ? "no answer in time" : "no connection in time");
+		return 0;
+	}
+	check_close(k);
+	k->repeats++;
+	error = try_connect(k);
+	if (error)
+		finish(k, error, strerrordesc_np(error));
 	return 0;
 }
 
-/* 0, or what the engine is told. */
-static int begin(struct niwa_check *k, uint32_t deadline_ms)
+/* One SYN, see try_connect() in conn.c. 0, or what the engine is told. */
+static int try_connect(struct niwa_check *k)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = k->to, .sin_port = htons(k->to_port)};
+	uint64_t at_us = niwa_now_us() + (NIWA_RELAY_REPEAT_MS << k->repeats) * NIWA_MS;
 	struct niwa_relay *r = k->relay;
 
-	if (r->check_count > NIWA_RELAY_CHECKS || r->fds >= r->fd_limit)
-		return EBUSY;
+	if (k->repeats == NIWA_RELAY_REPEATS || at_us > k->until_us)
+		at_us = k->until_us;
 	k->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (k->fd < 0)
 		return errno;
@@ -170,11 +191,20 @@ static int begin(struct niwa_check *k, uint32_t deadline_ms)
 	if (connect(k->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno != EINPROGRESS)
 		return errno;
 	if (sd_event_add_io(r->event, &k->io, k->fd, EPOLLOUT, on_check, k) < 0 ||
-	    sd_event_add_time_relative(r->event, &k->timer, CLOCK_MONOTONIC,
-				       (deadline_ms ? deadline_ms : DEADLINE_MS) * NIWA_MS, NIWA_MS, on_deadline,
-				       k) < 0)
+	    sd_event_add_time(r->event, &k->timer, CLOCK_MONOTONIC, at_us, NIWA_MS, on_deadline, k) < 0)
 		return ENOMEM;
 	return 0;
+}
+
+/* 0, or what the engine is told. */
+static int begin(struct niwa_check *k, uint32_t deadline_ms)
+{
+	struct niwa_relay *r = k->relay;
+
+	if (r->check_count > NIWA_RELAY_CHECKS || r->fds >= r->fd_limit)
+		return EBUSY;
+	k->until_us = niwa_now_us() + (deadline_ms ? deadline_ms : DEADLINE_MS) * NIWA_MS;
+	return try_connect(k);
 }
 
 static void check_free(struct niwa_check *k)

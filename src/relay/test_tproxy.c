@@ -164,12 +164,37 @@ static void an_instance_that_misses_the_first_syns_is_met_soon_and_once(void **s
 	}
 }
 
+static void a_ready_check_that_is_missed_is_repeated_soon(void **state)
+{
+	struct rig *rig = *state;
+	uint16_t port = 0;
+	int listener = rig_listen(htonl(INADDR_LOOPBACK), &port), server;
+	struct niwa_relay_msg m = {
+		.type = NIWA_RELAY_CHECK, .to = htonl(INADDR_LOOPBACK), .to_port = port, .text = "/healthy"};
+	uint64_t begun_us = niwa_now_us();
+
+	m.ticket = NIWA_RELAY_CHECK_TICKET | 1;
+	lose_syns(port, 2);
+	rig_send(rig, &m);
+	server = rig_accept(listener);
+	assert_in_range(niwa_now_us() - begun_us, 40 * NIWA_MS, 900 * NIWA_MS);
+	/* An answer takes what it takes: the check is not asked again meanwhile. */
+	rig_sleep_ms(200);
+	rig_write(server, "HTTP/1.1 204 No Content\r\n\r\n", 27);
+	assert_int_equal(rig_expect(rig, NIWA_RELAY_CHECKED).error, 0);
+	assert_int_equal(poll(&(struct pollfd){.fd = listener, .events = POLLIN}, 1, 0), 0);
+	close(server);
+	close(listener);
+	load_rules("delete table inet lossy\n");
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(declared_ports_of_all_addresses_come_with_their_service),
 		cmocka_unit_test(undeclared_ports_are_refused_and_the_relay_cannot_be_called_directly),
 		cmocka_unit_test(an_instance_that_misses_the_first_syns_is_met_soon_and_once),
+		cmocka_unit_test(a_ready_check_that_is_missed_is_repeated_soon),
 	};
 
 	rig_init(argc > 1 ? argv[1] : "niwa-relay");
