@@ -19,8 +19,9 @@
 
 struct niwa_client {
 	int fd;
-	uint64_t id;         /* of the last request */
-	long error_code;     /* of the last error answer */
+	uint64_t id;     /* of the last request */
+	long error_code; /* of the last error answer */
+	json_t *error_data;
 	struct niwa_text in; /* received, not yet consumed */
 	json_t *notes;       /* array of notifications */
 };
@@ -91,6 +92,7 @@ void niwa_client_free(struct niwa_client **client)
 	niwa_fd_close(&c->fd);
 	niwa_text_fini(&c->in);
 	json_decref(c->notes);
+	json_decref(c->error_data);
 	free(c);
 	*client = NULL;
 }
@@ -103,6 +105,11 @@ int niwa_client_fd(const struct niwa_client *client)
 long niwa_client_error_code(const struct niwa_client *client)
 {
 	return client->error_code;
+}
+
+const json_t *niwa_client_error_data(const struct niwa_client *client)
+{
+	return client->error_data;
 }
 
 /* Waits for events until the deadline. 0, -ETIMEDOUT or -errno. */
@@ -241,10 +248,12 @@ static enum niwa_error_kind kind_of(const char *name)
 
 static int fail_remote(struct niwa_client *c, const json_t *error, const char *method, struct niwa_error *err)
 {
-	const json_t *data = json_object_get(error, "data");
+	json_t *data = json_object_get(error, "data");
 	const char *text = json_string_value(json_object_get(error, "message"));
 
 	c->error_code = (long)json_integer_value(json_object_get(error, "code"));
+	json_decref(c->error_data);
+	c->error_data = json_incref(data);
 	if (c->error_code == NIWA_RPC_NO_METHOD)
 		(void)niwa_fail(err, NIWA_PERMANENT, 0,
 				"the running engine does not know '%s' (it is of another version than this program; "

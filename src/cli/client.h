@@ -42,6 +42,8 @@ int niwa_client_call_fds(struct niwa_client *client, const char *method, json_t 
 			 const struct niwa_client_fds *fds, json_t **ret, struct niwa_error *err);
 /* The JSON-RPC code of the last -EREMOTEIO. */
 long niwa_client_error_code(const struct niwa_client *client);
+/* Its data, borrowed until the next call; NULL: none. */
+const json_t *niwa_client_error_data(const struct niwa_client *client);
 
 /* The next notification, waiting up to deadline_ms (0: only what is here). -EAGAIN: none in that time. */
 int niwa_client_next(struct niwa_client *client, unsigned deadline_ms, json_t **ret, struct niwa_error *err);

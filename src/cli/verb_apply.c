@@ -13,6 +13,7 @@
 #include "base/priority.h"
 #include "base/text.h"
 #include "cli/answer.h"
+#include "cli/blame.h"
 #include "cli/transaction.h"
 #include "cli/verb_list.h"
 #include "spec/file.h"
@@ -96,10 +97,9 @@ static int merge(json_t *all, json_t *apps, const char *path, struct niwa_map *f
 	return 0;
 }
 
-/* Reads all files. NULL when there were mistakes, which were said. */
-static json_t *load_files(const struct niwa_cli *cli)
+/* Reads all files; files gets name → path. NULL when there were mistakes, which were said. */
+static json_t *load_files(const struct niwa_cli *cli, struct niwa_map *files)
 {
-	NIWA_AUTO(niwa_map_free) struct niwa_map *files = niwa_map_new(NIWA_MAP_STRING);
 	struct mistakes mistakes = {0};
 	json_t *all = json_array();
 	int r = files && all ? 0 : -ENOMEM;
@@ -189,13 +189,15 @@ static int compare(struct niwa_client *client, const json_t *apps, json_t **ret,
 int niwa_verb_apply(struct niwa_cli *cli)
 {
 	NIWA_AUTO(niwa_client_free) struct niwa_client *client = NULL;
+	NIWA_AUTO(niwa_map_free) struct niwa_map *files = niwa_map_new(NIWA_MAP_STRING);
+	struct niwa_blame blame;
 	json_t *apps, *result = NULL;
 	struct niwa_error err = {0};
 	bool dry = cli->option[OPT_DRY_RUN];
 	int r;
 
 	make_way(cli);
-	apps = load_files(cli);
+	apps = load_files(cli, files);
 	if (!apps)
 		return NIWA_EXIT_FAILED;
 	if (niwa_cli_connect(cli, &client) < 0) {
@@ -206,8 +208,15 @@ int niwa_verb_apply(struct niwa_cli *cli)
 		r = compare(client, apps, &result, &err);
 	else
 		r = niwa_transaction_run(cli, client, apps, NULL, &result, &err);
-	if (r == 0)
+	blame = (struct niwa_blame){.apps = apps, .files = files};
+	if (r == 0) {
+		niwa_blame_warnings(&blame, json_object_get(result, "warnings"));
 		print_result(cli, result, dry ? "would be: " : "");
+		if (!cli->json)
+			niwa_blame_print(json_object_get(result, "warnings"));
+	} else if (r == -EREMOTEIO) {
+		niwa_blame_error(&blame, client, &err);
+	}
 	json_decref(apps);
 	json_decref(result);
 	if (r == 0)

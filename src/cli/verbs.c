@@ -24,7 +24,8 @@ const struct niwa_verb niwa_verbs[] = {
 		.summary = "declare or change apps",
 		.help = "Checks all files first and shows every mistake with its line; then applies them in one\n"
 			"transaction: one bad app refuses all. Applying twice changes nothing. An app that is\n"
-			"awake and was changed is rotated. Apps that no file names stay as they are. FILE may be -.",
+			"awake and was changed is rotated. Apps that no file names stay as they are. FILE may be -.\n"
+			"An image, command or volume source that is not there is a warning: it may come later.",
 		.options = niwa_options_apply,
 		.run = niwa_verb_apply,
 		.words_min = 1,

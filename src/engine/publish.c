@@ -44,11 +44,11 @@ static int bind_port(uint32_t addr, uint16_t port)
 	return NIWA_TAKE_FD(fd);
 }
 
-int niwa_publish_try(struct niwa_engine *e, const char *app, const struct niwa_port *ports, size_t count,
+int niwa_publish_try(struct niwa_engine *e, const struct niwa_app_spec *spec, struct niwa_refusal *at,
 		     struct niwa_error *err)
 {
-	for (size_t i = 0; i < count; i++) {
-		const struct niwa_publish *p = &ports[i].publish;
+	for (size_t i = 0; i < spec->port_count; i++) {
+		const struct niwa_publish *p = &spec->ports[i].publish;
 		char text[INET_ADDRSTRLEN];
 		int fd;
 
@@ -56,11 +56,14 @@ int niwa_publish_try(struct niwa_engine *e, const char *app, const struct niwa_p
 			continue;
 		(void)inet_ntop(AF_INET, &p->addr, text, sizeof(text));
 		fd = bind_port(p->addr, p->port);
-		if (fd < 0)
+		if (fd < 0) {
+			(void)snprintf(at->app, sizeof(at->app), "%s", spec->name);
+			(void)snprintf(at->key, sizeof(at->key), "ports[%zu].publish", i);
 			return niwa_fail(err, NIWA_CALLER, -fd,
-					 "%s: ports[%zu].publish: cannot listen on %s:%u (another program has it, or "
-					 "it is no address of this host)",
-					 app, i, text, p->port);
+					 "%s: %s: cannot listen on %s:%u (another program has it, or it is no address "
+					 "of this host)",
+					 at->app, at->key, text, p->port);
+		}
 		niwa_fd_close(&fd);
 	}
 	return 0;

@@ -17,10 +17,16 @@ struct niwa_published {
 	uint16_t app_port;
 };
 
+/* Which key of which app was refused. */
+struct niwa_refusal {
+	char app[NIWA_NAME_MAX + 1]; /* empty: nobody's fault */
+	char key[128];
+};
+
 uint64_t niwa_publish_key(uint32_t addr, uint16_t port); /* in engine.published */
 /* Checks that every published port could be bound: the sockets are bound and closed again, unless they are ours
  * already. Whose they are is checked by publish_claim.h. */
-int niwa_publish_try(struct niwa_engine *e, const char *app, const struct niwa_port *ports, size_t count,
+int niwa_publish_try(struct niwa_engine *e, const struct niwa_app_spec *spec, struct niwa_refusal *at,
 		     struct niwa_error *err);
 /* Opens what is missing; what cannot be bound is logged and shown. */
 void niwa_publish_app(struct niwa_engine *e, struct niwa_app *app);

@@ -5,6 +5,7 @@
 #include "engine/publish_claim.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,14 +48,15 @@ static struct niwa_publish_claims *claims_new(void)
 	return NULL;
 }
 
-static int taken(struct niwa_error *err, const struct claim *c, const char *by)
+static int taken(struct niwa_refusal *at, struct niwa_error *err, const struct claim *c, const char *by)
 {
 	char text[INET_ADDRSTRLEN];
 
 	(void)inet_ntop(AF_INET, &c->at.addr, text, sizeof(text));
-	return niwa_fail(err, NIWA_CALLER, 0,
-			 "%s: ports[%zu].publish: %s:%u is published by app %s already; choose another port", c->app,
-			 c->index, text, c->at.port, by);
+	(void)snprintf(at->app, sizeof(at->app), "%s", c->app);
+	(void)snprintf(at->key, sizeof(at->key), "ports[%zu].publish", c->index);
+	return niwa_fail(err, NIWA_CALLER, 0, "%s: %s: %s:%u is published by app %s already; choose another port",
+			 at->app, at->key, text, c->at.port, by);
 }
 
 static int no_memory(struct niwa_error *err, const char *app)
@@ -82,9 +84,11 @@ static int touch(struct niwa_publish_claims *c, const char *app, struct niwa_err
 	return 0;
 }
 
-static int claim_one(struct niwa_publish_claims *c, const char *app, const struct niwa_port *port, size_t index,
-		     struct niwa_error *err)
+static int claim_one(struct niwa_publish_claims *c, const struct niwa_app_spec *spec, size_t index,
+		     struct niwa_refusal *at, struct niwa_error *err)
 {
+	const struct niwa_port *port = &spec->ports[index];
+	const char *app = spec->name;
 	size_t len = strlen(app);
 	struct claim *have, *claim = niwa_zalloc(sizeof(*claim) + len + 1);
 	int r = 0;
@@ -97,7 +101,7 @@ static int claim_one(struct niwa_publish_claims *c, const char *app, const struc
 	claim->index = index;
 	have = niwa_map_get(c->by_key, claim->key);
 	if (have)
-		r = strcmp(have->app, app) == 0 ? -EEXIST : taken(err, claim, have->app);
+		r = strcmp(have->app, app) == 0 ? -EEXIST : taken(at, err, claim, have->app);
 	else if (niwa_map_put(c->by_key, claim->key, claim) < 0)
 		r = no_memory(err, app);
 	if (r < 0) {
@@ -127,7 +131,7 @@ static bool spec_publishes(const struct niwa_app_spec *spec)
 }
 
 int niwa_publish_claim_put(struct niwa_engine *e, struct niwa_publish_claims **claims, const struct niwa_app_spec *spec,
-			   struct niwa_error *err)
+			   struct niwa_refusal *at, struct niwa_error *err)
 {
 	bool has = app_publishes(e, spec->name), wants = spec_publishes(spec);
 	int r = 0;
@@ -139,10 +143,10 @@ int niwa_publish_claim_put(struct niwa_engine *e, struct niwa_publish_claims **c
 	if (has)
 		r = touch(*claims, spec->name, err);
 	if (r == 0)
-		r = niwa_publish_try(e, spec->name, spec->ports, spec->port_count, err);
+		r = niwa_publish_try(e, spec, at, err);
 	for (size_t i = 0; i < spec->port_count && r == 0; i++)
 		if (spec->ports[i].publish.port)
-			r = claim_one(*claims, spec->name, &spec->ports[i], i, err);
+			r = claim_one(*claims, spec, i, at, err);
 	return r;
 }
 
@@ -156,23 +160,25 @@ int niwa_publish_claim_remove(struct niwa_engine *e, struct niwa_publish_claims 
 	return touch(*claims, app, err);
 }
 
-static int settle_one(struct niwa_engine *e, struct niwa_publish_claims *c, struct claim *claim, struct niwa_error *err)
+static int settle_one(struct niwa_engine *e, struct niwa_publish_claims *c, struct claim *claim,
+		      struct niwa_refusal *at, struct niwa_error *err)
 {
 	const struct niwa_published *have = niwa_map_get(e->published, claim->key);
 	const struct claim *other = niwa_map_get(e->claims, claim->key);
 
 	if (other)
-		return taken(err, claim, other->app);
+		return taken(at, err, claim, other->app);
 	if (have && have->app && strcmp(have->app->name, claim->app) != 0 &&
 	    !niwa_map_get_str(c->by_app, have->app->name))
-		return taken(err, claim, have->app->name);
+		return taken(at, err, claim, have->app->name);
 	if (niwa_map_put(e->claims, claim->key, claim) < 0)
 		return no_memory(err, claim->app);
 	claim->settled = true;
 	return 0;
 }
 
-int niwa_publish_claims_settle(struct niwa_engine *e, struct niwa_publish_claims *claims, struct niwa_error *err)
+int niwa_publish_claims_settle(struct niwa_engine *e, struct niwa_publish_claims *claims, struct niwa_refusal *at,
+			       struct niwa_error *err)
 {
 	struct claim *claim;
 	int r = 0;
@@ -181,7 +187,7 @@ int niwa_publish_claims_settle(struct niwa_engine *e, struct niwa_publish_claims
 		return 0;
 	SLIST_FOREACH(claim, &claims->claims, link)
 	{
-		r = settle_one(e, claims, claim, err);
+		r = settle_one(e, claims, claim, at, err);
 		if (r < 0)
 			return r;
 	}

@@ -10,15 +10,17 @@
 #include "engine/engine_private.h"
 
 struct niwa_publish_claims;
+struct niwa_refusal; /* publish.h */
 
 /* An app of the transaction. *claims is made when it is NULL and there is something to remember. */
 int niwa_publish_claim_put(struct niwa_engine *e, struct niwa_publish_claims **claims, const struct niwa_app_spec *spec,
-			   struct niwa_error *err);
+			   struct niwa_refusal *at, struct niwa_error *err);
 /* An app that the transaction removes. */
 int niwa_publish_claim_remove(struct niwa_engine *e, struct niwa_publish_claims **claims, const char *app,
 			      struct niwa_error *err);
 /* Before the commit; from then until niwa_publish_claims_free no other transaction gets these ports. NULL is fine. */
-int niwa_publish_claims_settle(struct niwa_engine *e, struct niwa_publish_claims *claims, struct niwa_error *err);
+int niwa_publish_claims_settle(struct niwa_engine *e, struct niwa_publish_claims *claims, struct niwa_refusal *at,
+			       struct niwa_error *err);
 void niwa_publish_claims_free(struct niwa_engine *e, struct niwa_publish_claims **claims);
 
 #endif

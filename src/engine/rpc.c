@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "engine/app.h"
+#include "engine/apply_check.h"
 #include "engine/publish_claim.h"
 
 #define OUT_MAX    (16 * 1024 * 1024)
@@ -78,6 +79,7 @@ static void conn_free(struct niwa_rpc_conn *c)
 	call->conn = NULL;
 	niwa_cmdb_txn_free(&c->state.txn);
 	niwa_publish_claims_free(e, &c->state.claims);
+	niwa_apply_checks_free(&c->state.checks);
 	niwa_rpc_exec_conn_gone(e, &c->state);
 	(void)sd_event_source_disable_unref(c->source);
 	(void)sd_event_source_disable_unref(c->more);
@@ -170,16 +172,26 @@ void niwa_call_answer(struct niwa_call *call, json_t *result)
 	call_free(call);
 }
 
-void niwa_call_fail(struct niwa_call *call, int code, const struct niwa_error *err)
+void niwa_call_fail_at(struct niwa_call *call, int code, const struct niwa_error *err, const char *app, const char *key)
 {
 	char text[NIWA_ERROR_MAX * 4];
+	json_t *data = json_pack("{s:s}", "kind", niwa_error_kind_name(err->kind));
 
+	if (*app) {
+		(void)json_object_set_new(data, "app", json_string(app));
+		(void)json_object_set_new(data, "key", json_string(key));
+	}
 	(void)niwa_quote(err->msg, strlen(err->msg), text, sizeof(text));
 	if (call->conn && call->id)
-		put_json(call->conn,
-			 json_pack("{s:s,s:O,s:{s:i,s:s,s:{s:s}}}", "jsonrpc", "2.0", "id", call->id, "error", "code",
-				   code, "message", text, "data", "kind", niwa_error_kind_name(err->kind)));
+		put_json(call->conn, json_pack("{s:s,s:O,s:{s:i,s:s,s:O}}", "jsonrpc", "2.0", "id", call->id, "error",
+					       "code", code, "message", text, "data", data));
+	json_decref(data);
 	call_free(call);
+}
+
+void niwa_call_fail(struct niwa_call *call, int code, const struct niwa_error *err)
+{
+	niwa_call_fail_at(call, code, err, "", "");
 }
 
 void niwa_call_fail_text(struct niwa_call *call, int code, enum niwa_error_kind kind, const char *fmt, ...)

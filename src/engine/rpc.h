@@ -44,6 +44,9 @@ void niwa_rpc_close(struct niwa_engine *e);
 
 void niwa_call_answer(struct niwa_call *call, json_t *result); /* takes the reference; NULL: out of memory */
 void niwa_call_fail(struct niwa_call *call, int code, const struct niwa_error *err);
+/* The same with data.app and data.key, unless app is empty. */
+void niwa_call_fail_at(struct niwa_call *call, int code, const struct niwa_error *err, const char *app,
+		       const char *key);
 void niwa_call_fail_text(struct niwa_call *call, int code, enum niwa_error_kind kind, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 /* A message to the connection that no request asked for. Takes params. */
@@ -55,6 +58,7 @@ struct niwa_rpc_state {
 	uint64_t txn_id;
 	size_t txn_changes;
 	struct niwa_publish_claims *claims; /* of txn */
+	struct niwa_apply_checks *checks;   /* of txn */
 	LIST_HEAD(, niwa_rpc_exec) execs;
 };
 struct niwa_rpc_state *niwa_rpc_state(struct niwa_rpc_conn *conn);

@@ -3,6 +3,7 @@
  * apply.*: a transaction of one connection. Every record is checked again here (the client may be anybody in the
  * group), published ports are tried, then the store commits; the registry follows what the store says.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/app.h"
+#include "engine/apply_check.h"
 #include "engine/publish.h"
 #include "engine/publish_claim.h"
 #include "engine/rpc.h"
@@ -20,6 +22,7 @@ struct commit {
 	struct niwa_engine *engine;
 	struct niwa_call *call;
 	struct niwa_publish_claims *claims;
+	struct niwa_apply_checks *checks;
 	json_int_t counts[4]; /* by enum niwa_cmdb_change_kind */
 	json_t *names[4];
 };
@@ -40,6 +43,7 @@ static void drop(struct niwa_call *call, struct niwa_rpc_state *s)
 {
 	niwa_cmdb_txn_free(&s->txn);
 	niwa_publish_claims_free(call->engine, &s->claims);
+	niwa_apply_checks_free(&s->checks);
 }
 
 void niwa_rpc_apply_begin(struct niwa_call *call)
@@ -56,17 +60,24 @@ void niwa_rpc_apply_begin(struct niwa_call *call)
 		niwa_call_answer(call, json_pack("{s:I}", "txn", (json_int_t)s->txn_id));
 }
 
-static int put_one(struct niwa_call *call, struct niwa_rpc_state *s, const json_t *json, struct niwa_error *err)
+static int put_one(struct niwa_call *call, const json_t *json, struct niwa_refusal *at, struct niwa_error *err)
 {
+	struct niwa_rpc_state *s = niwa_rpc_state(call->conn);
 	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
 	NIWA_AUTO(niwa_free_ptr) char *text = NULL;
 	json_t *canonical;
-	int r = niwa_app_from_json(json, &spec, NULL, err);
+	int r = niwa_app_from_json(json, &spec, at->key, err);
 
-	if (r == 0)
-		r = niwa_publish_claim_put(call->engine, &s->claims, spec, err);
+	if (r < 0) {
+		const char *name = json_string_value(json_object_get(json, "name"));
+
+		(void)snprintf(at->app, sizeof(at->app), "%s", name && err->kind == NIWA_CALLER ? name : "");
+		return r;
+	}
+	r = niwa_publish_claim_put(call->engine, &s->claims, spec, at, err);
 	if (r < 0)
 		return r;
+	niwa_apply_check_note(&s->checks, spec);
 	canonical = niwa_app_to_json(spec);
 	text = canonical ? json_dumps(canonical, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 	json_decref(canonical);
@@ -80,6 +91,7 @@ void niwa_rpc_apply_put(struct niwa_call *call)
 {
 	json_t *apps = json_object_get(call->params, "apps"), *app;
 	struct niwa_rpc_state *s = state_of(call);
+	struct niwa_refusal at = {0};
 	struct niwa_error err;
 	size_t index;
 
@@ -92,9 +104,10 @@ void niwa_rpc_apply_put(struct niwa_call *call)
 	}
 	json_array_foreach(apps, index, app)
 	{
-		if (put_one(call, s, app, &err) < 0) {
+		if (put_one(call, app, &at, &err) < 0) {
 			drop(call, s); /* one bad app refuses all */
-			niwa_call_fail(call, err.kind == NIWA_CALLER ? NIWA_RPC_BAD_PARAMS : NIWA_RPC_FAILED, &err);
+			niwa_call_fail_at(call, err.kind == NIWA_CALLER ? NIWA_RPC_BAD_PARAMS : NIWA_RPC_FAILED, &err,
+					  at.app, at.key);
 			return;
 		}
 		s->txn_changes++;
@@ -151,16 +164,20 @@ static void commit_free(struct commit *c)
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(c->names); i++)
 		json_decref(c->names[i]);
 	niwa_publish_claims_free(c->engine, &c->claims);
+	niwa_apply_checks_free(&c->checks);
 	free(c);
 }
 
-static void finish(struct commit *c)
+static void on_checked(json_t *warnings, void *arg)
 {
+	struct commit *c = arg;
+
 	niwa_call_answer(c->call,
-			 json_pack("{s:I,s:I,s:I,s:I,s:{s:O,s:O,s:O}}", "added", c->counts[NIWA_CMDB_ADDED], "changed",
-				   c->counts[NIWA_CMDB_CHANGED], "unchanged", c->counts[NIWA_CMDB_UNCHANGED], "removed",
-				   c->counts[NIWA_CMDB_REMOVED], "names", "added", c->names[NIWA_CMDB_ADDED], "changed",
-				   c->names[NIWA_CMDB_CHANGED], "removed", c->names[NIWA_CMDB_REMOVED]));
+			 json_pack("{s:o,s:I,s:I,s:I,s:I,s:{s:O,s:O,s:O}}", "warnings", warnings, "added",
+				   c->counts[NIWA_CMDB_ADDED], "changed", c->counts[NIWA_CMDB_CHANGED], "unchanged",
+				   c->counts[NIWA_CMDB_UNCHANGED], "removed", c->counts[NIWA_CMDB_REMOVED], "names",
+				   "added", c->names[NIWA_CMDB_ADDED], "changed", c->names[NIWA_CMDB_CHANGED],
+				   "removed", c->names[NIWA_CMDB_REMOVED]));
 	commit_free(c);
 }
 
@@ -192,21 +209,23 @@ static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool l
 	if (!last)
 		return;
 	niwa_publish_sweep(c->engine);
-	finish(c);
+	niwa_publish_claims_free(c->engine, &c->claims);
+	niwa_apply_check_run(c->engine, NIWA_TAKE(c->checks), on_checked, c);
 }
 
 void niwa_rpc_apply_commit(struct niwa_call *call)
 {
 	struct niwa_rpc_state *s = state_of(call);
+	struct niwa_refusal at = {0};
 	struct niwa_cmdb_txn *txn;
 	struct niwa_error err;
 	struct commit *c;
 
 	if (!s)
 		return;
-	if (niwa_publish_claims_settle(call->engine, s->claims, &err) < 0) {
+	if (niwa_publish_claims_settle(call->engine, s->claims, &at, &err) < 0) {
 		drop(call, s);
-		niwa_call_fail(call, NIWA_RPC_FAILED, &err);
+		niwa_call_fail_at(call, NIWA_RPC_FAILED, &err, at.app, at.key);
 		return;
 	}
 	c = niwa_zalloc(sizeof(*c));
@@ -219,6 +238,7 @@ void niwa_rpc_apply_commit(struct niwa_call *call)
 	c->engine = call->engine;
 	c->call = call;
 	c->claims = NIWA_TAKE(s->claims);
+	c->checks = NIWA_TAKE(s->checks);
 	txn = NIWA_TAKE(s->txn);
 	niwa_cmdb_txn_commit(txn, on_done, c);
 }

@@ -80,6 +80,13 @@ static int explain_source(const struct niwa_volume *v, size_t n, int r, struct n
 			 v->owner == NIWA_OWNER_TENANT ? "root and empty, or by the tenant's ids" : v->owner_user);
 }
 
+int niwa_volume_look(const struct niwa_volume *v, struct niwa_error *err)
+{
+	NIWA_AUTO_FD fd = open_source(v->from, O_PATH);
+
+	return fd < 0 ? explain_source(v, 0, fd, err) : 0;
+}
+
 static bool is_empty(int fd)
 {
 	DIR *dir = fdopendir(fd);

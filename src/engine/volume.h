@@ -9,6 +9,8 @@
 
 /* Fills tenant_id_base and volume_ids; refuses a volume whose source is missing, with what to do. */
 int niwa_volume_params(const struct niwa_instance *i, struct niwa_instance_params *p, struct niwa_error *err);
+/* Is the source there? Says of the first volume, volumes[0]. May be called from any thread. */
+int niwa_volume_look(const struct niwa_volume *v, struct niwa_error *err);
 /* Where the instance may go, besides service addresses. */
 void niwa_volume_egress(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change);
 /* The name servers of this host have changed: what running instances of the tenant may ask follows. */

@@ -19,6 +19,7 @@
 #include "base/text.h"
 #include "spec/app.h"
 #include "spec/file.h"
+#include "spec/file_place.h"
 
 static void add_line(const char *msg, void *arg)
 {
@@ -382,6 +383,51 @@ static void many_apps_load_in_good_time(void **state)
 	niwa_text_fini(&yaml);
 }
 
+static void a_key_of_a_record_is_found_in_its_file(void **state)
+{
+	static const char yaml[] = "defaults:\n"
+				   "  image: host\n"
+				   "apps:\n"
+				   "  - name: a\n"
+				   "  - name: b\n"
+				   "    volumes:\n"
+				   "      - {from: /v/inner, to: /srv/a/b/}\n"
+				   "      - {from: /v/outer, to: /srv/a}\n";
+	static const struct {
+		const char *app, *key;
+		uint32_t line;
+		const char *place;
+	} cases[] = {
+		{"b", "name", 5, "apps[1].name"},
+		{"b", "image", 2, "defaults.image"},
+		{"b", "volumes[0].from", 8, "apps[1].volumes[1].from"},
+		{"b", "volumes[1].from", 7, "apps[1].volumes[0].from"},
+		{"b", "command", 5, "apps[1].command"},
+		{"c", "image", 0, ""},
+	};
+	char path[] = "/tmp/niwa-place-XXXXXX", place[NIWA_PLACE_MAX];
+	NIWA_AUTO(niwa_file_places_free) struct niwa_file_places *places = NULL;
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_int_equal(write(fd, yaml, sizeof(yaml) - 1), sizeof(yaml) - 1);
+	(void)close(fd);
+	places = niwa_file_places_open(path);
+	(void)unlink(path);
+	assert_non_null(places);
+	assert_null(niwa_file_places_open(path));
+	assert_null(niwa_file_places_open("-"));
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(cases); i++) {
+		json_t *record = json_pack("{s:s,s:[{s:s},{s:s}]}", "name", cases[i].app, "volumes", "to", "/srv/a",
+					   "to", "/srv/a/b");
+
+		place[0] = '\0';
+		assert_int_equal(niwa_file_places_find(places, record, cases[i].key, place), cases[i].line);
+		assert_string_equal(place, cases[i].place);
+		json_decref(record);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -392,6 +438,7 @@ int main(void)
 		cmocka_unit_test(problems_are_reported_up_to_a_bound),
 		cmocka_unit_test(env_files_are_read_beside_the_app_file),
 		cmocka_unit_test(a_file_that_cannot_be_read_is_named),
+		cmocka_unit_test(a_key_of_a_record_is_found_in_its_file),
 		cmocka_unit_test(many_apps_load_in_good_time),
 	};
 

@@ -35,7 +35,8 @@ class RpcError(Exception):
     def __init__(self, error):
         super().__init__(error.get("message"))
         self.code = error.get("code")
-        self.kind = error.get("data", {}).get("kind")
+        self.data = error.get("data", {})
+        self.kind = self.data.get("kind")
 
 
 class Rpc:
