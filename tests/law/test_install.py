@@ -50,8 +50,7 @@ class InstallTest(unittest.TestCase):
         for prefix in ["/usr/local", "/opt/niwa", "/usr"]:
             for path in ["usr/share/man/man1/other.1", "usr/local/share/man/man8/other.8", "usr/local/bin/other", "etc/other"]:
                 self.put(path, "somebody else's\n")
-            os.makedirs(f"{self.top}/{prefix}/lib", exist_ok=True)
-            for folder in ["bin", "sbin", "share/man"]:
+            for folder in ["lib", "libexec", "sbin", "share/man/man5"]:
                 os.makedirs(f"{self.top}/{prefix}/{folder}", exist_ok=True)
             before = listing(self.top)
             self.script(prefix=prefix)
