@@ -10,7 +10,7 @@ SUITE ?=
 PYTHON ?= /usr/bin/python3
 export BUILD PYTHON
 
-.PHONY: all setup check check-asan check-clang test test-vm test-fresh bench demo demo-stop install uninstall clean help root
+.PHONY: all setup criu check check-asan check-clang test test-vm test-fresh bench demo demo-stop install uninstall clean help root
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -29,6 +29,7 @@ help:
 #: make check-clang   build with clang, a warning is an error; unit tests
 #: make test-vm       as root: every end-to-end test on Debian's own kernels in virtual machines (slow)
 #: make test-fresh    as root: the README's commands in fresh Debian roots; SUITE="bookworm trixie" picks some
+#: make criu          as root: a CRIU that works on this kernel, for snapshots; niwa does without it otherwise
 #: make bench         as root: benchmarks; BENCH="wake-frozen start" picks some
 #: make demo          as root: three real applications asleep on this machine, woken one by one
 #: make demo-stop     as root: takes the demo away
@@ -38,7 +39,10 @@ root:
 	@[ "$$(id -u)" = 0 ] || { echo "make: this needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; }
 
 setup: root
-	scripts/setup-debian build run test demo
+	scripts/setup-debian build run test demo criu
+
+criu: root
+	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/build-criu
 
 check: all
 	meson test -C $(BUILD) --print-errorlogs
