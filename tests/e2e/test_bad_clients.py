@@ -62,7 +62,9 @@ class Crowd:
         self.poll = select.epoll()
         self.waiting = {}
         self.outcomes = {}
-        for _ in range(count):
+        for n in range(count):
+            if n % 100 == 0:
+                self.step(0)  # who says nothing for long is sent away
             s = socket.socket()
             s.setblocking(False)
             error = s.connect_ex((address, 80))

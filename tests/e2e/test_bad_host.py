@@ -237,9 +237,12 @@ def test_the_relays_port_in_use_is_told_at_start(made):
 
 @pytest.fixture
 def small_disk(made):
-    """A host whose state is on a disk of a few megabytes of its own, in this mount namespace."""
+    """A host whose state is on a disk of a few megabytes of its own, in this mount namespace. Not a tmpfs: before
+    Linux 6.3 it has no idmapped mounts, which images need."""
     host = made()
-    run("mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=2000,mode=711", "niwa-small", host.dir / "state")
+    run("mke2fs", "-q", "-t", "ext4", "-m", "0", "-N", "2000", host.dir / "disk", "8m")
+    run("mount", "-o", "loop", host.dir / "disk", host.dir / "state")
+    (host.dir / "state").chmod(0o711)
     yield host.start()
     host.stop()
     run("umount", host.dir / "state")
@@ -393,7 +396,8 @@ def test_a_host_out_of_processes_answers_and_works_again_later(made):
     with no_further_process(host) as allow:
         assert status(host.address("app")) == 503
         assert "Resource temporarily unavailable" in host.show("app")["last_error"]
-        assert status(host.address("running")) == 200
+        if pids_root().name == "pids":  # else the limit counts the threads of every app
+            assert status(host.address("running")) == 200
         allow()
         wait_for("it starts", lambda: status(host.address("app")) == 200)
 

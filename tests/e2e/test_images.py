@@ -302,3 +302,13 @@ def test_an_import_that_fails_says_why_and_leaves_nothing(host, layout, source):
     done = host.niwa("image", "import", "broken", source.format(layout=layout), "-c", host.dir / "niwad.conf", check=False)
     assert done.returncode != 0 and len(done.stderr) > 20
     assert not list(Path(host.dir, "state/images").glob("*broken*"))
+
+
+def test_what_skopeo_says_is_told_plainly(host):
+    broken = host.dir / "broken"
+    broken.mkdir()
+    (broken / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (broken / "index.json").write_text('{"schemaVersion": 2, "manifests": ["\\"quoted"]}')
+    done = host.niwa("image", "import", "x", f"oci:{broken}:v1", "--config", host.dir / "niwad.conf", check=False)
+    assert "skopeo failed" in done.stderr
+    assert "\\" not in done.stderr and "level=" not in done.stderr and "time=" not in done.stderr, done.stderr

@@ -175,3 +175,17 @@ def test_open_files_beyond_what_the_host_has_are_refused_with_a_reason(host):
     apply(host, echo("greedy.example.com", limits={"open_files": hard + 1}))
     done = host.niwa("wake", "greedy.example.com", check=False)
     assert done.returncode == 1 and "limits.open" in done.stderr and str(hard) in done.stderr
+
+
+def test_an_exec_at_the_limit_of_processes_names_the_limit(host):
+    host.apply("""
+apps:
+  - name: full
+    image: host
+    command: [/usr/bin/python3, -m, http.server, "8080"]
+    ports: [{port: 8080, protocol: http}]
+    limits: {processes: 1}
+""")
+    host.niwa("wake", "full")
+    done = host.niwa("exec", "full", "--", "true", check=False)
+    assert "start the command: full is at its limit of 1 processes: end some, or raise limits.processes" in done.stderr

@@ -177,3 +177,17 @@ def test_an_app_becomes_ready_though_niwad_dies_while_it_starts(host, name, read
     asker.join()
     host.wait_state(name, "running")
     assert host.pid(name) == pid
+
+
+def test_a_ready_check_that_fails_says_with_which_status(host):
+    host.apply("""
+apps:
+  - name: web
+    image: host
+    command: [/usr/bin/python3, -m, http.server, "8080"]
+    workdir: /tmp
+    ports: [{port: 8080, protocol: http}]
+    ready: {http: /nothing, deadline: 2s}
+""")
+    done = host.niwa("wake", "web", check=False)
+    assert "GET /nothing on port 8080 was answered with 404, not with 2xx or 3xx" in done.stderr

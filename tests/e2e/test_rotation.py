@@ -133,8 +133,8 @@ def test_a_request_under_way_is_answered_by_the_instance_that_took_it(garden):
     address = garden.address("php")
     ASK["php"](address)
     wait_for("one instance", lambda: single(garden, "php"), timeout=20)
-    with Load(lambda: http(address, "/?sleep=1500"), clients=3, pause=60) as load:
-        time_limit = time.monotonic() + 1.2
+    with Load(lambda: http(address, f"/?sleep={1500 * SLOW:.0f}"), clients=3, pause=60) as load:
+        time_limit = time.monotonic() + 1.2 * SLOW
         restart(garden, "php")
         assert time.monotonic() < time_limit, "the restart waited for the requests"
         fresh = garden.pid("php")

@@ -221,3 +221,23 @@ def test_niwa_show_warns_when_an_app_writes_outside_its_volumes(host, name, fold
     warnings = host.show(name)["warnings"]
     assert len(warnings) == 1 and "outside volumes" in warnings[0]
     assert "outside volumes" in host.niwa("show", name).stdout
+
+
+def test_a_folder_mounted_over_a_file_is_told_with_what_to_do(host):
+    (host.dir / "folder").mkdir()
+    (host.dir / "file").write_text("")
+    text = """
+apps:
+  - name: one
+    image: host
+    command: [/usr/bin/sleep, "60"]
+    ports: [{{port: 8080}}]
+    volumes: [{{from: "{0}/{1}", to: {2}, read_only: true}}]
+"""
+    host.apply(text.format(host.dir, "folder", "/etc/passwd"))
+    done = host.niwa("wake", "one", check=False)
+    assert f"volumes[0].to: '/etc/passwd' is a file in the image, and volumes[0].from: '{host.dir}/folder' is a folder: " \
+           "mount a folder over a folder, a file over a file" in done.stderr
+    host.apply(text.format(host.dir, "file", "/var"))
+    done = host.niwa("wake", "one", check=False)
+    assert f"volumes[0].to: '/var' is a folder in the image, and volumes[0].from: '{host.dir}/file' is a file: " in done.stderr
