@@ -106,7 +106,7 @@ def test_no_request_fails_while_an_app_without_data_is_replaced(garden, name, ro
 
 @pytest.mark.parametrize("name", STATELESS)
 def test_no_request_fails_when_lifetimes_end(garden, name):
-    apply(garden, record(name, sleep=AWAKE, lifetime="2s"))
+    apply(garden, record(name, sleep=AWAKE, lifetime=f"{2 * SLOW:.0f}s"))
     address = garden.address(name)
     ASK[name](address)
     seen = set()
@@ -117,7 +117,7 @@ def test_no_request_fails_when_lifetimes_end(garden, name):
 
 
 def test_a_frozen_app_that_nobody_uses_is_stopped_when_its_lifetime_ends(garden):
-    apply(garden, record("static", lifetime="3s", sleep={"freeze": "200ms", "page": "never", "save": "never"}))
+    apply(garden, record("static", lifetime=f"{3 * SLOW:.0f}s", sleep={"freeze": "200ms", "page": "never", "save": "never"}))
     address = garden.address("static")
     garden.niwa("stop", "static")
     ASK["static"](address)
@@ -349,7 +349,7 @@ def test_an_app_with_data_is_handed_over_when_it_was_changed(garden, name):
 
 @pytest.mark.parametrize("name", ("postgres", "dovecot"))
 def test_an_app_with_data_is_handed_over_when_its_lifetime_ends(garden, name):
-    apply(garden, guarded(name, lifetime="3s"))
+    apply(garden, guarded(name, lifetime=f"{3 * SLOW:.0f}s"))
     try:
         handed_over(garden, name, lambda _: None, count=2)
     finally:
