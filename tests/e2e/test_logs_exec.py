@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import stat
 import subprocess
@@ -170,6 +171,14 @@ def test_a_command_opens_its_input_and_output_by_name_as_root_and_as_another_use
     done = run(box, name, "sh", "-c", BY_NAME)
     assert (done.stdout, done.stderr) == ("one\nthree\n", "two\nfour\n")
     assert run(box, name, "sh", "-c", "cat /dev/stdin", input="hello\n").stdout == "hello\n"
+
+
+def test_a_command_of_a_user_of_the_group_opens_its_input_and_output_by_name(box):
+    niwa = shutil.copy(BUILD / "src/cli/niwa", box.dir / "niwa")  # the build may be out of that user's reach
+    done = subprocess.run(["sh", "-c", 'echo hello | "$@"', "sh", niwa, "exec", "-T", "web.example.com", "--", "sh", "-c",
+                           BY_NAME + "; cat /dev/stdin"], capture_output=True, text=True, timeout=60 * SLOW, check=False,
+                          env={"NIWA_SOCKET": str(box.socket)}, user=64321, group=os.stat(box.socket).st_gid, extra_groups=[])
+    assert (done.stdout, done.stderr) == ("one\nthree\nhello\n", "two\nfour\n")
 
 
 @pytest.mark.parametrize("name", ["box.example.com", "web.example.com"])
