@@ -41,6 +41,24 @@ void unpack_say(int status, char kind, const char *text)
 	(void)!write(status, line, (size_t)n); /* without a reader nobody wants to know */
 }
 
+/* The text of a line in skopeo's manner: time="..." level=fatal msg="initializing source: \"x\"". In place. */
+static void take_message(char *text)
+{
+	char *from = NULL, *to = text;
+
+	for (char *at = text; (at = strstr(at, " msg=\"")); at += 6)
+		from = at + 6; /* of the last one */
+	if (!from)
+		return;
+	for (; *from && *from != '"'; from++) {
+		if (*from == '\\' && (from[1] == '"' || from[1] == '\\'))
+			from++;
+		*to++ = *from;
+	}
+	*to = '\0';
+}
+
+/* As it is: who reads it does not trust it, and quotes it. */
 static void last_words(char *buf, size_t size)
 {
 	char text[LAST_WORDS + 1];
@@ -55,17 +73,18 @@ static void last_words(char *buf, size_t size)
 	while (n > 0 && text[n - 1] == '\n')
 		n--;
 	for (ssize_t i = 0; i < n; i++)
-		if (text[i] == '\n' || text[i] == '\t')
+		if (text[i] == '\n' || text[i] == '\t' || text[i] == '\0')
 			text[i] = ' ';
-	if (n > 0)
-		(void)niwa_quote(text, (size_t)n, buf, size);
+	text[n > 0 ? n : 0] = '\0';
+	take_message(text);
+	(void)snprintf(buf, size, "%s", text);
 }
 
 static int run_tool(char *const *argv, struct niwa_error *err)
 {
 	static char *const env[] = {"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=/tmp", "TMPDIR=" TMP,
 				    "LC_ALL=C.UTF-8", NULL};
-	char words[LAST_WORDS * 4 + 8];
+	char words[LAST_WORDS + 1];
 	int status;
 	pid_t pid = fork();
 
