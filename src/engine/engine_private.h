@@ -171,6 +171,7 @@ struct niwa_instance {
 	/* the governor's last look */
 	uint64_t seen_bytes, seen_cpu_us, looked_us, active_us;
 	uint64_t check_ticket;
+	unsigned check_status; /* what the last HTTP ready check got instead of 2xx or 3xx; 0: no answer */
 	unsigned cleanup_tries;
 	unsigned name_server_count;
 	uint32_t name_servers[3];       /* that it may ask */

@@ -105,6 +105,17 @@ void niwa_exec_signal(struct niwa_engine *e, uint64_t id, int signal)
 		(void)pidfd_send_signal(x->pidfd, signal, NULL, 0); /* -ESRCH: ending already */
 }
 
+static void explain(const struct niwa_instance *i, int error, struct niwa_error *err)
+{
+	if (error == EAGAIN && i && i->spec->limits.processes)
+		(void)niwa_fail(err, NIWA_TEMPORARY, 0,
+				"start the command: %s is at its limit of %u processes: end some, or raise "
+				"limits.processes",
+				i->app->name, i->spec->limits.processes);
+	else
+		(void)niwa_fail(err, NIWA_PERMANENT, error, "start the command");
+}
+
 void niwa_exec_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds)
 {
 	struct exec *x = niwa_map_get(e->execs, m->id);
@@ -119,7 +130,7 @@ void niwa_exec_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *f
 		return;
 	}
 	if (x->done && m->type == NIWA_KEEP_FAILED) {
-		(void)niwa_fail(&err, NIWA_PERMANENT, m->error, "start the command");
+		explain(i, m->error, &err);
 		x->done(0, 0, &err, x->arg);
 	} else if (x->done) {
 		x->done(m->code, m->status, NULL, x->arg);

@@ -448,11 +448,38 @@ static void name_operation(const struct niwa_instance *i, int index, char *buf, 
 	(void)munmap(data, (size_t)st.st_size);
 }
 
+/* What the kernel says when a folder is mounted over a file (move-mount: EINVAL), or a file over a folder (EISDIR). */
+static bool explain_mount(const struct niwa_instance *i, const char *what, int error, struct niwa_error *err)
+{
+	const char *target = strchr(what, ' ');
+
+	if (!target || (error != EISDIR && (error != EINVAL || strncmp(what, niwa_op_name(NIWA_OP_MOVE_MOUNT),
+								       (size_t)(target - what)) != 0)))
+		return false;
+	for (size_t n = 0; n < i->spec->volume_count; n++) {
+		const struct niwa_volume *v = &i->spec->volumes[n];
+		struct stat st;
+		bool folder = stat(v->from, &st) == 0 && S_ISDIR(st.st_mode);
+
+		if (strcmp(v->to, target + 1) != 0)
+			continue;
+		(void)niwa_fail(err, NIWA_PERMANENT, 0,
+				"%s: volumes[%zu].to: '%s' is a %s in the image, and volumes[%zu].from: '%s' is a %s: "
+				"mount a folder over a folder, a file over a file",
+				i->app->name, n, v->to, folder ? "file" : "folder", n, v->from,
+				folder ? "folder" : "file");
+		return true;
+	}
+	return false;
+}
+
 static void explain_failure(const struct niwa_instance *i, const struct niwa_keep_msg *m, struct niwa_error *err)
 {
 	char what[300];
 
 	name_operation(i, m->op, what, sizeof(what));
+	if (explain_mount(i, what, m->error, err))
+		return;
 	if (m->error == ECHILD) {
 		(void)niwa_fail(err, NIWA_TEMPORARY, 0, "%s: killed while it was being started: %s", i->app->name,
 				what);

@@ -59,6 +59,10 @@ static void too_late(struct niwa_engine *e, struct niwa_instance *i)
 	if (i->spec->ready.kind == NIWA_READY_NOTIFY)
 		(void)niwa_fail(&err, NIWA_TEMPORARY, 0,
 				"%s was not ready in time: it sent no READY=1 to $NOTIFY_SOCKET", i->app->name);
+	else if (i->check_status)
+		(void)niwa_fail(&err, NIWA_TEMPORARY, 0,
+				"%s was not ready in time: GET %s on port %u was answered with %u, not with 2xx or 3xx",
+				i->app->name, i->spec->ready.path ? i->spec->ready.path : "/", port, i->check_status);
 	else if (i->check_ticket || niwa_ready_listens(i) > 0)
 		(void)niwa_fail(&err, NIWA_TEMPORARY, 0,
 				"%s was not ready in time: GET %s on port %u was not answered with 2xx or 3xx",
@@ -202,13 +206,15 @@ void niwa_ready_begin(struct niwa_engine *e, struct niwa_instance *i)
 	look(e, i);
 }
 
-void niwa_ready_checked(struct niwa_engine *e, uint64_t ticket, int error)
+void niwa_ready_checked(struct niwa_engine *e, uint64_t ticket, int error, const char *text)
 {
 	struct niwa_instance *i = niwa_map_del(e->checks, ticket);
 
 	if (!i || i->check_ticket != ticket || i->life != NIWA_LIFE_STARTED)
 		return;
 	i->check_ticket = 0;
+	if (error != EBADMSG || sscanf(text, "answered %3u", &i->check_status) != 1)
+		i->check_status = 0;
 	if (!error)
 		done(e, i);
 	else

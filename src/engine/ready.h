@@ -12,7 +12,7 @@
  * the instance with a failure. */
 void niwa_ready_begin(struct niwa_engine *e, struct niwa_instance *i);
 /* The relay's answer to a CHECK. */
-void niwa_ready_checked(struct niwa_engine *e, uint64_t ticket, int error);
+void niwa_ready_checked(struct niwa_engine *e, uint64_t ticket, int error, const char *text);
 /* A serving instance does not listen any more: it leaves `awake` and has to become ready again. */
 void niwa_ready_lost(struct niwa_engine *e, struct niwa_instance *i, const char *why);
 /* 1: the port the app is ready by (its first one by default) has a listener; 0: no; -errno. */

@@ -175,7 +175,8 @@ static void on_message(const void *data, size_t len, int *fds, size_t nfds, void
 		niwa_wake_gone(e, m.ticket);
 		break;
 	case NIWA_RELAY_CHECKED:
-		niwa_ready_checked(e, m.ticket, m.error);
+		m.text[sizeof(m.text) - 1] = '\0';
+		niwa_ready_checked(e, m.ticket, m.error, m.text);
 		break;
 	case NIWA_RELAY_STATS:
 		memcpy(e->relay_counters, m.counters, sizeof(e->relay_counters));
