@@ -57,7 +57,8 @@ static void a_frozen_app_is_knocked_once_and_the_kernel_remembers(void **state)
 static void a_knock_of_an_earlier_owner_of_the_address_hides_nothing(void **state)
 {
 	struct world *w = *state;
-	int l = tcp_listen(w, WEB, WEB_PRIVATE, 80), c, has_destroy = w->net->has_destroy; /* Linux before 6.3 has not */
+	int l = tcp_listen(w, WEB, WEB_PRIVATE, 80), c,
+	    has_destroy = w->net->has_destroy; /* Linux before 6.3 has not */
 
 	for (int destroy = 0; destroy <= has_destroy; destroy++) {
 		w->net->has_destroy = destroy;
