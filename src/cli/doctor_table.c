@@ -6,6 +6,7 @@
 
 #include "cli/probe_list.h"
 
+#define BUILD_CRIU     "in niwa's sources, as root: make criu (scripts/build-criu); only snapshots need it"
 #define KERNEL_PACKAGE "install a stock kernel of Debian 12 or newer: its configuration has it"
 
 const struct niwa_probe niwa_probes[] = {
@@ -74,6 +75,10 @@ const struct niwa_probe niwa_probes[] = {
 	{"id-pool", "host", "the pool of user ids is free",
 	 "choose another lease_base in niwad.conf(5), or move the other user of these ids", niwa_probe_id_pool, 0,
 	 false},
+
+	{"criu", "snapshots", "CRIU", BUILD_CRIU, niwa_probe_criu, 0, true},
+	{"criu-works", "snapshots", "CRIU dumps and restores on this kernel", BUILD_CRIU, niwa_probe_criu_works,
+	 CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS, true},
 
 	{"keep", "niwa", "niwa-keep runs", "systemctl start niwa-keep (without systemd: niwa-keep as root)",
 	 niwa_probe_keep, 0, false},

@@ -113,6 +113,58 @@ class DoctorTest(unittest.TestCase):
         self.assertEqual(self.ask("forwarding", "echo 1 >/proc/sys/net/ipv4/ip_forward")[0], "ok")
         self.assertIn("niwad turns it on", self.ask("forwarding", "echo 0 >/proc/sys/net/ipv4/ip_forward")[1])
 
+    def ask_criu(self, probe, script):
+        """One probe about a CRIU that is this shell script."""
+        with tempfile.TemporaryDirectory() as folder:
+            with open(f"{folder}/criu", "w", encoding="ascii") as file:
+                file.write(f"#!/bin/sh\n{script}\n")
+            os.chmod(f"{folder}/criu", 0o755)
+            with open(f"{folder}/niwad.conf", "w", encoding="ascii") as file:
+                file.write(f"libexec_dir = {folder}\n")
+            done = subprocess.run([NIWA, "doctor", "--json", "--config", f"{folder}/niwad.conf", probe], text=True,
+                                  capture_output=True, check=False, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)  # niwa does without: never a failure
+        answer = json.loads(done.stdout)[0]
+        return answer["result"], answer["found"], answer["mend"]
+
+    def test_a_criu_that_is_too_old_is_named_and_not_tried(self):
+        script = "echo Version: 3.17.1; [ $1 = --version ] || touch /tmp/niwa-doctor-tried"
+        result, found, mend = self.ask_criu("criu", script)
+        self.assertEqual(result, "warn")
+        self.assertIn("is 3.17.1, at least 4.2 is needed", found)
+        self.assertIn("make criu", mend)
+        self.assertEqual(self.ask_criu("criu-works", script)[0], "unknown")
+        self.assertFalse(os.path.exists("/tmp/niwa-doctor-tried"))
+
+    def test_a_criu_with_a_part_missing_in_the_kernel_is_told_with_the_part(self):
+        script = "case $* in --version) echo Version: 4.10.1;; *seccomp*) exit 1;; esac"
+        result, found, _ = self.ask_criu("criu", script)
+        self.assertEqual((result, found.split(",")[0]), ("warn", "4.10.1 (without seccomp_suspend)"))
+        self.assertEqual(self.ask_criu("criu", "[ $1 != --version ] || echo Version: 4.2")[0], "ok")
+
+    def test_something_that_is_no_criu_is_not_taken_for_one(self):
+        result, found, _ = self.ask_criu("criu", "echo hello")
+        self.assertEqual(result, "warn")
+        self.assertIn("does not tell", found)
+
+    def test_what_a_criu_says_when_it_cannot_dump_is_passed_on(self):
+        says = "echo 'Error (rlimit.c): harmless'; echo 'Error (x.c): no such vdso'; exit 1"
+        result, found, _ = self.ask_criu("criu-works", f"[ $1 != --version ] || {{ echo Version: 4.2; exit; }}; {says}")
+        self.assertEqual(result, "warn")
+        self.assertIn("cannot dump a process: Error (x.c): no such vdso", found)
+
+    def test_a_criu_that_says_it_has_restored_is_not_believed(self):
+        script = "case $1 in --version) echo Version: 4.2;; dump) kill -9 $3;; esac"
+        result, found, _ = self.ask_criu("criu-works", script)
+        self.assertEqual(result, "warn")
+        self.assertIn("does not listen", found)
+
+    def test_a_criu_that_hangs_is_ended(self):
+        result, _, _ = self.ask_criu("criu-works", "[ $1 != --version ] || { echo Version: 4.2; exit; }; exec sleep 7531")
+        self.assertEqual(result, "unknown")
+        done = subprocess.run(["ps", "-eo", "args"], text=True, capture_output=True, check=True)
+        self.assertNotIn("sleep 7531", done.stdout)
+
     def test_every_probe_leaves_the_host_as_it_was(self):
         def state():
             with open("/proc/self/mounts", encoding="utf-8") as file:
