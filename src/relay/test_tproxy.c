@@ -120,22 +120,25 @@ static void undeclared_ports_are_refused_and_the_relay_cannot_be_called_directly
 	rig_expect_none(rig, 20);
 }
 
-/* The first packets with SYN alone to the port are lost. */
-static void lose_syns(uint16_t port, unsigned count)
+/* The first sockets that connect to the port get no answer, however often the kernel repeats their SYN. */
+static void lose_sockets(uint16_t port, unsigned count)
 {
-	char text[256];
+	char text[384];
 
 	(void)snprintf(text, sizeof(text),
 		       "table inet lossy {\n"
+		       "  set lost { type inet_service; flags dynamic; size 64; }\n"
 		       "  chain in { type filter hook input priority 0;\n"
-		       "    tcp dport %u tcp flags & (syn | ack) == syn limit rate 1/hour burst %u packets drop\n"
+		       "    tcp dport %u tcp sport @lost drop\n"
+		       "    tcp dport %u tcp flags & (syn | ack) == syn limit rate 1/hour burst %u packets "
+		       "add @lost { tcp sport } drop\n"
 		       "  }\n"
 		       "}\n",
-		       port, count);
+		       port, port, count);
 	load_rules(text);
 }
 
-static void an_instance_that_misses_the_first_syns_is_met_soon_and_once(void **state)
+static void an_instance_that_misses_the_first_syns_is_met_by_another_and_once(void **state)
 {
 	for (unsigned lost = 1; lost <= 3; lost += 2) {
 		struct rig *rig = *state;
@@ -144,14 +147,13 @@ static void an_instance_that_misses_the_first_syns_is_met_soon_and_once(void **s
 		struct niwa_relay_msg m;
 		uint64_t begun_us;
 
-		lose_syns(port, lost);
+		lose_sockets(port, lost);
 		client = rig_connect(rig_service(1), 80);
 		m = rig_ready(rig_expect(rig, NIWA_RELAY_OPEN).ticket, port);
 		begun_us = niwa_now_us();
 		rig_send(rig, &m);
 		server = rig_accept(listener);
-		/* The kernel's first repetition is after a second. */
-		assert_in_range(niwa_now_us() - begun_us, 20 * NIWA_MS, 900 * NIWA_MS);
+		assert_true(niwa_now_us() - begun_us >= 20 * NIWA_MS);
 		rig_write(server, "220 ready\r\n", 11);
 		rig_read(client, "220 ready\r\n");
 		assert_int_equal(rig_expect(rig, NIWA_RELAY_RESULT).error, 0);
@@ -164,7 +166,7 @@ static void an_instance_that_misses_the_first_syns_is_met_soon_and_once(void **s
 	}
 }
 
-static void a_ready_check_that_is_missed_is_repeated_soon(void **state)
+static void a_ready_check_that_is_missed_is_made_by_another_socket(void **state)
 {
 	struct rig *rig = *state;
 	uint16_t port = 0;
@@ -174,10 +176,10 @@ static void a_ready_check_that_is_missed_is_repeated_soon(void **state)
 	uint64_t begun_us = niwa_now_us();
 
 	m.ticket = NIWA_RELAY_CHECK_TICKET | 1;
-	lose_syns(port, 2);
+	lose_sockets(port, 2);
 	rig_send(rig, &m);
 	server = rig_accept(listener);
-	assert_in_range(niwa_now_us() - begun_us, 40 * NIWA_MS, 900 * NIWA_MS);
+	assert_true(niwa_now_us() - begun_us >= 60 * NIWA_MS);
 	/* An answer takes what it takes: the check is not asked again meanwhile. */
 	rig_sleep_ms(200);
 	rig_write(server, "HTTP/1.1 204 No Content\r\n\r\n", 27);
@@ -193,8 +195,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(declared_ports_of_all_addresses_come_with_their_service),
 		cmocka_unit_test(undeclared_ports_are_refused_and_the_relay_cannot_be_called_directly),
-		cmocka_unit_test(an_instance_that_misses_the_first_syns_is_met_soon_and_once),
-		cmocka_unit_test(a_ready_check_that_is_missed_is_repeated_soon),
+		cmocka_unit_test(an_instance_that_misses_the_first_syns_is_met_by_another_and_once),
+		cmocka_unit_test(a_ready_check_that_is_missed_is_made_by_another_socket),
 	};
 
 	rig_init(argc > 1 ? argv[1] : "niwa-relay");
