@@ -32,7 +32,7 @@ struct niwa_apply_checks {
 	STAILQ_HEAD(, look) looks;
 	unsigned count;
 	struct niwa_map *by_ask;
-	const char *state_dir; /* the engine's */
+	char *state_dir; /* a copy: at the end of the program the thread may outlive the engine */
 	sd_event_source *deadline;
 	niwa_apply_checked_fn *fn; /* NULL: was told */
 	void *arg;
@@ -62,6 +62,7 @@ void niwa_apply_checks_free(struct niwa_apply_checks **checks)
 	}
 	(void)sd_event_source_disable_unref(c->deadline);
 	niwa_map_free(&c->by_ask);
+	free(c->state_dir);
 	free(c);
 }
 
@@ -261,10 +262,11 @@ void niwa_apply_check_run(struct niwa_engine *e, struct niwa_apply_checks *check
 		fn(json_array(), arg);
 		return;
 	}
-	checks->state_dir = e->config.state_dir;
+	checks->state_dir = niwa_strdup(e->config.state_dir);
 	checks->fn = fn;
 	checks->arg = arg;
-	if (sd_event_add_time_relative(e->event, &checks->deadline, CLOCK_MONOTONIC, NIWA_APPLY_LOOKS_US, 50000,
+	if (checks->state_dir &&
+	    sd_event_add_time_relative(e->event, &checks->deadline, CLOCK_MONOTONIC, NIWA_APPLY_LOOKS_US, 50000,
 				       on_deadline, checks) >= 0 &&
 	    niwa_background_run(e->event, look_at_all, on_looked, checks, NULL) == 0)
 		return;
