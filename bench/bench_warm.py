@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """bench warm: requests a second through the service address against the private address, the same load, rounds that take
-turns: with keep-alive, and with a new connection for each request."""
+turns: with keep-alive, and with a new connection for each request; and, without a target, the same with one bare rule of
+nftables in the place of niwa's: what the kernel takes for translating the connections of its own host."""
 import re
 import statistics
 import subprocess
@@ -14,6 +15,12 @@ import world
 ROUNDS = 12
 SECONDS = 1
 CONNECTIONS = 16
+BARE = """
+delete table inet niwa
+table ip bare {{
+	chain output {{ type nat hook output priority -100; ip daddr {} dnat to {}; }}
+}}
+"""
 PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -47,6 +54,13 @@ def compare(report, case, least, service, private, *more):
     report.value(case, "percent", statistics.median(100 * a / b for a, b in pairs), "%", least=least)
 
 
+def compare_bare(report, host, service, private):
+    """Last: niwad would put its rules back, so it has to go."""
+    host.kill_niwad()
+    subprocess.run(["nft", "-f", "-"], input=BARE.format(service.address, private.address), text=True, check=True)
+    compare(report, "keep-alive, one bare rule", None, service, private)
+
+
 def main():
     report = lib.Report("warm")
     with world.running(conntrack_max=1048576) as host:
@@ -57,6 +71,7 @@ def main():
         private = Side(host.show("app")["instances"][0]["private_address"], "34000 65000")
         compare(report, "keep-alive", 97, service, private)
         compare(report, "a new connection a request", 90, service, private, "-H", "Connection: close")
+        compare_bare(report, host, service, private)
     return report.done()
 
 
