@@ -49,7 +49,8 @@ void niwa_blame_error(const struct niwa_blame *b, const struct niwa_client *clie
 	if (line && strncmp(msg, key, strlen(key)) == 0 && strncmp(msg + strlen(key), ": ", 2) == 0)
 		msg += strlen(key) + 2;
 	if (line)
-		(void)snprintf(text, sizeof(text), "%.200s:%" PRIu32 ": %s: %.300s", path, line, place, msg);
+		(void)snprintf(text, sizeof(text), "%.200s:%" PRIu32 ": %s of %.253s: %.300s", path, line, place, name,
+			       msg);
 	else
 		(void)snprintf(text, sizeof(text), "%.200s: %s: %.300s", shown_name(path), name, msg);
 	(void)snprintf(err->msg, sizeof(err->msg), "%.*s", (int)sizeof(err->msg) - 1, text);
@@ -116,8 +117,8 @@ void niwa_blame_print(const json_t *warnings)
 		if (i == SHOWN)
 			break;
 		if (line)
-			niwa_text_addf(&out, "%s:%" PRIu64 ": %s: ", niwa_answer_text(warning, "file"), line,
-				       niwa_answer_text(warning, "place"));
+			niwa_text_addf(&out, "%s:%" PRIu64 ": %s of %s: ", niwa_answer_text(warning, "file"), line,
+				       niwa_answer_text(warning, "place"), niwa_answer_text(warning, "app"));
 		else
 			niwa_text_addf(&out, "%s: %s: ", niwa_answer_text(warning, "app"),
 				       niwa_answer_text(warning, "key"));

@@ -22,7 +22,7 @@ struct niwa_blame {
 void niwa_blame_error(const struct niwa_blame *b, const struct niwa_client *client, struct niwa_error *err);
 /* Adds file, line and place to each of warnings (an array as apply.commit answers). */
 void niwa_blame_warnings(const struct niwa_blame *b, json_t *warnings);
-/* "niwa: warning: blog.yaml:7: apps[0].image: ..." */
+/* "niwa: warning: blog.yaml:7: apps[0].image of blog: ..." */
 void niwa_blame_print(const json_t *warnings);
 
 #endif

@@ -56,14 +56,14 @@ def test_a_published_port_that_another_app_has_is_told_with_file_and_line(host):
     host.apply(PLACES.format(name="first"))
     done = host.apply(PLACES.format(name="second"), check=False)
     assert done.returncode == 1
-    assert f"{host.dir}/apps.yaml:10: apps[0].ports[1].publish: 127.0.0.1:18190 is published by app first already" in done.stderr
+    assert f"{host.dir}/apps.yaml:10: apps[0].ports[1].publish of second: 127.0.0.1:18190 is published by app first already" in done.stderr
     assert "nothing was changed" in done.stderr
 
 
 def test_a_port_in_use_on_the_host_is_told_with_file_and_line(host):
     with socket.create_server(("127.0.0.1", 18190)):
         done = host.apply(PLACES.format(name="web"), check=False)
-    assert f"{host.dir}/apps.yaml:10: apps[0].ports[1].publish: cannot listen on 127.0.0.1:18190 (another" in done.stderr
+    assert f"{host.dir}/apps.yaml:10: apps[0].ports[1].publish of web: cannot listen on 127.0.0.1:18190 (another" in done.stderr
 
 
 def test_a_refusal_names_app_and_key_for_other_programs(host):
@@ -112,10 +112,10 @@ def test_what_the_first_wake_would_miss_is_a_warning_of_apply(host):
     path = f"niwa: warning: {host.dir}/apps.yaml"
     said = done.stderr.splitlines()
     assert "added 4" in done.stdout
-    assert said[0].startswith(f"{path}:4: apps[0].image: ") and "nowhere" in said[0] and "1 more app)" in said[0], said
-    assert said[1].startswith(f"{path}:13: apps[2].command: '/usr/bin/no-such-command' is not in image 'host'"), said
-    assert said[2].startswith(f"{path}:17: apps[2].volumes[1].from: '/no/such/outer' (create it"), said
-    assert said[3].startswith(f"{path}:16: apps[2].volumes[0].from: '/no/such/inner' (create it"), said
+    assert said[0].startswith(f"{path}:4: apps[0].image of a: ") and "nowhere" in said[0] and "1 more app)" in said[0], said
+    assert said[1].startswith(f"{path}:13: apps[2].command of c: '/usr/bin/no-such-command' is not in image 'host'"), said
+    assert said[2].startswith(f"{path}:17: apps[2].volumes[1].from of c: '/no/such/outer' (create it"), said
+    assert said[3].startswith(f"{path}:16: apps[2].volumes[0].from of c: '/no/such/inner' (create it"), said
     assert len(said) == 4
     again = host.niwa("apply", "--json", host.dir / "apps.yaml")
     answer = json.loads(again.stdout)
