@@ -76,6 +76,15 @@ static const struct key keys[] = {
 	{"conntrack_established", DURATION, NUM(conntrack_established_us), "1d", 0, "And silent established ones."},
 	{"conntrack_max", NUMBER, NUM(conntrack_max), "0", UINT32_MAX, "conntrack entries; 0: left as it is."},
 	{"rpc_connections", NUMBER, NUM(rpc_connections), "256", 65536, "Connections to the engine's socket."},
+	{"criu", WORD, TEXT(criu), "auto", 0,
+	 "The program that writes and restores images of processes, statically linked; auto: criu in libexec_dir. "
+	 "Without it apps are always started."},
+	{"snapshot_bytes", SIZE, NUM(snapshot_bytes), "10G", UINT64_C(1) << 50,
+	 "All images together; beyond it the least valuable ones go."},
+	{"snapshot_image_bytes", SIZE, NUM(snapshot_image_bytes), "1G", UINT64_C(1) << 40, "One image."},
+	{"dump_deadline", DURATION, NUM(dump_us), "5s", 0, "How long the writing of an image may take."},
+	{"restore_deadline", DURATION, NUM(restore_us), "2s", 0,
+	 "How long a restore may take. Then the app is started instead, for the same connections."},
 	{"log_level", NUMBER, NUM(log_level), "6", 7, "3 errors, 4 warnings, 6 state changes, 7 everything."},
 };
 
@@ -208,6 +217,9 @@ static int check_whole(struct niwa_config *c, const char *path, struct niwa_erro
 		return niwa_fail(err, NIWA_CALLER, 0,
 				 "%s: concurrent_starts, relay_port, rpc_connections and lease_count must not be 0",
 				 path);
+	if (strcmp(c->criu, "auto") == 0 &&
+	    (size_t)snprintf(c->criu, sizeof(c->criu), "%s/criu", c->libexec_dir) >= sizeof(c->criu))
+		return niwa_fail(err, NIWA_CALLER, 0, "%s: libexec_dir is too long", path);
 	c->gateway_addr = htonl(p + 1);
 	return 0;
 }

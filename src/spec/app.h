@@ -39,6 +39,8 @@ enum niwa_egress { NIWA_EGRESS_INTERNET, NIWA_EGRESS_NONE, NIWA_EGRESS_LIST };
 enum niwa_rotate { NIWA_ROTATE_OVERLAP, NIWA_ROTATE_HANDOVER };
 enum niwa_ready { NIWA_READY_LISTEN, NIWA_READY_HTTP, NIWA_READY_NOTIFY };
 enum niwa_restart { NIWA_RESTART_ON_WAKE, NIWA_RESTART_ALWAYS, NIWA_RESTART_ON_FAILURE };
+enum niwa_snapshot { NIWA_SNAPSHOT_AUTO, NIWA_SNAPSHOT_OFF, NIWA_SNAPSHOT_READY, NIWA_SNAPSHOT_SHARED };
+enum niwa_sleep_keep { NIWA_SLEEP_KEEPS_NOTHING, NIWA_SLEEP_KEEPS_MEMORY };
 enum niwa_owner { NIWA_OWNER_TENANT, NIWA_OWNER_USER };
 
 struct niwa_publish {
@@ -97,6 +99,7 @@ struct niwa_app_spec {
 		uint64_t answer_us;     /* an unanswered request keeps the app from freezing so long, default 1 min */
 		uint64_t connection_us; /* a connection silent for longer does not count, default 1 h */
 		uint32_t cpu_centi;     /* below this the CPU counts as quiet, default 100 = 1 % of one CPU */
+		enum niwa_sleep_keep keep; /* of what is saved */
 	} sleep;
 	struct {
 		enum niwa_ready kind;
@@ -113,6 +116,9 @@ struct niwa_app_spec {
 		/* First pause 100 ms, doubled up to 30 s; reset after a minute of health. */
 		uint64_t backoff_us, backoff_max_us;
 	} restart;
+	enum niwa_snapshot snapshot;
+	char **warm;               /* NULL-terminated paths, or NULL */
+	int restore_signal;        /* 0: none */
 	uint64_t wake_deadline_us; /* how long a connection is held, default 25 s */
 	uint32_t max_waiting;      /* held connections of this app, default 1024 */
 };
@@ -133,5 +139,8 @@ const char *niwa_protocol_name(enum niwa_protocol p);
 bool niwa_publish_clash(const struct niwa_publish *a, const struct niwa_publish *b);
 /* True when the app has a writable volume that is not `shared`. */
 bool niwa_app_has_own_data(const struct niwa_app_spec *spec);
+
+/* True when it has a writable volume at all. */
+bool niwa_app_writes_volumes(const struct niwa_app_spec *spec);
 
 #endif

@@ -34,6 +34,14 @@ bool niwa_app_has_own_data(const struct niwa_app_spec *spec)
 	return false;
 }
 
+bool niwa_app_writes_volumes(const struct niwa_app_spec *spec)
+{
+	for (size_t i = 0; i < spec->volume_count; i++)
+		if (!spec->volumes[i].read_only)
+			return true;
+	return false;
+}
+
 enum niwa_rotate niwa_default_rotate(const struct niwa_app_spec *app)
 {
 	return niwa_app_has_own_data(app) ? NIWA_ROTATE_HANDOVER : NIWA_ROTATE_OVERLAP;

@@ -38,6 +38,7 @@ void niwa_app_spec_free(struct niwa_app_spec **spec)
 	niwa_texts_free(&s->command);
 	niwa_texts_free(&s->env);
 	niwa_texts_free(&s->egress_list);
+	niwa_texts_free(&s->warm);
 	for (size_t i = 0; i < s->port_count; i++)
 		niwa_texts_free(&s->ports[i].allow);
 	free(s->ports);

@@ -69,12 +69,12 @@ static void texts_read(struct niwa_reader *r, const struct niwa_key *key, const 
 		niwa_reader_not_allowed(r, key, json);
 		return;
 	}
-	texts = texts_from_list(r, key, json, NULL, "a text");
+	texts = texts_from_list(r, key, json, key->check, key->check ? "a path such as /" : "a text");
 	if (!texts)
 		return;
 	niwa_texts_free(ret);
 	*ret = texts;
-	if (*texts && **texts == '\0')
+	if (!key->check && *texts && **texts == '\0')
 		niwa_reader_problem_at(r, "[0]", "found ''; allowed: the name or path of a program");
 }
 

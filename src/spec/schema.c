@@ -34,6 +34,15 @@ static const char *const restarts[] = {
 	NULL,
 };
 
+static const char *const snapshots[] = {
+	[NIWA_SNAPSHOT_AUTO] = "auto",
+	[NIWA_SNAPSHOT_OFF] = "off",
+	[NIWA_SNAPSHOT_READY] = "ready",
+	[NIWA_SNAPSHOT_SHARED] = "shared",
+	NULL,
+};
+static const char *const keeps[] = {[NIWA_SLEEP_KEEPS_NOTHING] = "nothing", [NIWA_SLEEP_KEEPS_MEMORY] = "memory", NULL};
+
 const char *niwa_protocol_name(enum niwa_protocol p)
 {
 	return p < NIWA_PROTO_COUNT ? protocols[p] : "?";
@@ -285,6 +294,15 @@ static const struct niwa_key sleep_keys[] = {
 	 .max = 10000,
 	 .fallback = "1%",
 	 .doc = "Below this share of one CPU the app counts as quiet; no real program is ever at zero."},
+	{.name = "keep",
+	 .kind = &niwa_kind_word,
+	 APP(sleep.keep),
+	 .words = keeps,
+	 .fallback = "nothing",
+	 .doc = "What is kept of an app that is saved. With memory, its processes go on where they stopped: an image "
+		"of "
+		"this moment is written, used for one wake and then thrown away. When a volume was written meanwhile, "
+		"by whomever, the image is void and the app is started afresh."},
 };
 static const struct niwa_group sleep_group = {GROUP(sleep_keys), .finish = niwa_finish_sleep};
 
@@ -393,6 +411,12 @@ static const struct niwa_key restart_keys[] = {
 	 .doc = "The longest pause."},
 };
 static const struct niwa_group restart_group = {GROUP(restart_keys), .finish = niwa_finish_restart};
+
+static bool no_restore_signal(const struct niwa_app_spec *app, const void *base)
+{
+	(void)base;
+	return app->restore_signal == 0;
+}
 
 static bool tenant_is_name(const struct niwa_app_spec *app, const void *base)
 {
@@ -534,6 +558,34 @@ static const struct niwa_key app_keys[] = {
 	 .doc = "How niwa knows that the app can answer; one of listen, http and notify."},
 	{.name = "stop", .kind = &niwa_kind_group, .group = &stop_group, .doc = "How an instance is ended."},
 	{.name = "restart", .kind = &niwa_kind_group, .group = &restart_group, .doc = "What happens after a crash."},
+	{.name = "snapshot",
+	 .kind = &niwa_kind_word,
+	 APP(snapshot),
+	 .words = snapshots,
+	 .fallback = "auto",
+	 .doc = "Whether the app is woken from an image of its processes at the moment they became ready, instead of "
+		"being started. auto: when it starts slowly and no volume of it is writable. ready: with writable "
+		"volumes as well; say so only where nothing in the app's memory depends on what is in them, never for "
+		"a database. shared: as ready, and the image may serve other apps with the same record but for name, "
+		"tenant and volumes. off: never. Where an image would be wrong or not faster it is not used; niwa show "
+		"tells the reason. Needs CRIU, see niwa doctor."},
+	{.name = "warm",
+	 .kind = &niwa_kind_texts,
+	 APP(warm),
+	 .check = niwa_is_url_path,
+	 .max = 16,
+	 .derived = "none",
+	 .allowed = "a list of at most 16 paths such as /, each of at most 200 printable ASCII characters without "
+		    "spaces",
+	 .doc = "Paths that are asked for by GET before the image of an app is made, so that what the first request "
+		"would load is in it. The port is that of ready, or the first one of protocol http."},
+	{.name = "restore_signal",
+	 .kind = &niwa_kind_signal,
+	 APP(restore_signal),
+	 .omit = no_restore_signal,
+	 .derived = "none",
+	 .doc = "Sent to the app's first process after it was woken from an image, for programs that make keys or "
+		"random numbers afresh then. The file /run/niwa/generation holds another number after each wake."},
 	{.name = "wake_deadline",
 	 .kind = &niwa_kind_duration,
 	 APP(wake_deadline_us),

@@ -283,15 +283,18 @@ static const struct {
 	 "ports[1].publish", "ports[1].publish: found 1, as in ports[0]; allowed: each port of the host once"},
 	{"{" PORT ", 'comand': ['x']}", "comand",
 	 "comand: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, ports, "
-	 "volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, wake_deadline, max_waiting; did you "
+	 "volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
+	 "snapshot, warm, restore_signal, wake_deadline, max_waiting; did you "
 	 "mean 'command'?"},
 	{"{" PORT ", 'vol': []}", "vol",
 	 "vol: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, ports, "
-	 "volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, wake_deadline, max_waiting; did you "
+	 "volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
+	 "snapshot, warm, restore_signal, wake_deadline, max_waiting; did you "
 	 "mean 'volumes'?"},
 	{"{" PORT ", 'something\\nelse': []}", "something\\x0aelse",
 	 "something\\x0aelse: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, "
-	 "ports, volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, wake_deadline, max_waiting"},
+	 "ports, volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
+	 "snapshot, warm, restore_signal, wake_deadline, max_waiting"},
 	{"{" PORT ", 'command': 'x -y'}", "command",
 	 "command: found 'x -y'; allowed: a list of at most 256 texts, such as [one, two]"},
 	{"{" PORT ", 'command': ['']}", "command[0]", "command[0]: found ''; allowed: the name or path of a program"},
