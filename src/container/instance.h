@@ -17,6 +17,10 @@
 
 /* Slots of the descriptors that keep sends back (niwa_keep_msg.sent) for an instance. */
 enum { NIWA_SLOT_LOG = 0, NIWA_SLOT_DIAG = 1, NIWA_SLOT_NOTIFY = 2, NIWA_SLOT_FIRST_FREE = 3 };
+/* And, of one that may be dumped (init or restore of its parameters) with a layer in memory: its folder, O_RDONLY |
+ * O_DIRECTORY; "upper" in it is what the app has written. Files have the ids of the lease. It is the only way there,
+ * and it pins that memory until FORGET and the caller's close. A layer on disk is at layer_dir instead. */
+#define NIWA_SLOT_LAYER (NIWA_SLOTS - 1)
 
 #define NIWA_LAYER_BYTES (UINT64_C(256) << 20)
 
@@ -66,6 +70,28 @@ struct niwa_instance_params {
 	uint32_t groups[32];
 	unsigned group_count;
 	const char *home; /* of that user (niwa_image_home); NULL: /root for uid 0, else / */
+	bool init;        /* below niwa-init also where the app does not ask: it may be dumped (instance_snapshot.h) */
+	const struct niwa_instance_restore *restore; /* NULL: its command is started */
+};
+
+/* An instance that a dump is restored into: as any other, but niwa-init starts no command. It waits for CRIU's process
+ * `pid` to become its child, then is to it what it is to a command. Until then it forwards no signal, and it does
+ * not end by itself when the restore fails. Borrowed. */
+struct niwa_instance_restore {
+	pid_t pid;      /* of the dumped root process, as numbered inside; above 1 */
+	pid_t last_pid; /* the NIWA_CRIU_PIDS numbers above it are none of the dumped processes', threads', process
+			   groups' or sessions'; below the kernel's pid_max minus those */
+	/* What the instance's clocks are ahead of the host's (negative: behind): at the dump, as seen inside, minus the
+	 * host's now. Both 0: no time namespace. Read later from /proc/<pid 1>/timens_offsets. */
+	int64_t monotonic_ns, boottime_ns;
+	/* Saved writable layer: a folder of the host with ids 0 to 65535, over the image and below the fresh layer,
+	 * which is read-only and may be used by any number of instances. What of an overlay's upper folder has a
+	 * meaning has to be in it as it was: devices 0:0 (whiteouts) and the attributes user.overlay.opaque and
+	 * .redirect; none of the other user.overlay ones. NULL: none. Not a path with ':', ',' or '\\' */
+	const char *layer;
+	/* Saved files of /dev/shm, copied there: a folder as above with files, folders and symbolic links, 8 levels at
+	 * most. NULL: none */
+	const char *shm;
 };
 
 int niwa_instance_plan(const struct niwa_host *host, const struct niwa_instance_params *params, struct niwa_plan *ret,
