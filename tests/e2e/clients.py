@@ -51,14 +51,16 @@ def prepare(name):
                    stdout=subprocess.DEVNULL)
 
 
-def record(software, /, **changes):
-    """The app's record as tests/apps declares it, with changes."""
+def records(software, /, **changes):
+    """The records of its apps as tests/apps declares them, with changes."""
     prepare(software)
     text = (TOP / "tests/apps" / software / "app.yaml.in").read_text().replace("@DIR@", folder())
-    app = yaml.safe_load(text)["apps"][0]
-    app["egress"] = "none"
-    app.update(changes)
-    return app
+    return [{**app, "egress": "none", **changes} for app in yaml.safe_load(text)["apps"]]
+
+
+def record(software, /, **changes):
+    """That of the first, which most have alone."""
+    return records(software, **changes)[0]
 
 
 def apply(host, *records, check=True):
@@ -85,6 +87,18 @@ class Answer:
     facts: dict = field(default_factory=dict)
 
 
+def chunks(path, body):
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size or b"-1", 16)
+        if not 0 <= length <= len(body) - 2:
+            raise Broken(f"GET {path}: a chunk is missing")
+        if length == 0:
+            return
+        yield body[:length]
+        body = body[length + 2:]
+
+
 def http(address, path="/", port=80, timeout=PATIENCE):
     """GET; only a whole 200 counts."""
     with connect(address, port, timeout) as s:
@@ -101,6 +115,8 @@ def http(address, path="/", port=80, timeout=PATIENCE):
     length = [int(line.split(":")[1]) for line in lines if line.startswith("content-length:")]
     if length and length[0] != len(body):
         raise Broken(f"GET {path}: {len(body)} bytes of {length[0]}")
+    if "transfer-encoding: chunked" in lines:
+        body = b"".join(chunks(path, body))
     return Answer(body.decode(), client)
 
 
@@ -120,6 +136,26 @@ def ask_php(address, **how):
 def ask_django(address, **how):
     answer = http(address, "/who", **how)
     answer.facts = json.loads(answer.text)
+    return answer
+
+
+ask_rails = ask_node = ask_django
+
+
+def ask_java(address, **how):
+    answer = http(address, "/who", **how)
+    answer.facts = dict(line.split(": ", 1) for line in answer.text.splitlines())
+    return answer
+
+
+def ask_wordpress(address, **how):
+    """A post, which is in the database, as a page; and who answered."""
+    page = http(address, "/the-pond/", **how)
+    if "A frog jumps in" not in page.text:
+        raise Broken(f"GET /the-pond/: no post: {page.text[:300]!r}")
+    answer = http(address, "/who", **how)
+    answer.facts = dict(line.split(": ", 1) for line in answer.text.splitlines())
+    answer.facts["client"], answer.facts["client_port"] = answer.facts["client"].rsplit(":", 1)
     return answer
 
 
@@ -230,7 +266,8 @@ def ask_dovecot(address, timeout=PATIENCE):
     return Answer(f"{count.decode()} mails", client, {"mails": int(count)})
 
 
-ASK = {"static": ask_static, "php": ask_php, "django": ask_django, "postgres": ask_postgres, "dovecot": ask_dovecot}
+ASK = {"static": ask_static, "php": ask_php, "django": ask_django, "postgres": ask_postgres, "dovecot": ask_dovecot,
+       "wordpress": ask_wordpress, "rails": ask_rails, "java": ask_java, "node": ask_node}
 
 
 # -- many ---------------------------------------------------------------------------------------------------------
