@@ -145,6 +145,7 @@ ask_rails = ask_node = ask_django
 def ask_java(address, **how):
     answer = http(address, "/who", **how)
     answer.facts = dict(line.split(": ", 1) for line in answer.text.splitlines())
+    answer.facts["client"], answer.facts["client_port"] = answer.facts["client"].rsplit(":", 1)
     return answer
 
 
