@@ -90,7 +90,8 @@ static int check(struct builder *b)
 				 "limits.open-files: %u is more than this host gives niwa-keep (%" PRIu64
 				 "); lower it, or raise LimitNOFILE of niwa-keep",
 				 files, b->host->nofile_max);
-	return plan_mount_check(b);
+	r = plan_restore_check(b);
+	return r < 0 ? r : plan_mount_check(b);
 }
 
 static void id_map(struct builder *b)
@@ -174,13 +175,18 @@ static int execute(struct builder *b)
 	const struct niwa_instance_params *p = b->params;
 	char *const *command = p->spec->command && p->spec->command[0] ? p->spec->command : p->image->command;
 	const char *argv[ARGS_MAX];
-	char home[PATH_MAX], app[NIWA_NAME_MAX + 16];
+	char home[PATH_MAX], app[NIWA_NAME_MAX + 16], pid[16];
 	struct env env = {0};
 	size_t argc = 0;
 
-	if (p->spec->init)
+	if (plan_below_init(p))
 		argv[argc++] = "/run/niwa/init";
-	for (size_t i = 0; command[i]; i++) {
+	if (p->restore) {
+		(void)snprintf(pid, sizeof(pid), "%d", (int)p->restore->pid);
+		argv[argc++] = "--adopt";
+		argv[argc++] = pid;
+	}
+	for (size_t i = 0; !p->restore && command[i]; i++) {
 		if (argc == ARGS_MAX)
 			return niwa_fail(b->err, NIWA_CALLER, E2BIG, "command: more than %d arguments", ARGS_MAX - 1);
 		argv[argc++] = command[i];
@@ -237,6 +243,7 @@ static void in_keep(struct builder *b)
 static void in_child(struct builder *b)
 {
 	plan_enter_v1(b, b->host, &b->params->spec->limits, b->params->id);
+	plan_restore_clocks(b);
 	plan_op(b, NIWA_OP_PRIVATE, 0, 0, 0);
 	plan_op(b, NIWA_OP_SESSION, 0, 0, 0);
 	plan_op(b, NIWA_OP_AWAIT, STEP_ROOT, 0, 0);

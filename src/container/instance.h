@@ -87,7 +87,7 @@ struct niwa_instance_restore {
 	/* Saved writable layer: a folder of the host with ids 0 to 65535, over the image and below the fresh layer,
 	 * which is read-only and may be used by any number of instances. What of an overlay's upper folder has a
 	 * meaning has to be in it as it was: devices 0:0 (whiteouts) and the attributes user.overlay.opaque and
-	 * .redirect; none of the other user.overlay ones. NULL: none. Not a path with ':', ',' or '\\' */
+	 * .redirect; none of the other user.overlay ones. NULL: none */
 	const char *layer;
 	/* Saved files of /dev/shm, copied there: a folder as above with files, folders and symbolic links, 8 levels at
 	 * most. NULL: none */

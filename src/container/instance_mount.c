@@ -127,8 +127,9 @@ void plan_mount_before(struct builder *b)
 		take_tree(b, SLOT_USR, "/usr");
 	take_tree(b, SLOT_DEV, b->host->dev_dir);
 	take_tree(b, SLOT_TENANT, p->tenant_dir);
-	if (p->spec->init)
+	if (plan_below_init(p))
 		take_tree(b, SLOT_INIT, b->host->init_path);
+	plan_restore_before(b);
 	for (size_t i = 0; i < p->spec->volume_count; i++)
 		/* a tenant that owns a folder on the way could else lead it to anything of the host */
 		niwa_plan_add(b->plan, &(struct niwa_op_view){.op = NIWA_OP_OPEN_TREE,
@@ -186,8 +187,9 @@ void plan_mount_host(struct builder *b)
 		attributes_only(b, SLOT_USR, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
 	attributes_only(b, SLOT_DEV, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
 	attributes_only(b, SLOT_TENANT, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-	if (p->spec->init)
+	if (plan_below_init(p))
 		attributes_only(b, SLOT_INIT, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	plan_restore_host(b);
 }
 
 void plan_volumes_host(struct builder *b)
@@ -222,6 +224,7 @@ static void mount_root(struct builder *b)
 	const char *run = b->host->run_dir;
 	uint64_t memory = plan_layer_bytes(b);
 	char data[PATH_MAX * 3 + 128], layer[PATH_MAX + 32], root[PATH_MAX + 32];
+	bool prepared = b->params->image->prepared, saved;
 
 	(void)snprintf(layer, sizeof(layer), "%s/mnt/layer", run);
 	(void)snprintf(root, sizeof(root), "%s/mnt/root", run);
@@ -230,15 +233,18 @@ static void mount_root(struct builder *b)
 		(void)snprintf(data, sizeof(data), "size=%" PRIu64 "k,mode=0755", (memory + 1023) / 1024);
 		mount_fs(b, "tmpfs", layer, MS_NOSUID | MS_NODEV, data);
 		make_layer_dirs(b, NIWA_OP_DIR, layer);
+		plan_keep_layer(b);
 	} else {
 		plan_pair(b, NIWA_OP_MOVE_MOUNT, SLOT_LAYER, layer, NULL);
 	}
+	saved = plan_restore_layer(b);
 	/* what an image lacks to be prepared lies over it as a second read-only layer, the same for all */
-	if (!b->params->image->prepared)
+	if (!prepared)
 		plan_path(b, NIWA_OP_MOVE_MOUNT, SLOT_SKELETON, "%s/mnt/skeleton", run);
-	(void)snprintf(data, sizeof(data), "lowerdir=%s%s%s/mnt/lower,upperdir=%s/upper,workdir=%s/work,userxattr%s",
-		       b->params->image->prepared ? "" : run, b->params->image->prepared ? "" : "/mnt/skeleton:", run,
-		       layer, layer, memory ? "" : ",volatile");
+	(void)snprintf(data, sizeof(data),
+		       "lowerdir=%s%s%s%s%s/mnt/lower,upperdir=%s/upper,workdir=%s/work,userxattr%s", saved ? run : "",
+		       saved ? "/mnt/saved:" : "", prepared ? "" : run, prepared ? "" : "/mnt/skeleton:", run, layer,
+		       layer, memory ? "" : ",volatile");
 	mount_fs(b, "overlay", root, MS_NOSUID | MS_NODEV, data);
 	plan_pair(b, NIWA_OP_PIVOT, 1, root, NULL);
 }
@@ -291,9 +297,10 @@ void plan_mount_child(struct builder *b)
 	plan_pair(b, NIWA_OP_MOVE_MOUNT, SLOT_TENANT, "/run/niwa/tenant", NULL);
 	mount_fs(b, "proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
 	network_settings(b);
+	plan_restore_child(b);
 	plan_op(b, NIWA_OP_DETACH, 0, 0, 0);
 	/* up to here every target was a folder of ours; from here on links of the image may be on the way */
-	if (p->spec->init) {
+	if (plan_below_init(p)) {
 		plan_pair(b, NIWA_OP_FILE, 0755, "/run/niwa/init", NULL);
 		plan_pair(b, NIWA_OP_MOVE_MOUNT, SLOT_INIT, "/run/niwa/init", NULL);
 	}

@@ -24,8 +24,10 @@ enum {
 	SLOT_TENANT,
 	SLOT_INIT,
 	SLOT_VOLUME, /* and the following ones */
+	SLOT_SAVED = SLOT_VOLUME + NIWA_VOLUMES_MAX, /* layer and shared memory of a dumped instance */
+	SLOT_SAVED_SHM,
 };
-_Static_assert(SLOT_VOLUME + NIWA_VOLUMES_MAX <= NIWA_SLOTS, "each volume has a slot");
+_Static_assert(SLOT_SAVED_SHM < NIWA_SLOT_LAYER, "everything has a slot");
 
 /* Numbers of RELEASE and AWAIT: the child's ids and the mounts of its root are there; its network and its volumes. */
 enum { STEP_ROOT = 1, STEP_REST = 2 };
@@ -57,6 +59,8 @@ void env_put(struct env *env, const char *var);
 void env_put_all(struct env *env, char *const *vars);
 /* EXEC. 0, or -E2BIG when the plan has no room for so many strings. */
 int plan_exec(struct builder *b, const char *const *argv, size_t argc, const struct env *env);
+/* The same, of the file in a slot. */
+int plan_exec_file(struct builder *b, int slot, const char *const *argv, size_t argc, const struct env *env);
 
 /* The folder that an app starts in: its own, else the image's (NULL: none), else /. */
 const char *plan_workdir(const struct niwa_app_spec *spec, const struct niwa_image *image);
@@ -83,5 +87,19 @@ void plan_volumes_host(struct builder *b);
 void plan_volumes_child(struct builder *b);
 /* Bytes of the writable layer when it is kept in memory, 0: it is on disk. */
 uint64_t plan_layer_bytes(const struct builder *b);
+/* niwa-init is pid 1: the app asks for it, or it may be dumped or is restored. */
+bool plan_below_init(const struct niwa_instance_params *params);
+
+/* instance_snapshot.c: what is different in the plan of an instance that is restored into, or may be dumped; nothing
+ * in that of any other. */
+int plan_restore_check(struct builder *b);
+void plan_restore_before(struct builder *b);
+void plan_restore_host(struct builder *b);
+void plan_restore_clocks(struct builder *b);
+/* The child attaches a saved layer at RUN_DIR/mnt/saved; false: there is none. */
+bool plan_restore_layer(struct builder *b);
+void plan_keep_layer(struct builder *b);
+/* /dev/shm and /proc are there, /proc/sys can be written. */
+void plan_restore_child(struct builder *b);
 
 #endif

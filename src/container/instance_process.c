@@ -91,6 +91,11 @@ static void add_strings(struct niwa_text *t, const char *const *strings, size_t 
 
 int plan_exec(struct builder *b, const char *const *argv, size_t argc, const struct env *env)
 {
+	return plan_exec_file(b, -1, argv, argc, env);
+}
+
+int plan_exec_file(struct builder *b, int slot, const char *const *argv, size_t argc, const struct env *env)
+{
 	struct niwa_text bytes = {0};
 
 	if (env->full || argc + env->count > NIWA_PLAN_ARGS_MAX)
@@ -102,7 +107,7 @@ int plan_exec(struct builder *b, const char *const *argv, size_t argc, const str
 		b->plan->buf.failed = true;
 	else
 		niwa_plan_add(b->plan, &(struct niwa_op_view){.op = NIWA_OP_EXEC,
-							      .a = -1,
+							      .a = slot,
 							      .bytes = bytes.data,
 							      .bytes_len = (uint32_t)bytes.len});
 	niwa_text_fini(&bytes);

@@ -29,7 +29,8 @@ const struct op_info niwa_plan_ops[NIWA_OP_COUNT] = {
 	[NIWA_OP_OPEN] = {"open", BEFORE,
 		.number = {{NUMBER_FILLS, "slot"}, {NUMBER_HEX, "flags"}}, .string = {{STRING_PATH, "path"}}},
 	[NIWA_OP_PIPE] = {"pipe", BEFORE, .number = {{NUMBER_KEPT, "read"}, {NUMBER_FILLS, "write"}, {NUMBER_U32, "owner"}}},
-	[NIWA_OP_TMPFS] = {"tmpfs", BEFORE, .number = {{NUMBER_FILLS, "slot"}, {NUMBER_U32, "kib"}}},
+	[NIWA_OP_TMPFS] = {"tmpfs", BEFORE,
+		.number = {{NUMBER_FILLS, "slot"}, {NUMBER_U32, "kib"}, {NUMBER_FLAG, "kept"}}},
 	[NIWA_OP_CLONE] = {"clone", BEFORE, .number = {{NUMBER_HEX, "flags"}, {NUMBER_SLOT_OR_NONE, "cgroup"}}},
 
 	[NIWA_OP_ID_MAP] = {"id-map", HOST, .string = {{STRING_NAME, "uid"}, {STRING_NAME, "gid"}}},
@@ -64,7 +65,7 @@ const struct op_info niwa_plan_ops[NIWA_OP_COUNT] = {
 	[NIWA_OP_HOST_NAME] = {"host-name", CHILD, .string = {{STRING_NAME, "name"}}},
 	[NIWA_OP_DIAG] = {"diag", CHILD, .number = {{NUMBER_KEPT, "slot"}}},
 	[NIWA_OP_NOTIFY] = {"notify", CHILD, .number = {{NUMBER_KEPT, "slot"}}, .string = {{STRING_PATH, "path"}}},
-	[NIWA_OP_JOIN] = {"join", CHILD, .number = {{NUMBER_SLOT, "slot"}}},
+	[NIWA_OP_JOIN] = {"join", CHILD, .number = {{NUMBER_SLOT, "slot"}, {NUMBER_FLAG, "keep-user"}}},
 	[NIWA_OP_CONSOLE] = {"console", CHILD,
 		.number = {{NUMBER_SLOT, "slot"}, {NUMBER_U32, "rows"}, {NUMBER_U32, "columns"}}},
 	[NIWA_OP_STDIO] = {"stdio", CHILD, .number = {{NUMBER_SLOT_OR_NONE, "in"}, {NUMBER_SLOT_OR_NONE, "out"},
@@ -81,6 +82,9 @@ const struct op_info niwa_plan_ops[NIWA_OP_COUNT] = {
 	[NIWA_OP_CHDIR] = {"chdir", CHILD, .string = {{STRING_PATH, "path"}}},
 	[NIWA_OP_SESSION] = {"session", CHILD},
 	[NIWA_OP_EXEC] = {"exec", CHILD, .number = {{NUMBER_SLOT_OR_NONE, "file"}}, .bytes = BYTES_EXEC},
+	[NIWA_OP_TIME_OFFSETS] = {"time-offsets", CHILD, .string = {{STRING_NAME, "clocks"}}},
+	[NIWA_OP_FOLDER] = {"folder", CHILD, .number = {{NUMBER_KEPT, "slot"}}, .string = {{STRING_PATH, "path"}}},
+	[NIWA_OP_COPY] = {"copy", CHILD, .number = {{NUMBER_SLOT, "slot"}}, .string = {{STRING_PATH, "target"}}},
 };
 /* clang-format on */
 

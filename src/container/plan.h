@@ -30,7 +30,7 @@
 #define NIWA_SLOTS             32            /* descriptors a plan can name */
 #define NIWA_SLOT_GIVEN        3             /* the descriptors that come with START fill this slot and the next ones */
 #define NIWA_PLAN_OPS_MAX      1024
-#define NIWA_PLAN_KEPT_MAX     4     /* slots that keep retains and sends back (PIPE a, DIAG a, NOTIFY a) */
+#define NIWA_PLAN_KEPT_MAX     4     /* slots that keep retains and sends back (PIPE, DIAG, NOTIFY, FOLDER, TMPFS) */
 #define NIWA_PLAN_ARGS_MAX     4096  /* argv and env strings of EXEC together */
 #define NIWA_PLAN_MESSAGES_MAX 128   /* of one netlink batch */
 #define NIWA_PLAN_NETLINK_MAX  32768 /* bytes of one netlink batch */
@@ -50,8 +50,9 @@ enum niwa_op {
 	NIWA_OP_PIPE,      /* a slot of the read end (kept, sent back), b slot of the write end (child's), c its
 			      owner, user and group, as the host counts: who has it open can open it again by
 			      name (/dev/stdout) */
-	NIWA_OP_TMPFS,     /* a slot, b size in bytes/1024: detached tmpfs mount, for a disk-limited upper layer */
-	NIWA_OP_CLONE,     /* a CLONE_NEW* flags, b slot of the cgroup folder or -1 */
+	NIWA_OP_TMPFS, /* a slot, b size in bytes/1024: detached tmpfs mount, for a disk-limited upper layer; c=1: kept,
+			  sent back */
+	NIWA_OP_CLONE, /* a CLONE_NEW* flags, b slot of the cgroup folder or -1 */
 	/* HOST: in keep, the child exists */
 	NIWA_OP_ID_MAP,  /* s uid_map, t gid_map */
 	NIWA_OP_ATTACH,  /* s path of a cgroup.procs: the child's pid is written */
@@ -83,7 +84,9 @@ enum niwa_op {
 	NIWA_OP_DIAG,          /* a slot: a NETLINK_SOCK_DIAG socket of the child's network namespace, sent back */
 	NIWA_OP_NOTIFY,        /* a slot, s path: a bound datagram socket, sent back */
 	NIWA_OP_JOIN,    /* a slot of a pidfd: join its user, mount, pid, net, ipc, uts, cgroup namespaces and root,
-			    then fork once more (for exec into an instance); keep is told the inner pid */
+			    then fork once more (for exec into an instance); keep is told the inner pid. Its time
+			    namespace too, where the kernel has them. b=1: not the user namespace (CRIU): what follows
+			    runs with the rights of keep */
 	NIWA_OP_CONSOLE, /* a slot of a Unix socket: open a pty here of b rows and c columns, send its master there,
 			    make it our terminal */
 	NIWA_OP_STDIO,   /* a, b, c: slots for 0, 1, 2; -1: /dev/null, as found at this point of the plan */
@@ -101,6 +104,12 @@ enum niwa_op {
 	NIWA_OP_SESSION, /* setsid */
 	NIWA_OP_EXEC,    /* bytes: argc(u32) then argv strings, envc(u32) then env strings, each NUL-terminated;
 			    a slot of an O_PATH file to execute or -1: argv[0] looked up along PATH of env */
+	/* CHILD again: numbers of operations stay what they are, a keep may be older than its niwad */
+	NIWA_OP_TIME_OFFSETS, /* s lines "monotonic SECONDS NANOSECONDS", "boottime ...": a new time namespace with
+				 these offsets to the host's clocks, entered by EXEC (Linux 6.1); before USER */
+	NIWA_OP_FOLDER,       /* a slot, s path: a folder opened for reading, sent back */
+	NIWA_OP_COPY,         /* a slot of a detached mount, s target folder: its files, folders, links and FIFOs are
+				 copied with owners, modes and times; what is there already is an error */
 	NIWA_OP_COUNT,
 };
 

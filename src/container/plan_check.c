@@ -51,11 +51,18 @@ static int check_fills(struct walk *w, int64_t slot, const char *label)
 	return 0;
 }
 
-static int check_kept(struct walk *w, int64_t slot, const char *label)
+static int count_kept(struct walk *w)
 {
 	if (++w->kept > NIWA_PLAN_KEPT_MAX)
 		return REFUSE(w, "more than %d slots are kept", NIWA_PLAN_KEPT_MAX);
-	return check_fills(w, slot, label);
+	return 0;
+}
+
+static int check_kept(struct walk *w, int64_t slot, const char *label)
+{
+	int r = count_kept(w);
+
+	return r < 0 ? r : check_fills(w, slot, label);
 }
 
 static int check_range(struct walk *w, int64_t v, int64_t min, int64_t max, const char *label)
@@ -264,6 +271,10 @@ static int check_order(struct walk *w)
 		return REFUSE(w, "there is no pivot before it");
 	if (w->op.op == NIWA_OP_WRITE && w->op.b && !seen(w, NIWA_OP_CLONE))
 		return REFUSE(w, "inside, before there is a child");
+	if (w->op.op == NIWA_OP_TIME_OFFSETS && (seen(w, NIWA_OP_USER) || seen(w, NIWA_OP_JOIN)))
+		return REFUSE(w, "must stand before user and join"); /* afterwards /proc/self is not ours to write */
+	if (w->op.op == NIWA_OP_TMPFS && w->op.c)
+		return count_kept(w);
 	if (w->op.op == NIWA_OP_NETLINK)
 		return check_offsets(w);
 	return 0;

@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/memory.h"
 #include "container/instance.h"
+#include "container/instance_snapshot.h"
 #include "container/rtnl.h"
 
 #define TEXT(s) ((char *)(uintptr_t)(s))
@@ -153,6 +154,26 @@ static void long_name(struct setting *s)
 	s->spec.name = TEXT("a-very-long-name-of-an-app.that-goes-on-and-on.and-is-cut-here--.example.com");
 }
 
+static void dumpable(struct setting *s)
+{
+	s->params.init = true;
+}
+
+static void restored(struct setting *s)
+{
+	static const struct niwa_instance_restore restore = {
+		.pid = 2,
+		.last_pid = 4200,
+		.monotonic_ns = -1500000000, /* it was dumped when the host had been up for less */
+		.boottime_ns = 250000000,
+		.layer = "/var/lib/niwa/snapshots/0123/layer",
+		.shm = "/var/lib/niwa/snapshots/0123/shm",
+	};
+
+	full(s);
+	s->params.restore = &restore;
+}
+
 /* The dump without what depends on the library. */
 static void dump(const struct niwa_plan *plan, struct niwa_text *out)
 {
@@ -213,6 +234,8 @@ static void plans_of_instances_are_what_they_were(void **state)
 		{"on-disk", on_disk},
 		{"full", full},
 		{"long-name", long_name},
+		{"dumpable", dumpable},
+		{"restored", restored},
 	};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(cases); i++) {
@@ -254,6 +277,27 @@ static void plans_of_execs_and_programs_are_what_they_were(void **state)
 	compare("exec-terminal", &terminal);
 	assert_int_equal(niwa_program_plan(&p, &program, &err), 0);
 	compare("program", &program);
+}
+
+static void plans_of_dumps_and_restores_are_what_they_were(void **state)
+{
+	NIWA_AUTO(niwa_plan_fini) struct niwa_plan dumped = {0};
+	NIWA_AUTO(niwa_plan_fini) struct niwa_plan restore = {0};
+	NIWA_AUTO(niwa_plan_fini) struct niwa_plan check = {0};
+	struct niwa_dump_params d = {.instance = 7, .pid = NIWA_INIT_COMMAND_PID, .then = NIWA_DUMP_STOP};
+	struct niwa_criu_restore_params r = {.instance = 8, .init_pid = 4711, .log_inode = 815};
+	struct niwa_error err;
+	struct setting s;
+
+	defaults(&s);
+	limited_hybrid(&s);
+	d.spec = r.spec = &s.spec;
+	assert_int_equal(niwa_dump_plan(&s.host, &d, &dumped, &err), 0);
+	compare("criu-dump", &dumped);
+	assert_int_equal(niwa_criu_restore_plan(&s.host, &r, &restore, &err), 0);
+	compare("criu-restore", &restore);
+	assert_int_equal(niwa_criu_check_plan(&check, &err), 0);
+	compare("criu-check", &check);
 }
 
 static void bad_root_volume(struct setting *s)
@@ -316,6 +360,20 @@ static void bad_lease(struct setting *s)
 	s->params.id_base = 1000;
 }
 
+static void bad_restored_pid(struct setting *s)
+{
+	static const struct niwa_instance_restore restore = {.pid = 1, .last_pid = 100};
+
+	s->params.restore = &restore;
+}
+
+static void bad_saved_layer(struct setting *s)
+{
+	static const struct niwa_instance_restore restore = {.pid = 2, .last_pid = 100, .layer = "layer"};
+
+	s->params.restore = &restore;
+}
+
 static void bad_run_dir(struct setting *s)
 {
 	s->host.run_dir = "/run/ni:wa";
@@ -354,6 +412,8 @@ static void what_cannot_be_planned_is_refused_with_its_key(void **state)
 		{bad_memory, "limits.memory"},
 		{bad_files, "limits.open-files: 20001"},
 		{bad_lease, "lacks its id range"},
+		{bad_restored_pid, "restore: pid 1"},
+		{bad_saved_layer, "restore: 'layer' is not an absolute path"},
 		{bad_run_dir, "run folder"},
 		{bad_user, "user: 70000"},
 		{bad_environment, "variables of the environment"},
@@ -448,6 +508,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plans_of_instances_are_what_they_were),
 		cmocka_unit_test(plans_of_execs_and_programs_are_what_they_were),
+		cmocka_unit_test(plans_of_dumps_and_restores_are_what_they_were),
 		cmocka_unit_test(what_cannot_be_planned_is_refused_with_its_key),
 		cmocka_unit_test(small_shares_of_a_processor_have_a_longer_period),
 		cmocka_unit_test(names_of_an_instance_are_unique_and_fit),

@@ -200,6 +200,10 @@ static void an_operation_with_a_mistake_is_refused(void **state)
 		{"user): 3 bytes are not 0 to 64 entries", {.op = NIWA_OP_USER, .bytes = "abc", .bytes_len = 3}},
 		{"user): uid is 4294967296", {.op = NIWA_OP_USER, .a = 1ll << 32}},
 		{"seccomp): 0 bytes are not 1 to 4096 entries", {.op = NIWA_OP_SECCOMP}},
+		{"join): keep-user is 2", {.op = NIWA_OP_JOIN, .a = 10, .b = 2}},
+		{"time-offsets): clocks is empty", {.op = NIWA_OP_TIME_OFFSETS}},
+		{"folder): slot: slot 0 is filled twice", {.op = NIWA_OP_FOLDER, .s = "/a"}},
+		{"copy): target is not an absolute path", {.op = NIWA_OP_COPY, .a = 10, .s = "a"}},
 		{"exec): its arguments are cut", {.op = NIWA_OP_EXEC, .a = -1}},
 		{"exec): no command", {.op = NIWA_OP_EXEC, .a = -1, .bytes = no_args, .bytes_len = 8}},
 		{"exec): its arguments are cut", {.op = NIWA_OP_EXEC, .a = -1, .bytes = cut_args, .bytes_len = 8}},
@@ -227,6 +231,25 @@ static void an_operation_with_a_mistake_is_refused(void **state)
 	}
 }
 
+static void clocks_are_set_while_the_child_is_still_root_of_the_host(void **state)
+{
+	static const enum niwa_op too_late[] = {NIWA_OP_USER, NIWA_OP_JOIN};
+
+	for (size_t i = 0; i < sizeof(too_late) / sizeof(too_late[0]); i++) {
+		struct niwa_plan plan = {0};
+		struct niwa_error err = {0};
+
+		ADD(&plan, .op = NIWA_OP_PIPE, .a = 0, .b = 10);
+		add_clone(&plan);
+		ADD(&plan, .op = too_late[i], .a = 10);
+		ADD(&plan, .op = NIWA_OP_TIME_OFFSETS, .s = "monotonic 1 0\n");
+		add_exec(&plan);
+		assert_int_equal(niwa_plan_check(plan.buf.data, plan.buf.len, &err), -EINVAL);
+		assert_non_null(strstr(err.msg, "time-offsets): must stand before user and join"));
+		niwa_plan_fini(&plan);
+	}
+}
+
 static void too_many_of_anything_is_refused(void **state)
 {
 	struct niwa_plan plan = {0};
@@ -236,6 +259,14 @@ static void too_many_of_anything_is_refused(void **state)
 	add_clone(&plan);
 	for (int i = 0; i < 5; i++)
 		ADD(&plan, .op = NIWA_OP_DIAG, .a = i);
+	add_exec(&plan);
+	assert_int_equal(niwa_plan_check(plan.buf.data, plan.buf.len, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "more than 4 slots are kept"));
+	niwa_plan_fini(&plan);
+
+	for (int i = 0; i < 5; i++)
+		ADD(&plan, .op = NIWA_OP_TMPFS, .a = i, .b = 1, .c = 1);
+	add_clone(&plan);
 	add_exec(&plan);
 	assert_int_equal(niwa_plan_check(plan.buf.data, plan.buf.len, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "more than 4 slots are kept"));
@@ -329,6 +360,7 @@ int main(void)
 		cmocka_unit_test(a_dump_has_one_line_an_operation),
 		cmocka_unit_test(a_memfd_is_sealed_and_holds_the_plan),
 		cmocka_unit_test(an_operation_with_a_mistake_is_refused),
+		cmocka_unit_test(clocks_are_set_while_the_child_is_still_root_of_the_host),
 		cmocka_unit_test(too_many_of_anything_is_refused),
 		cmocka_unit_test(order_is_checked),
 		cmocka_unit_test(damaged_bytes_never_lead_astray),

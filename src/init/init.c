@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * niwa-init COMMAND [ARG...]: a tiny pid 1 for apps that ask for one. It starts the command, forwards signals to it,
- * reaps orphans and ends with the command's status (128 + signal when it was killed). Static, no allocation.
+ * niwa-init COMMAND [ARG...]: a tiny pid 1 for apps that ask for one. It starts the command as the leader of a session,
+ * forwards signals to it, reaps orphans and ends with the command's status (128 + signal when it was killed).
+ * niwa-init --adopt PID: the same for a process that somebody else makes, which becomes its child when that one ends
+ * (CRIU, restoring a snapshot). Until then signals are dropped: who restores kills the whole group when it fails.
+ * Static, no allocation.
  */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define USAGE "usage: niwa-init COMMAND [ARG...] | --adopt PID"
 
 static void complain(const char *what)
 {
@@ -25,6 +31,7 @@ static void complain(const char *what)
 
 static _Noreturn void run(char **argv, const sigset_t *unblocked)
 {
+	(void)setsid();                                  /* a new process leads no group yet, so it cannot fail */
 	(void)sigprocmask(SIG_SETMASK, unblocked, NULL); /* fails only for bad arguments */
 	(void)execvp(argv[0], argv);
 	complain(argv[0]);
@@ -43,31 +50,56 @@ static int reap(pid_t command)
 	return result;
 }
 
+/* A process that is not ours is not the command yet, or not any more. */
+static void forward(pid_t command, int sig)
+{
+	siginfo_t info;
+
+	if (waitid(P_PID, (id_t)command, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+		(void)kill(command, sig); /* gone: its status follows */
+}
+
+/* The pid to adopt; 0: there is a command to start; -1: neither. */
+static pid_t to_adopt(int argc, char **argv)
+{
+	char *end = NULL;
+	long pid;
+
+	if (argc < 2)
+		return -1;
+	if (strcmp(argv[1], "--adopt") != 0)
+		return 0;
+	pid = argc == 3 ? strtol(argv[2], &end, 10) : -1;
+	return pid > 1 && pid <= INT_MAX && *end == '\0' ? (pid_t)pid : -1;
+}
+
 int main(int argc, char **argv)
 {
+	pid_t command = to_adopt(argc, argv);
 	sigset_t all, before;
 	int sig, result;
-	pid_t command;
 
-	if (argc < 2) {
+	if (command < 0) {
 		errno = EINVAL;
-		complain("usage: niwa-init COMMAND [ARG...]");
+		complain(USAGE);
 		return 2;
 	}
 	(void)sigfillset(&all);
 	(void)sigprocmask(SIG_BLOCK, &all, &before);
-	command = fork();
-	if (command < 0) {
-		complain("fork");
-		return 126;
+	if (command == 0) {
+		command = fork();
+		if (command < 0) {
+			complain("fork");
+			return 126;
+		}
+		if (command == 0)
+			run(argv + 1, &before);
 	}
-	if (command == 0)
-		run(argv + 1, &before);
 	for (;;) {
 		if (sigwait(&all, &sig) != 0)
 			continue;
 		if (sig != SIGCHLD) {
-			(void)kill(command, sig); /* gone: its status follows */
+			forward(command, sig);
 			continue;
 		}
 		result = reap(command);

@@ -30,6 +30,9 @@
 	      */
 #define SLOTS_FROM (NIWA_PLAN_TARGET_MAX + 1) /* below are the numbers that a plan may give away */
 
+#define JOINED                                                                                                         \
+	(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
+
 static struct rlimit nofile; /* set at exec */
 static bool oom_adjusted;    /* keep is spared when memory is out; what it starts is not */
 static bool unusual[NSIG];   /* signals that keep or whoever started it does not leave as they are by default */
@@ -94,6 +97,14 @@ int keep_child_send(struct keep_start *s, int slot, int fd)
 	return send_to_keep(s, slot, 0, fd);
 }
 
+/* A restored instance has clocks of its own; a kernel without time namespaces knows no such flag. */
+static int join(int pidfd, int namespaces)
+{
+	int r = setns(pidfd, namespaces | CLONE_NEWTIME);
+
+	return r < 0 && errno == EINVAL ? setns(pidfd, namespaces) : r;
+}
+
 /* The process that execs must be born inside the pid namespace. CLONE_PARENT makes it keep's child, so that its end
  * is told to keep; the outer process has done its part, the inner one waits until keep knows it. Not dumpable before
  * joining: processes of the instance could else trace us and take what we hold. */
@@ -105,9 +116,7 @@ static int child_join(struct keep_start *s, const struct niwa_op_view *op, int *
 
 	if (fd < 0)
 		return fd;
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
-	    setns(fd, CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
-			      CLONE_NEWCGROUP) < 0)
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || join(fd, op->b ? JOINED & ~CLONE_NEWUSER : JOINED) < 0)
 		return -errno;
 	pid = syscall(SYS_clone3, &args, sizeof(args));
 	if (pid < 0)
@@ -359,6 +368,9 @@ static keep_child_fn *find(enum niwa_op op)
 		[NIWA_OP_SECCOMP] = keep_child_seccomp,
 		[NIWA_OP_CHDIR] = keep_child_chdir,
 		[NIWA_OP_SESSION] = keep_child_session,
+		[NIWA_OP_TIME_OFFSETS] = keep_child_time_offsets,
+		[NIWA_OP_FOLDER] = keep_child_folder,
+		[NIWA_OP_COPY] = keep_child_copy,
 		[NIWA_OP_EXEC] = child_exec,
 	};
 

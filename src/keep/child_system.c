@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -17,6 +18,7 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/netlink.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 
 #include "base/fd.h"
@@ -144,4 +146,13 @@ int keep_child_chdir(struct keep_start *s, const struct niwa_op_view *op, int *m
 int keep_child_session(struct keep_start *s, const struct niwa_op_view *op, int *message)
 {
 	return setsid() < 0 ? -errno : 0;
+}
+
+/* In the host's /proc, while what is ours there still belongs to the user that we are. The namespace is that of our
+ * children and, since Linux 6.1, of what we exec. */
+int keep_child_time_offsets(struct keep_start *s, const struct niwa_op_view *op, int *message)
+{
+	if (unshare(CLONE_NEWTIME) < 0)
+		return -errno;
+	return niwa_file_write("/proc/self/timens_offsets", op->s);
 }

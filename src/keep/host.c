@@ -157,6 +157,8 @@ static int host_tmpfs(struct keep_start *s, const struct niwa_op_view *op, int *
 	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return -errno;
+	if (op->c)
+		s->kept |= 1u << op->a;
 	return fill(s, op->a, fsmount(fs, FSMOUNT_CLOEXEC, 0));
 }
 
