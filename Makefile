@@ -10,7 +10,7 @@ SUITE ?=
 PYTHON ?= /usr/bin/python3
 export BUILD PYTHON
 
-.PHONY: all setup criu check check-asan check-clang test test-vm test-fresh bench demo demo-stop install uninstall clean help root
+.PHONY: all setup criu check check-asan check-clang test test-vm test-fresh bench demo demo-wordpress demo-stop install uninstall clean help root
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -32,7 +32,8 @@ help:
 #: make criu          as root: a CRIU that works on this kernel, for snapshots; niwa does without it otherwise
 #: make bench         as root: benchmarks; BENCH="wake-frozen start" picks some
 #: make demo          as root: three real applications asleep on this machine, woken one by one
-#: make demo-stop     as root: takes the demo away
+#: make demo-wordpress  as root: WordPress and its database asleep; a page wakes both
+#: make demo-stop     as root: takes the demos away
 #: make install       programs, units, manuals, configuration (PREFIX, DESTDIR); make uninstall takes them away
 
 root:
@@ -75,6 +76,11 @@ demo: root
 	scripts/setup-debian build run demo
 	$(MAKE) all
 	scripts/demo
+
+demo-wordpress: root
+	scripts/setup-debian build run demo-wordpress criu
+	$(MAKE) all
+	scripts/demo-wordpress
 
 demo-stop: root
 	scripts/demo-stop
