@@ -74,11 +74,13 @@ struct niwa_manifest_root {
 	int fd;
 };
 
-/* At the dump: looks each of the paths up and appends those that are regular files of a root. Others are passed over:
- * what the app wrote outside its volumes is saved in the layer, deleted files are in the images. Symbolic links are
- * not followed, a path cannot leave its root. Touches the disk. */
+/* At the dump: looks up what the images name and appends those that are regular files of a root, each path once. Passed
+ * over are files that are open for writing only (logs grow; CRIU looks after the others), what the app wrote outside
+ * its volumes, which is saved in the layer, and deleted files, which are in the images. Symbolic links are not
+ * followed, a path cannot leave its root or enter another mount. Touches the disk. */
+struct niwa_criu_files;
 int niwa_manifest_look(struct niwa_manifest *manifest, const struct niwa_manifest_root *roots, size_t root_count,
-		       const char *const *paths, size_t path_count, struct niwa_error *err);
+		       const struct niwa_criu_files *files, struct niwa_error *err);
 
 /* Before a restore: 0 when all files are still those. -ESTALE (NIWA_PERMANENT) names the first that is not and what
  * changed; other errors are those of the file systems. Some microseconds a file. */

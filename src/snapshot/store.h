@@ -13,7 +13,7 @@
  * Every call here touches the disk and may take long: call it in a worker thread. There is no state but the folder and
  * the descriptor of it, so calls may run beside each other in any threads and processes. 0 or -errno and err.
  * Faults (base/fault.h): snapshot.begun, .images-synced, .manifest-written, .synced, .renamed, .committed, .used,
- * .used-synced, .removing, .removed.
+ * .used-synced, .removing, .removed. docs/adr/007-snapshots.md is the reason of it all.
  */
 #ifndef NIWA_SNAPSHOT_STORE_H
 #define NIWA_SNAPSHOT_STORE_H
@@ -57,9 +57,9 @@ struct niwa_store_new {
  * when it is more than one may have. */
 int niwa_store_begin(const struct niwa_store *store, const struct niwa_store_limits *limits, uint64_t expected_bytes,
 		     struct niwa_store_new *ret, struct niwa_error *err);
-/* Fills the manifest's parts and sizes, writes it, syncs, renames, syncs, and evicts others when there is too much.
- * One of the same key that is there already is replaced and keeps its counts. Afterwards, and after a failure,
- * *snapshot is closed (dir -1); a failure leaves nothing behind. -EFBIG: larger than one may be. */
+/* Fills the manifest's parts (none before) and sizes, writes it, syncs, renames, syncs, and evicts others when there is
+ * too much. One of the same key that is there already is replaced and keeps its counts. Afterwards, and after a
+ * failure, *snapshot is closed (dir -1); a failure leaves nothing behind. -EFBIG: larger than one may be. */
 int niwa_store_commit(const struct niwa_store *store, const struct niwa_store_limits *limits,
 		      struct niwa_store_new *snapshot, struct niwa_manifest *manifest, struct niwa_error *err);
 /* Removes what was written. One that is not open is fine. */

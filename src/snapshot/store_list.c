@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What there is, what it is worth, what has to go.
+ */
+#include "snapshot/store_private.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/memory.h"
+#include "base/text.h"
+
+#define MIB ((double)(1 << 20))
+
+static bool is_leftover(const char *name)
+{
+	static const char *const prefixes[] = {PREFIX_NEW, PREFIX_USED, PREFIX_OLD};
+	uint64_t number;
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(prefixes); i++) {
+		size_t n = strlen(prefixes[i]);
+
+		if (strncmp(name, prefixes[i], n) == 0 && niwa_parse_u64(name + n, UINT32_MAX, &number) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Calls fn with each name; its result other than 0 ends the walk. Names may come and go meanwhile. */
+static int each_name(const struct niwa_store *store, int (*fn)(const char *name, void *arg), void *arg,
+		     struct niwa_error *err)
+{
+	int fd = store_open_folder(store->dir, "."), r = 0;
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+
+	if (!dir) {
+		niwa_fd_close(&fd);
+		return niwa_fail(err, NIWA_TEMPORARY, fd < -1 ? -fd : ENOMEM, "snapshots: read their folder");
+	}
+	while (r == 0 && (errno = 0, entry = readdir(dir)))
+		r = fn(entry->d_name, arg);
+	if (r == 0 && errno)
+		r = niwa_fail(err, NIWA_TEMPORARY, errno, "snapshots: read their folder");
+	(void)closedir(dir);
+	return r;
+}
+
+/* ---- list ---- */
+
+struct listing {
+	const struct niwa_store *store;
+	struct niwa_store_list list;
+	struct niwa_error *err;
+	uint32_t today;
+};
+
+/* Milliseconds that a restore saves, times the wakes of a week, a MiB. Without a restore so far: as if it took no time,
+ * so that a new one is not the first to go. */
+static double value_of(const struct niwa_store_entry *e, uint32_t today)
+{
+	uint64_t cold = niwa_store_median(e->stats.cold_us), restored = niwa_store_median(e->stats.restored_us);
+	double saved_ms;
+
+	if (!cold)
+		cold = e->cold_us;
+	saved_ms = cold > restored ? (double)(cold - restored) / 1000 : 0;
+	return saved_ms * niwa_store_week(&e->stats, today) / ((double)(e->bytes ? e->bytes : 1) / MIB);
+}
+
+static void fill_entry(const struct listing *l, int dir, struct niwa_store_entry *e)
+{
+	struct niwa_manifest m = {0};
+	struct niwa_error why = {0};
+	struct stat st;
+	int r = store_read_manifest(dir, &e->key, &m, &why);
+
+	if (r == 0 && (fstatat(dir, "images", &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode)))
+		r = niwa_fail(&why, NIWA_PERMANENT, EBADMSG, "no images");
+	store_stats_read(dir, &e->stats);
+	if (r < 0) {
+		(void)niwa_quote(why.msg, strlen(why.msg), e->damaged, sizeof(e->damaged));
+		e->bytes = store_tree_bytes(l->store->dir, e->key.hex);
+	} else {
+		e->kind = m.kind;
+		e->scope = m.scope;
+		e->taken_us = m.taken_us;
+		e->cold_us = m.cold_us;
+		e->still_us = m.still_us;
+		e->bytes = m.image_bytes + m.layer_bytes + m.shm_bytes;
+		memcpy(e->app, m.app, sizeof(e->app));
+		if (fstatat(dir, "manifest", &st, AT_SYMLINK_NOFOLLOW) == 0)
+			e->bytes += (uint64_t)st.st_blocks * 512;
+		e->value = value_of(e, l->today);
+	}
+	niwa_manifest_fini(&m);
+}
+
+static int list_name(const char *name, void *arg)
+{
+	struct listing *l = arg;
+	struct niwa_store_entry *e;
+	struct niwa_snapshot_key key;
+	NIWA_AUTO_FD dir = -1;
+
+	if (is_leftover(name))
+		l->list.bytes += store_tree_bytes(l->store->dir, name);
+	if (niwa_snapshot_key_parse(name, &key, NULL) < 0)
+		return 0;
+	dir = store_open_folder(l->store->dir, name);
+	if (dir < 0)
+		return 0; /* it has just gone, or is no folder */
+	if (l->list.count % 64 == 0) {
+		void *more = reallocarray(l->list.entry, l->list.count + 64, sizeof(*e));
+
+		if (!more)
+			return niwa_fail(l->err, NIWA_TEMPORARY, ENOMEM, "list of snapshots");
+		l->list.entry = more;
+	}
+	e = &l->list.entry[l->list.count++];
+	*e = (struct niwa_store_entry){.key = key};
+	fill_entry(l, dir, e);
+	l->list.bytes += e->bytes;
+	return 0;
+}
+
+static int by_key(const void *a, const void *b)
+{
+	return strcmp(((const struct niwa_store_entry *)a)->key.hex, ((const struct niwa_store_entry *)b)->key.hex);
+}
+
+int niwa_store_list(const struct niwa_store *store, struct niwa_store_list *ret, struct niwa_error *err)
+{
+	struct listing l = {.store = store, .err = err, .today = store_today()};
+	int r = each_name(store, list_name, &l, err);
+
+	if (r < 0) {
+		niwa_store_list_fini(&l.list);
+		return r;
+	}
+	if (l.list.count)
+		qsort(l.list.entry, l.list.count, sizeof(*l.list.entry), by_key);
+	*ret = l.list;
+	return 0;
+}
+
+void niwa_store_list_fini(struct niwa_store_list *list)
+{
+	free(list->entry);
+	*list = (struct niwa_store_list){0};
+}
+
+/* ---- room ---- */
+
+static bool has_room(const struct niwa_store *store, const struct niwa_store_limits *limits, uint64_t used,
+		     uint64_t bytes)
+{
+	uint64_t limit = limits->bytes ? limits->bytes : NIWA_STORE_BYTES, wanted;
+	struct statvfs fs;
+
+	if (bytes > limit || used > limit - bytes)
+		return false;
+	if (!limits->free_bytes)
+		return true;
+	if (__builtin_add_overflow(limits->free_bytes, bytes, &wanted) || fstatvfs(store->dir, &fs) < 0)
+		return false;
+	return (uint64_t)fs.f_bavail * fs.f_frsize >= wanted;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	const struct niwa_store_entry *x = a, *y = b;
+
+	if (!*x->damaged != !*y->damaged)
+		return *x->damaged ? -1 : 1;
+	if (x->value < y->value || x->value > y->value)
+		return x->value < y->value ? -1 : 1;
+	return x->taken_us < y->taken_us ? -1 : x->taken_us > y->taken_us;
+}
+
+/* 0: gone; 1: somebody holds it. It is locked first, so that one in use stays where it is. */
+static int evict(const struct niwa_store *store, const struct niwa_snapshot_key *key, struct niwa_error *err)
+{
+	NIWA_AUTO_FD dir = -1, images = -1;
+	char name[STORE_NAME];
+	int r = store_lock(store, key->hex, &dir, &images);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r != 0)
+		return r > 0 ? r : niwa_fail(err, NIWA_TEMPORARY, -r, "snapshot %.12s: evict", key->hex);
+	r = store_new_name(store, PREFIX_OLD, key->hex, name, err);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	niwa_fd_close(&dir);
+	niwa_fd_close(&images);
+	return store_delete(store, name, err);
+}
+
+int niwa_store_make_room(const struct niwa_store *store, const struct niwa_store_limits *limits, uint64_t bytes,
+			 const struct niwa_snapshot_key *keep, unsigned *ret_count, struct niwa_error *err)
+{
+	struct niwa_store_list list;
+	unsigned count = 0;
+	int r = niwa_store_list(store, &list, err);
+
+	if (ret_count)
+		*ret_count = 0;
+	if (r < 0)
+		return r;
+	if (list.count)
+		qsort(list.entry, list.count, sizeof(*list.entry), by_value);
+	for (size_t i = 0; r >= 0 && i < list.count && !has_room(store, limits, list.bytes, bytes); i++) {
+		const struct niwa_store_entry *e = &list.entry[i];
+
+		if (keep && strcmp(e->key.hex, keep->hex) == 0)
+			continue;
+		r = evict(store, &e->key, err);
+		if (r == 0) {
+			list.bytes -= e->bytes;
+			count++;
+		}
+	}
+	if (ret_count)
+		*ret_count = count;
+	if (r >= 0 && !has_room(store, limits, list.bytes, bytes))
+		r = niwa_fail(err, NIWA_TEMPORARY, ENOSPC, "no room for a snapshot of %llu MiB",
+			      (unsigned long long)bytes >> 20);
+	niwa_store_list_fini(&list);
+	return r < 0 ? r : 0;
+}
+
+/* ---- leftovers ---- */
+
+struct collection {
+	const struct niwa_store *store;
+	struct niwa_error *err;
+	unsigned count;
+};
+
+static bool is_damaged(const struct niwa_store *store, const struct niwa_snapshot_key *key)
+{
+	NIWA_AUTO_FD dir = store_open_folder(store->dir, key->hex);
+	struct niwa_manifest m = {0};
+	struct stat st;
+	bool damaged;
+
+	if (dir < 0)
+		return false;
+	damaged = store_read_manifest(dir, key, &m, NULL) == -EBADMSG ||
+		  (fstatat(dir, "images", &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT);
+	niwa_manifest_fini(&m);
+	return damaged;
+}
+
+static int collect_name(const char *name, void *arg)
+{
+	struct collection *c = arg;
+	struct niwa_snapshot_key key;
+	int r = 1;
+
+	if (is_leftover(name))
+		r = store_delete(c->store, name, c->err);
+	else if (niwa_snapshot_key_parse(name, &key, NULL) == 0 && is_damaged(c->store, &key))
+		r = evict(c->store, &key, c->err);
+	if (r == 0)
+		c->count++;
+	return r < 0 ? r : 0;
+}
+
+int niwa_store_collect(const struct niwa_store *store, unsigned *ret_count, struct niwa_error *err)
+{
+	struct collection c = {.store = store, .err = err};
+	int r = each_name(store, collect_name, &c, err);
+
+	if (ret_count)
+		*ret_count = c.count;
+	return r;
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Walks over the folders of a snapshot, from descriptor to descriptor. A layer holds what a tenant's program wrote:
+ * names and shapes are anybody's, so depth and number are bounded and nothing but regular files and folders is opened.
+ */
+#include "snapshot/store_private.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <nettle/sha2.h>
+
+#include "base/fd.h"
+#include "base/memory.h"
+
+#define BLOCK     512
+#define CHUNK     (256 * 1024)
+#define OPEN_FILE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+
+struct walk {
+	struct niwa_manifest *manifest;
+	struct store_tree *sum;
+	struct niwa_error *err;
+	unsigned depth;
+	size_t len; /* of path */
+	char path[PATH_MAX];
+};
+
+/* SHA-256 of an open file, and how long it was. */
+static int hash_file(int fd, uint64_t *ret_size, uint8_t ret[SHA256_DIGEST_SIZE])
+{
+	NIWA_AUTO(niwa_free_ptr) uint8_t *chunk = malloc(CHUNK);
+	struct sha256_ctx hash;
+	uint64_t size = 0;
+	ssize_t n;
+
+	if (!chunk)
+		return -ENOMEM;
+	sha256_init(&hash);
+	while ((n = pread(fd, chunk, CHUNK, (off_t)size)) > 0) {
+		sha256_update(&hash, (size_t)n, chunk);
+		size += (uint64_t)n;
+	}
+	if (n < 0)
+		return -errno;
+	sha256_digest(&hash, SHA256_DIGEST_SIZE, ret);
+	*ret_size = size;
+	return 0;
+}
+
+static int failed(const struct walk *w, int code, const char *what)
+{
+	return niwa_fail(w->err, NIWA_TEMPORARY, code, "snapshot: %s %.200s", what, w->path);
+}
+
+static int take_file(struct walk *w, int parent, const char *name)
+{
+	NIWA_AUTO_FD fd = openat(parent, name, OPEN_FILE);
+	struct niwa_manifest_part part = {.path = w->path};
+	struct stat st;
+	int r;
+
+	if (fd < 0)
+		return failed(w, errno, "open");
+	r = hash_file(fd, &part.size, part.sha256);
+	if (r < 0)
+		return failed(w, -r, "read");
+	/* The blocks are known when they are written. */
+	if (fsync(fd) < 0 || fstat(fd, &st) < 0)
+		return failed(w, errno, "sync");
+	w->sum->bytes += (uint64_t)st.st_blocks * BLOCK;
+	return niwa_manifest_add_part(w->manifest, &part, w->err);
+}
+
+static int take_folder(struct walk *w, int parent, const char *name);
+
+static int take_entry(struct walk *w, int parent, const char *name)
+{
+	size_t len = w->len;
+	struct stat st;
+	int r = 0;
+
+	if (w->sum->entries >= TREE_ENTRIES)
+		return niwa_fail(w->err, NIWA_PERMANENT, E2BIG, "snapshot: more than %d files in %.20s", TREE_ENTRIES,
+				 w->path);
+	if (len + strlen(name) + 2 > sizeof(w->path))
+		return failed(w, ENAMETOOLONG, "below");
+	(void)snprintf(w->path + len, sizeof(w->path) - len, "/%s", name); /* fits */
+	w->len = len + 1 + strlen(name);
+	w->sum->entries++;
+	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		r = failed(w, errno, "look at");
+	else if (S_ISREG(st.st_mode))
+		r = take_file(w, parent, name);
+	else if (S_ISDIR(st.st_mode))
+		r = take_folder(w, parent, name);
+	w->len = len;
+	w->path[len] = '\0';
+	return r;
+}
+
+static int take_folder(struct walk *w, int parent, const char *name)
+{
+	int fd = openat(parent, name, OPEN_FILE | O_DIRECTORY), r = 0;
+	const struct dirent *entry;
+	struct stat st;
+	DIR *dir;
+
+	if (fd < 0)
+		return failed(w, errno, "open");
+	dir = w->depth < TREE_DEPTH ? fdopendir(fd) : NULL;
+	if (!dir) {
+		niwa_fd_close(&fd);
+		return failed(w, w->depth < TREE_DEPTH ? ENOMEM : ELOOP, "read");
+	}
+	w->depth++;
+	while (r == 0 && (errno = 0, entry = readdir(dir)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			r = take_entry(w, fd, entry->d_name);
+	if (r == 0 && errno)
+		r = failed(w, errno, "read");
+	w->depth--;
+	if (r == 0 && (fsync(fd) < 0 || fstat(fd, &st) < 0))
+		r = failed(w, errno, "sync");
+	if (r == 0)
+		w->sum->bytes += (uint64_t)st.st_blocks * BLOCK;
+	(void)closedir(dir);
+	return r;
+}
+
+int store_tree_take(int snapshot, const char *folder, struct niwa_manifest *manifest, struct store_tree *ret,
+		    struct niwa_error *err)
+{
+	NIWA_AUTO(niwa_free_ptr) struct walk *w = niwa_zalloc(sizeof(*w));
+
+	*ret = (struct store_tree){0};
+	if (!w)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "snapshot: read %s", folder);
+	w->manifest = manifest;
+	w->sum = ret;
+	w->err = err;
+	w->len = strlen(folder);
+	(void)snprintf(w->path, sizeof(w->path), "%s", folder);
+	return take_folder(w, snapshot, folder);
+}
+
+/* ---- how large ---- */
+
+static uint64_t bytes_of(int parent, const char *name, unsigned depth)
+{
+	const struct dirent *entry;
+	uint64_t sum;
+	struct stat st;
+	DIR *dir;
+	int fd;
+
+	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	sum = (uint64_t)st.st_blocks * BLOCK;
+	if (!S_ISDIR(st.st_mode) || depth > TREE_DEPTH)
+		return sum;
+	fd = openat(parent, name, OPEN_FILE | O_DIRECTORY);
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		niwa_fd_close(&fd);
+		return sum;
+	}
+	while ((entry = readdir(dir)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			sum += bytes_of(fd, entry->d_name, depth + 1);
+	(void)closedir(dir);
+	return sum;
+}
+
+uint64_t store_tree_bytes(int parent, const char *name)
+{
+	return bytes_of(parent, name, 0);
+}
+
+/* ---- whole? ---- */
+
+static int check_part(int snapshot, const struct niwa_manifest_part *part, bool hash, struct niwa_error *err)
+{
+	NIWA_AUTO_FD fd = openat(snapshot, part->path, OPEN_FILE);
+	uint8_t found[SHA256_DIGEST_SIZE];
+	uint64_t size;
+	struct stat st;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return niwa_fail(err, NIWA_PERMANENT, errno == ENOENT ? EBADMSG : errno, "%.200s: cannot be opened",
+				 part->path);
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != part->size)
+		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "%.200s: has another size", part->path);
+	if (!hash)
+		return 0;
+	r = hash_file(fd, &size, found);
+	if (r < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, -r, "%.200s: read", part->path);
+	if (size != part->size || memcmp(found, part->sha256, sizeof(found)) != 0)
+		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "%.200s: is not as it was written", part->path);
+	return 0;
+}
+
+int store_tree_check(int snapshot, const struct niwa_manifest *m, enum niwa_store_check check, struct niwa_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < m->part_count; i++) {
+		const struct niwa_manifest_part *part = &m->parts[i];
+		bool image = strncmp(part->path, "images/", 7) == 0;
+
+		if (check == NIWA_STORE_WHOLE)
+			r = check_part(snapshot, part, true, err);
+		else if (image)
+			r = check_part(snapshot, part, part->size <= SMALL_BYTES, err);
+	}
+	return r;
+}
