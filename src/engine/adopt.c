@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/app.h"
+#include "engine/criu.h"
 #include "engine/engine.h"
 #include "engine/group.h"
 #include "engine/instance.h"
@@ -31,6 +32,7 @@
 #include "engine/relay_client.h"
 #include "engine/resume.h"
 #include "engine/sleep.h"
+#include "engine/snapshot.h"
 
 #define GUARD_NAME "net-guard"
 
@@ -130,7 +132,8 @@ void niwa_adopt_instance(struct niwa_engine *e, const struct niwa_keep_msg *m, i
 {
 	struct niwa_tag tag;
 
-	if (niwa_map_get(e->instances, m->id) || niwa_map_get(e->execs, m->id) || m->id == e->relay_instance)
+	if (niwa_map_get(e->instances, m->id) || niwa_map_get(e->execs, m->id) || niwa_criu_is(e, m->id) ||
+	    m->id == e->relay_instance)
 		return; /* known: a list asked for while running */
 	if (!read_tag(m, &tag)) {
 		refuse(e, m, fds, nfds);
@@ -141,6 +144,8 @@ void niwa_adopt_instance(struct niwa_engine *e, const struct niwa_keep_msg *m, i
 	} else if (tag.kind == NIWA_TAG_RELAY && !m->code && !e->relay_instance) {
 		e->relay_instance = m->id;
 		e->relay_pid = m->pid;
+	} else if (tag.kind == NIWA_TAG_CRIU) {
+		niwa_criu_adopt(e, m, &tag, fds, nfds);
 	} else { /* an exec whose caller is gone, a dead relay */
 		if (nfds)
 			kill_by(fds[0]);
@@ -269,6 +274,7 @@ void niwa_adopt_end(struct niwa_engine *e)
 	if (!first) /* a list asked for because of an unknown instance */
 		return;
 	niwa_sleep_read_knocked(e);
+	niwa_snapshots_begin(e);
 	niwa_engine_serve(e);
 	niwa_log(NIWA_LOG_INFO, NULL, "adopted %u instances, %zu apps declared", count, niwa_map_count(e->apps_by_id));
 }

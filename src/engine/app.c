@@ -18,6 +18,7 @@
 #include "engine/leave.h"
 #include "engine/publish.h"
 #include "engine/rotate.h"
+#include "engine/snapshot.h"
 #include "engine/wake.h"
 
 void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_state to, const char *why)
@@ -82,7 +83,7 @@ void niwa_app_unwatch(struct niwa_app *app)
 /* The states a watch for a goal gives up in. */
 static bool gives_up(enum niwa_state goal, enum niwa_state now)
 {
-	return now == NIWA_STOPPED || (goal == NIWA_FROZEN && (now == NIWA_RUNNING || now == NIWA_STOPPING));
+	return niwa_state_is_down(now) || (goal == NIWA_FROZEN && (now == NIWA_RUNNING || now == NIWA_STOPPING));
 }
 
 void niwa_app_notify(struct niwa_app *app)
@@ -91,7 +92,8 @@ void niwa_app_notify(struct niwa_app *app)
 
 	for (; w; w = next) {
 		bool other = !app->current || app->current->id != w->not_instance;
-		bool reached = other && (w->goal == app->state || (w->goal == NIWA_STOPPED && w->not_instance));
+		bool ended = w->goal == NIWA_STOPPED && (w->not_instance || niwa_state_is_down(app->state));
+		bool reached = other && (w->goal == app->state || ended);
 
 		next = LIST_NEXT(w, link);
 		if (reached || gives_up(w->goal, app->state))
@@ -475,5 +477,6 @@ void niwa_app_free(struct niwa_app *app)
 	(void)sd_event_source_disable_unref(app->retry);
 	free(app->ports);
 	free(app->past);
+	niwa_app_snapshot_free(app);
 	free(app);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Work that takes longer than a turn of the loop may: a thread for one job, which touches nothing of the engine, and
- * a callback in the loop when it is done. Jobs are few (building an image), so each has its own thread.
+ * a callback in the loop when it is done. Jobs are few (building an image, writing a snapshot), so each has its own
+ * thread.
  */
 #ifndef NIWA_ENGINE_BACKGROUND_H
 #define NIWA_ENGINE_BACKGROUND_H
@@ -10,7 +11,7 @@
 
 #include "base/error.h"
 
-#define NIWA_BACKGROUND_MAX 4 /* jobs at a time */
+#define NIWA_BACKGROUND_MAX 16 /* jobs at a time */
 
 typedef int niwa_background_work_fn(void *arg, struct niwa_error *err);               /* in the thread */
 typedef void niwa_background_done_fn(int r, const struct niwa_error *err, void *arg); /* in the loop */

@@ -31,6 +31,7 @@
 #include "engine/ready.h"
 #include "engine/rpc.h"
 #include "engine/sleep.h"
+#include "engine/snapshot.h"
 #include "engine/trash.h"
 #include "net/diag.h"
 
@@ -101,7 +102,7 @@ static int make_maps(struct niwa_engine *e, struct niwa_error *err)
 {
 	struct niwa_map **numbers[] = {&e->apps_by_id,        &e->apps_by_addr, &e->instances, &e->instances_by_addr,
 				       &e->waiters_by_ticket, &e->silent,       &e->checks,    &e->execs,
-				       &e->published,         &e->claims};
+				       &e->published,         &e->claims,       &e->criu};
 	struct niwa_map **names[] = {&e->apps_by_name, &e->tenants, &e->images};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(numbers); i++)
@@ -267,6 +268,8 @@ static int open_all(struct niwa_engine *e, struct niwa_error *err)
 	if (r == 0)
 		r = open_net(e, err);
 	if (r == 0)
+		niwa_snapshots_open(e);
+	if (r == 0)
 		r = niwa_trash_new(&e->trash, err);
 	if (r == 0)
 		r = niwa_cmdb_each(e->cmdb, true, load_one, e, err);
@@ -331,6 +334,7 @@ void niwa_engine_free(struct niwa_engine **ep)
 	niwa_rpc_close(e);
 	niwa_cmdb_close(&e->cmdb);
 	niwa_trash_free(&e->trash);
+	niwa_snapshots_close(e);
 	niwa_channel_free(&e->relay);
 	niwa_channel_free(&e->keep);
 	niwa_net_close(&e->net);

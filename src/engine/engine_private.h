@@ -32,11 +32,14 @@
 
 struct niwa_engine;
 struct niwa_app;
+struct niwa_app_snapshot;
 struct niwa_instance;
+struct niwa_instance_snapshot;
 
 /* The stages of a wake; CLOCK_MONOTONIC microseconds, 0: did not happen. */
 struct niwa_stages {
 	uint64_t accepted_us, decided_us, cloned_us, executed_us, ready_us, connected_us, first_byte_us;
+	bool measured; /* of an instance */
 };
 
 struct niwa_tenant {
@@ -74,7 +77,7 @@ struct niwa_app_port {
 /* What is only kept of apps that were awake at least once since niwad started. */
 struct niwa_app_past {
 	struct niwa_stages now, last; /* of the wake under way, of the last one that was done */
-	char path[12];                /* start, thaw */
+	char path[12];                /* start, restore, thaw */
 	uint64_t last_wake_realtime_us, last_took_us;
 	uint32_t last_client;
 	uint64_t last_ticket; /* of the relay: the connection of the last wake */
@@ -104,7 +107,8 @@ struct niwa_app {
 	uint8_t port_count;
 	struct niwa_app_port *ports;
 	struct niwa_instance *current;
-	struct niwa_instance *fresh; /* overlap: the one that is to replace `current` */
+	struct niwa_instance *fresh;        /* overlap: the one that is to replace `current` */
+	struct niwa_app_snapshot *snapshot; /* snapshot.h; NULL: nothing is known of an image */
 	struct niwa_waiters waiters;
 	LIST_HEAD(, niwa_app_watch) watches;
 	TAILQ_ENTRY(niwa_app) start_link; /* in engine.start_queue */
@@ -136,9 +140,12 @@ struct niwa_tag {
 	uint32_t tenant;
 	uint32_t follow; /* STOPPING: a fresh instance is to be started when this one has ended */
 	uint64_t began_realtime_us;
+	uint64_t target;   /* CRIU: the instance that it works on */
+	uint32_t work;     /* CRIU: enum niwa_criu_work */
+	uint32_t restored; /* an instance made from an image: while it is not SERVING, half of it may be there */
 };
 #define NIWA_TAG_VERSION 1
-enum niwa_tag_kind { NIWA_TAG_INSTANCE = 1, NIWA_TAG_EXEC, NIWA_TAG_RELAY };
+enum niwa_tag_kind { NIWA_TAG_INSTANCE = 1, NIWA_TAG_EXEC, NIWA_TAG_RELAY, NIWA_TAG_CRIU };
 
 struct niwa_log_file {
 	int fd;
@@ -159,7 +166,9 @@ struct niwa_instance {
 	pid_t pid;
 	uint32_t withheld; /* ports (bit: position in the record) that refuse connections: not in `awake` */
 	int plan_fd;       /* until it is carried out: to name the operation that failed */
-	int pidfd, log_fd, diag_fd, notify_fd, cgroup_events_fd;
+	int pidfd, log_fd, diag_fd, notify_fd, layer_fd, cgroup_events_fd;
+	struct niwa_instance_snapshot *snapshot; /* snapshot.h; NULL: it is not dumped */
+	bool restored;
 	bool in_awake, in_frozen, notified, net_ready, killed, deaf;
 	bool watched;          /* adoption: it is in the kernel's `frozen` set, so what came has knocked */
 	bool adopting, follow; /* not resumed yet; as in its tag */
@@ -193,6 +202,7 @@ struct niwa_class {
 struct niwa_rpc;
 struct niwa_trash;
 struct niwa_deferred; /* adopt.c */
+struct niwa_snapshots;
 
 struct niwa_engine {
 	struct niwa_config config;
@@ -204,8 +214,10 @@ struct niwa_engine {
 	struct niwa_channel *keep, *relay;
 	struct niwa_rpc *rpc;
 	struct niwa_trash *trash;
+	struct niwa_snapshots *snapshots; /* NULL: CRIU cannot be used, for this reason: */
+	char no_snapshots[200];
 	struct niwa_map *apps_by_id, *apps_by_name, *apps_by_addr, *tenants;
-	struct niwa_map *instances, *instances_by_addr, *images, *waiters_by_ticket, *silent, *checks, *execs;
+	struct niwa_map *instances, *instances_by_addr, *images, *waiters_by_ticket, *silent, *checks, *execs, *criu;
 	LIST_HEAD(, niwa_instance) instance_list;
 	LIST_HEAD(, niwa_class) classes;
 	SLIST_HEAD(, niwa_instance) dead;
@@ -228,7 +240,8 @@ struct niwa_engine {
 	struct niwa_text stale_marks; /* adoption: of instances that are gone */
 	struct niwa_map *published;   /* "ADDR:PORT" key number → struct niwa_published */
 	struct {
-		uint64_t wakes, thaws, starts, failures, crashes, leftovers, repairs, overflows;
+		uint64_t wakes, thaws, starts, restores, dumps, failed_restores, failures, crashes, leftovers, repairs,
+			overflows;
 	} counts;
 	uint64_t relay_counters[8];
 };

@@ -29,8 +29,10 @@
 #include "engine/keep_client.h"
 #include "engine/leave.h"
 #include "engine/ready.h"
+#include "engine/restore.h"
 #include "engine/rotate.h"
 #include "engine/sleep.h"
+#include "engine/snapshot.h"
 #include "engine/trash.h"
 #include "engine/volume.h"
 #include "engine/wake.h"
@@ -44,7 +46,8 @@ static struct niwa_instance *new_object(struct niwa_engine *e, struct niwa_app *
 	i->engine = e;
 	i->app = app;
 	i->id = id;
-	i->plan_fd = i->pidfd = i->log_fd = i->diag_fd = i->notify_fd = i->cgroup_events_fd = i->log.fd = -1;
+	i->plan_fd = i->pidfd = i->log_fd = i->diag_fd = i->notify_fd = i->layer_fd = i->cgroup_events_fd = i->log.fd =
+		-1;
 	niwa_instance_veth_name(id, i->veth);
 	if (niwa_map_put(e->instances, id, i) < 0) {
 		free(i);
@@ -67,6 +70,7 @@ static void free_object(struct niwa_instance *i)
 	niwa_fd_close(&i->log_fd);
 	niwa_fd_close(&i->diag_fd);
 	niwa_fd_close(&i->notify_fd);
+	niwa_fd_close(&i->layer_fd);
 	niwa_fd_close(&i->cgroup_events_fd);
 	niwa_fd_close(&i->log.fd);
 	niwa_app_spec_free(&i->spec);
@@ -194,41 +198,59 @@ out:
 	niwa_net_txn_free(&txn);
 }
 
-static int build_plan(struct niwa_engine *e, struct niwa_instance *i, int *ret_fd, struct niwa_error *err)
+int niwa_instance_prepare(struct niwa_engine *e, const struct niwa_instance *i, struct niwa_prepared *ret,
+			  struct niwa_error *err)
 {
-	struct niwa_instance_params p = {.id = i->id,
-					 .spec = i->spec,
-					 .id_base = i->lease,
-					 .private_addr = i->private_addr,
-					 .service_addr = i->app->service_addr};
-	NIWA_AUTO(niwa_free_ptr) char *home = NULL;
-	char layer[512], tenant_dir[512];
-	struct niwa_plan plan = {0};
-	int r = niwa_images_get(e, i->spec->image, &p.image, err);
+	struct niwa_instance_params *p = &ret->params;
+	int r;
 
+	*ret = (struct niwa_prepared){.params = {.id = i->id,
+						 .spec = i->spec,
+						 .id_base = i->lease,
+						 .private_addr = i->private_addr,
+						 .service_addr = i->app->service_addr}};
+	r = niwa_images_get(e, i->spec->image, &p->image, err);
 	if (r == 0)
-		r = niwa_image_user(p.image, niwa_images_user(p.image, i->spec), &p.uid, &p.gid, p.groups,
-				    &p.group_count, err);
+		r = niwa_image_user(p->image, niwa_images_user(p->image, i->spec), &p->uid, &p->gid, p->groups,
+				    &p->group_count, err);
 	if (r == 0)
-		p.home = home = niwa_image_home(p.image, p.uid);
-	if (r == 0)
-		r = niwa_tenant_files(e, i->app->tenant, err);
-	if (r == 0)
-		r = niwa_volume_params(i, &p, err);
+		r = niwa_volume_params(i, p, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(tenant_dir, sizeof(tenant_dir), "%s/tenants/%s", e->config.run_dir, i->app->tenant->name);
-	layer_path(e, i->id, layer, sizeof(layer)); /* keep makes it, where there is one on disk */
-	p.layer_dir = layer;
-	p.tenant_dir = tenant_dir;
-	memcpy(p.veth, i->veth, sizeof(p.veth));
-	r = niwa_instance_plan(&e->host, &p, &plan, err);
+	p->home = ret->home = niwa_image_home(p->image, p->uid);
+	(void)snprintf(ret->tenant_dir, sizeof(ret->tenant_dir), "%s/tenants/%s", e->config.run_dir,
+		       i->app->tenant->name);
+	layer_path(e, i->id, ret->layer, sizeof(ret->layer)); /* keep makes it, where there is one on disk */
+	p->layer_dir = ret->layer;
+	p->tenant_dir = ret->tenant_dir;
+	memcpy(p->veth, i->veth, sizeof(p->veth));
+	return 0;
+}
+
+void niwa_prepared_fini(struct niwa_prepared *prepared)
+{
+	free(prepared->home);
+	prepared->home = NULL;
+}
+
+static int build_plan(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
+{
+	NIWA_AUTO(niwa_prepared_fini) struct niwa_prepared p = {0};
+	struct niwa_plan plan = {0};
+	int r = niwa_tenant_files(e, i->app->tenant, err);
+
+	if (r == 0)
+		r = niwa_instance_prepare(e, i, &p, err);
+	if (r == 0)
+		r = niwa_snapshot_prepare(e, i, &p.params, err);
+	if (r == 0)
+		r = niwa_instance_plan(&e->host, &p.params, &plan, err);
 	if (r == 0)
 		r = niwa_plan_to_memfd(&plan, err);
 	niwa_plan_fini(&plan);
 	if (r < 0)
 		return r;
-	*ret_fd = r;
+	i->plan_fd = r;
 	return 0;
 }
 
@@ -244,6 +266,7 @@ static void fill_tag(const struct niwa_instance *i, struct niwa_tag *tag)
 				 .mark = i->mark,
 				 .life = (uint32_t)i->life,
 				 .tenant = i->tenant ? i->tenant->id : 0,
+				 .restored = i->restored || niwa_restore_is_under_way(i),
 				 .follow = i->app && i->app->current == i && i->app->rotate_wanted,
 				 .began_realtime_us = niwa_realtime_us() - (niwa_now_us() - i->began_us)};
 }
@@ -264,7 +287,7 @@ static int make(struct niwa_engine *e, struct niwa_instance *i, struct niwa_erro
 	if (r == 0)
 		r = borrow(e, i, err);
 	if (r == 0)
-		r = build_plan(e, i, &i->plan_fd, err);
+		r = build_plan(e, i, err);
 	if (r == 0)
 		r = enter_kernel(e, i, err);
 	if (r < 0)
@@ -320,7 +343,9 @@ static void collect(struct niwa_engine *e, struct niwa_instance *i)
 static void end(struct niwa_engine *e, struct niwa_instance *i)
 {
 	niwa_sleep_unwatch(i);
+	niwa_snapshot_instance_gone(e, i);
 	niwa_applog_drain(e, i);
+	niwa_fd_close(&i->layer_fd); /* it pins memory */
 	leave_kernel(e, i);
 	(void)niwa_fault("niwad.left-kernel");
 	collect(e, i);
@@ -364,6 +389,7 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	i->life = (enum niwa_phase_of_life)tag->life;
 	i->tenant = niwa_app_tenant(e, app, tag->tenant);
 	i->adopting = true;
+	i->restored = tag->restored;
 	i->follow = tag->follow;
 	i->began_us = niwa_now_us() - (niwa_realtime_us() - tag->began_realtime_us);
 	i->net_ready = true;
@@ -396,6 +422,8 @@ void niwa_instance_take(struct niwa_engine *e, struct niwa_instance *i, const st
 			i->diag_fd = NIWA_TAKE_FD(fds[n]);
 		else if (slot == NIWA_SLOT_NOTIFY)
 			i->notify_fd = NIWA_TAKE_FD(fds[n]);
+		else if (slot == NIWA_SLOT_LAYER)
+			i->layer_fd = NIWA_TAKE_FD(fds[n]);
 		n++;
 	}
 	niwa_applog_watch(e, i);
@@ -416,6 +444,8 @@ void niwa_instance_started(struct niwa_engine *e, struct niwa_instance *i, const
 	if (i->killed) { /* no longer wanted since it was asked for */
 		i->life = NIWA_LIFE_STOPPING;
 		niwa_instance_kill(e, i);
+	} else if (niwa_restore_is_under_way(i)) {
+		niwa_restore_begin(e, i);
 	} else {
 		niwa_ready_begin(e, i);
 	}
@@ -513,13 +543,18 @@ static void report_end(struct niwa_engine *e, struct niwa_instance *i, const str
 	}
 	if (app->current != i)
 		return; /* a drained one: nobody waits */
+	if (niwa_restore_is_under_way(i) && app->state == NIWA_RESTORING) {
+		i->life = NIWA_LIFE_GONE;
+		niwa_restore_failed(e, i, err->msg);
+		return;
+	}
 	if (app->state == NIWA_STOPPING) {
 		niwa_wake_healthy(i);
 		app->current = NULL;
 		if (successor_takes_over(e, app, "its successor starts"))
 			return;
 		if (app->removed || (TAILQ_EMPTY(&app->waiters) && !app->rotate_wanted))
-			niwa_app_set_state(e, app, NIWA_STOPPED, "ended");
+			niwa_app_set_state(e, app, niwa_snapshot_is_wanted(app) ? NIWA_SAVED : NIWA_STOPPED, "ended");
 		else
 			niwa_wake_start(e, app, app->rotate_wanted ? "a fresh instance" : "connections are waiting");
 		return;

@@ -40,4 +40,13 @@ int niwa_instance_on_post(sd_event_source *s, void *arg);
 /* "exited with status 1", "killed by SIGSEGV (core dumped)". Returns buf. */
 char *niwa_exit_text(int code, int status, char *buf, size_t size);
 
+/* What the plan of an instance is made of, and what that borrows. */
+struct niwa_prepared {
+	struct niwa_instance_params params;
+	char *home, layer[512], tenant_dir[512];
+};
+int niwa_instance_prepare(struct niwa_engine *e, const struct niwa_instance *i, struct niwa_prepared *ret,
+			  struct niwa_error *err);
+void niwa_prepared_fini(struct niwa_prepared *prepared);
+
 #endif

@@ -16,6 +16,7 @@
 #include "base/ipc.h"
 #include "base/log.h"
 #include "engine/adopt.h"
+#include "engine/criu.h"
 #include "engine/exec.h"
 #include "engine/instance.h"
 #include "engine/relay_client.h"
@@ -91,6 +92,8 @@ void niwa_keep_deliver(struct niwa_engine *e, const struct niwa_keep_msg *m, int
 		niwa_relay_kept(e, m, fds, nfds);
 	else if (niwa_map_get(e->execs, m->id))
 		niwa_exec_kept(e, m, fds, nfds);
+	else if (niwa_criu_is(e, m->id))
+		niwa_criu_kept(e, m, fds, nfds);
 	else if (m->type == NIWA_KEEP_STARTED) /* asked for by a niwad that is no more */
 		niwa_keep_list(e);
 	else if (m->type == NIWA_KEEP_EXITED) /* of a failed start keep has forgotten everything */

@@ -11,9 +11,11 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "engine/app.h"
+#include "engine/dump.h"
 #include "engine/instance.h"
 #include "engine/rotate.h"
 #include "engine/sleep.h"
+#include "engine/snapshot.h"
 #include "engine/stop.h"
 #include "engine/wake.h"
 #include "net/diag.h"
@@ -197,11 +199,21 @@ void niwa_leave_stop(struct niwa_engine *e, struct niwa_instance *i, const char 
 	}
 	niwa_awake_leave(e, i);
 	niwa_sleep_unwatch(i);
+	if (niwa_dump_is_under_way(i)) { /* a program that stands still hears no signal */
+		i->snapshot->stop_wanted = true;
+		return;
+	}
 	/* Connections that the instance's kernel has accepted a moment ago get a chance to be taken by the app: a
 	 * listener that is closed with connections in its backlog resets them. */
 	if (!busy ||
 	    sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, SETTLE_US, NIWA_MS, on_settled, i) < 0)
 		send_stop(e, i);
+}
+
+void niwa_leave_go_on(struct niwa_engine *e, struct niwa_instance *i)
+{
+	i->snapshot->stop_wanted = false;
+	send_stop(e, i);
 }
 
 void niwa_leave_all(struct niwa_engine *e, struct niwa_app *app, const char *why)

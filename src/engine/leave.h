@@ -29,6 +29,8 @@ int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, const char *
 /* Ends an instance: leaves `awake`, thaws, sends the stop signal, kills after the grace. Its app's state becomes
  * stopping if it is the current one. */
 void niwa_leave_stop(struct niwa_engine *e, struct niwa_instance *i, const char *why);
+/* The stop that waited for the end of a dump. */
+void niwa_leave_go_on(struct niwa_engine *e, struct niwa_instance *i);
 /* All instances of an app, also a successor that is not ready yet. */
 void niwa_leave_all(struct niwa_engine *e, struct niwa_app *app, const char *why);
 

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/app.h"
+#include "engine/dump.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
 #include "engine/relay_client.h"
@@ -210,6 +211,8 @@ void niwa_ready_checked(struct niwa_engine *e, uint64_t ticket, int error, const
 {
 	struct niwa_instance *i = niwa_map_del(e->checks, ticket);
 
+	if (i && niwa_dump_warmed(e, i, ticket))
+		return;
 	if (!i || i->check_ticket != ticket || i->life != NIWA_LIFE_STARTED)
 		return;
 	i->check_ticket = 0;

@@ -127,7 +127,8 @@ static void resume_starting(struct niwa_engine *e, struct niwa_instance *i)
 		app->fresh = NULL;
 	if (i->life == NIWA_LIFE_CLONING)
 		e->cloning++;
-	if (!chosen || i->generation != app->generation || (app->current && niwa_app_has_own_data(i->spec))) {
+	if (!chosen || i->restored || i->generation != app->generation ||
+	    (app->current && niwa_app_has_own_data(i->spec))) {
 		supersede(e, i);
 		return;
 	}

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "engine/app.h"
 #include "engine/applog.h"
+#include "engine/dump.h"
 #include "engine/exec.h"
 #include "engine/leave.h"
 #include "engine/rotate.h"
@@ -41,6 +42,10 @@ const struct niwa_method niwa_methods[] = {
 	{"apply.put", NIWA_ROLE_ADMIN, niwa_rpc_apply_put},
 	{"apply.remove", NIWA_ROLE_ADMIN, niwa_rpc_apply_remove},
 	{"apply.commit", NIWA_ROLE_ADMIN, niwa_rpc_apply_commit},
+	{"snapshot.list", NIWA_ROLE_API, niwa_rpc_snapshot_list},
+	{"snapshot.remove", NIWA_ROLE_ADMIN, niwa_rpc_snapshot_remove},
+	{"snapshot.take", NIWA_ROLE_ADMIN, niwa_rpc_snapshot_take},
+	{"snapshot.verify", NIWA_ROLE_ADMIN, niwa_rpc_snapshot_verify},
 	{"image.prepare", NIWA_ROLE_ADMIN, niwa_rpc_image_prepare},
 	{NULL, NIWA_ROLE_ROOT, NULL},
 };
@@ -125,6 +130,10 @@ void niwa_rpc_app_freeze(struct niwa_call *call)
 				    "%s is being replaced; freeze it when the fresh instance serves", app->name);
 		return;
 	}
+	if (niwa_dump_is_under_way(app->current)) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "an image of %s is being taken", app->name);
+		return;
+	}
 	if (niwa_sleep_usage(call->engine, app->current, &app->current->seen_bytes, &app->current->seen_cpu_us) < 0 ||
 	    niwa_app_watch(app, NIWA_FROZEN, 0, on_state, call) < 0) {
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "cannot look at %s", app->name);
@@ -140,7 +149,7 @@ void niwa_rpc_app_stop(struct niwa_call *call)
 
 	if (!app)
 		return;
-	if (app->state == NIWA_STOPPED) {
+	if (niwa_state_is_down(app->state)) {
 		niwa_call_answer(call, state_of(app));
 		return;
 	}

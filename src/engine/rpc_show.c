@@ -212,6 +212,7 @@ void niwa_rpc_app_show(struct niwa_call *call)
 	struct niwa_engine *e = call->engine;
 	struct niwa_app *app = niwa_call_app(call);
 	NIWA_AUTO(niwa_free_ptr) char *text = NULL;
+	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
 	struct niwa_error err;
 	json_t *r;
 
@@ -227,6 +228,8 @@ void niwa_rpc_app_show(struct niwa_call *call)
 	(void)json_object_set_new(r, "instances", instances_of(e, app));
 	(void)json_object_set_new(r, "history", history_of(app->past));
 	(void)json_object_set_new(r, "warnings", niwa_rpc_warnings(e, app));
+	if (niwa_app_spec_read(e, app, &spec, &err) == 0)
+		(void)json_object_set_new(r, "snapshot", niwa_rpc_snapshot(e, app, spec));
 	add_past(r, app);
 	add_usage(e, r, app);
 	niwa_call_answer(call, r);

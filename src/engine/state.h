@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The sleep states of an app: names, legal moves and how long a state may last at most. Pure tables;
- * the one setter is niwa_app_set_state (app.h). The deeper states (paged, saved) are laid out here
- * and entered once there is something to enter them.
+ * the one setter is niwa_app_set_state (app.h). `paged` is laid out here and
+ * entered once there is something to enter it.
  */
 #ifndef NIWA_ENGINE_STATE_H
 #define NIWA_ENGINE_STATE_H
@@ -25,6 +25,8 @@ enum niwa_state {
 
 const char *niwa_state_name(enum niwa_state s);
 bool niwa_state_may_follow(enum niwa_state from, enum niwa_state to);
+/* True in the states in which no instance is wanted and none is being made. */
+bool niwa_state_is_down(enum niwa_state s);
 /* True in states in which an instance exists that could serve after at most a thaw. */
 bool niwa_state_is_awake(enum niwa_state s);
 

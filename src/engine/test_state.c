@@ -30,11 +30,11 @@
  * meant. */
 static const char *const legal[NIWA_STATE_COUNT] = {
 	/*                  stopped, starting, running, freezing, frozen, paged, saving, saved, restoring, stopping */
-	[NIWA_STOPPED] = ". x . . . . . . . .",   [NIWA_STARTING] = "x . x . . . . . . x",
+	[NIWA_STOPPED] = ". x . . . . . x . .",   [NIWA_STARTING] = "x . x . . . . . . x",
 	[NIWA_RUNNING] = "x x . x . . x . . x",   [NIWA_FREEZING] = "x . x . x . . . . x",
 	[NIWA_FROZEN] = "x . x . . x x . . x",    [NIWA_PAGED] = "x . x . . . x . . x",
 	[NIWA_SAVING] = "x . x . . . . x . x",    [NIWA_SAVED] = "x x . . . . . . x .",
-	[NIWA_RESTORING] = "x x x . . . . . . x", [NIWA_STOPPING] = "x x . . . . . . . .",
+	[NIWA_RESTORING] = "x x x . . . . . . x", [NIWA_STOPPING] = "x x . . . . . x . .",
 };
 
 static void every_move_is_as_the_table_of_the_test_says(void **state)
@@ -71,6 +71,12 @@ static void awake_are_the_states_in_which_connections_go_to_the_instance(void **
 
 	for (enum niwa_state s = 0; s < NIWA_STATE_COUNT; s++)
 		assert_int_equal(niwa_state_is_awake(s), awake[s]);
+}
+
+static void down_are_stopped_and_saved(void **state)
+{
+	for (enum niwa_state s = 0; s < NIWA_STATE_COUNT; s++)
+		assert_int_equal(niwa_state_is_down(s), s == NIWA_STOPPED || s == NIWA_SAVED);
 }
 
 /* ---- configuration ---- */
@@ -415,6 +421,7 @@ int main(void)
 		cmocka_unit_test(every_move_is_as_the_table_of_the_test_says),
 		cmocka_unit_test(every_state_has_a_name_of_its_own),
 		cmocka_unit_test(every_state_but_stopped_can_be_left_for_stopped),
+		cmocka_unit_test(down_are_stopped_and_saved),
 		cmocka_unit_test(awake_are_the_states_in_which_connections_go_to_the_instance),
 		cmocka_unit_test(without_a_file_the_presets_hold),
 		cmocka_unit_test(values_are_read_with_their_units),

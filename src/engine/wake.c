@@ -16,12 +16,14 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "engine/app.h"
+#include "engine/dump.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
 #include "engine/ready.h"
 #include "engine/relay_client.h"
 #include "engine/rotate.h"
 #include "engine/sleep.h"
+#include "engine/snapshot.h"
 
 #define ATTEMPTS_MAX     3
 #define HEALTHY_US       (60 * NIWA_SEC)
@@ -123,7 +125,7 @@ static int on_back_off_over(sd_event_source *s, uint64_t usec, void *arg)
 
 	(void)s, (void)usec;
 	app->retry = sd_event_source_disable_unref(app->retry);
-	if (app->state == NIWA_STOPPED && !app->removed && !TAILQ_EMPTY(&app->waiters))
+	if (niwa_state_is_down(app->state) && !app->removed && !TAILQ_EMPTY(&app->waiters))
 		niwa_wake_start(app->engine, app, "connections are waiting");
 	return 0;
 }
@@ -177,7 +179,10 @@ void niwa_wake(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *
 	}
 	switch ((enum niwa_state)app->state) {
 	case NIWA_RUNNING:
-		answer(e, w);
+		if (niwa_dump_is_under_way(app->current))
+			hold(e, app, w);
+		else
+			answer(e, w);
 		break;
 	case NIWA_FREEZING:
 	case NIWA_FROZEN:
@@ -187,13 +192,13 @@ void niwa_wake(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *
 		answer(e, w);
 		break;
 	case NIWA_STOPPED:
+	case NIWA_SAVED:
 		wake_stopped(e, app, w, accepted_us);
 		break;
 	case NIWA_STARTING:
 	case NIWA_STOPPING:
 	case NIWA_RESTORING:
 	case NIWA_SAVING:
-	case NIWA_SAVED:
 	case NIWA_STATE_COUNT:
 		hold(e, app, w);
 		break;
@@ -260,26 +265,50 @@ void niwa_wake_fail_all(struct niwa_engine *e, struct niwa_app *app, const struc
 	}
 }
 
+/* What the wake under way does; also of one that has changed its way. */
+static void note_path(struct niwa_app *app, const char *path)
+{
+	if (app->past && app->past->now.accepted_us)
+		(void)snprintf(app->past->path, sizeof(app->past->path), "%s", path);
+}
+
 static void begin(struct niwa_engine *e, struct niwa_app *app)
 {
 	struct niwa_error err;
 
+	if (app->state == NIWA_RESTORING && niwa_instance_make(e, app, &app->current, &err) < 0) {
+		niwa_app_set_state(e, app, NIWA_STARTING, "its image cannot be used");
+		note_path(app, "start");
+	}
+	if (app->state == NIWA_RESTORING)
+		return;
 	e->counts.starts++;
 	if (niwa_instance_make(e, app, &app->current, &err) < 0)
 		niwa_wake_failed(e, app, &err);
 }
 
-void niwa_wake_start(struct niwa_engine *e, struct niwa_app *app, const char *why)
+static void start(struct niwa_engine *e, struct niwa_app *app, enum niwa_state how, const char *why)
 {
 	app->retry = sd_event_source_disable_unref(app->retry);
 	app->rotate_wanted = false;
-	niwa_app_set_state(e, app, NIWA_STARTING, why);
+	note_path(app, how == NIWA_RESTORING ? "restore" : "start");
+	niwa_app_set_state(e, app, how, why);
 	if (e->cloning >= e->config.concurrent_starts) {
 		TAILQ_INSERT_TAIL(&e->start_queue, app, start_link);
 		app->start_queued = true;
 		return;
 	}
 	begin(e, app);
+}
+
+void niwa_wake_start(struct niwa_engine *e, struct niwa_app *app, const char *why)
+{
+	start(e, app, app->state == NIWA_SAVED && niwa_snapshot_is_wanted(app) ? NIWA_RESTORING : NIWA_STARTING, why);
+}
+
+void niwa_wake_start_cold(struct niwa_engine *e, struct niwa_app *app, const char *why)
+{
+	start(e, app, NIWA_STARTING, why);
 }
 
 void niwa_wake_unqueue(struct niwa_engine *e, struct niwa_app *app, const char *why)
@@ -293,6 +322,7 @@ void niwa_wake_unqueue(struct niwa_engine *e, struct niwa_app *app, const char *
 	(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s: its start was given up (%s)", app->name, why);
 	niwa_wake_fail_all(e, app, &err);
 	niwa_app_set_state(e, app, NIWA_STOPPED, why);
+	niwa_snapshot_settle(e, app, why);
 }
 
 void niwa_wake_pump(struct niwa_engine *e)
@@ -340,6 +370,10 @@ void niwa_wake_ready(struct niwa_engine *e, struct niwa_instance *i)
 	(void)niwa_fault("niwad.ready-tagged");
 	niwa_sleep_watch(e, i);
 	niwa_rotate_arm(e, i);
+	if (!i->stages.measured)
+		niwa_snapshot_measured(e, app, i->restored, i->stages.ready_us - i->began_us);
+	i->stages.measured = true;
+	niwa_dump_when_quiet(e, i);
 	if (i->generation != app->generation)
 		niwa_rotate(e, app, "changed");
 }
@@ -350,7 +384,7 @@ static int on_retry(sd_event_source *s, uint64_t usec, void *arg)
 
 	(void)s, (void)usec;
 	app->retry = sd_event_source_disable_unref(app->retry);
-	if (app->state == NIWA_STOPPED && !app->removed)
+	if (niwa_state_is_down(app->state) && !app->removed)
 		niwa_wake_start(app->engine, app, "restart policy");
 	return 0;
 }

@@ -12,7 +12,8 @@ struct niwa_waiter *niwa_waiter_new(struct niwa_app *app, uint64_t ticket, uint1
 /* Somebody wants the app. Takes the waiter: it is answered now or later, exactly once. accepted_us: when the
  * connection came (now for a request of the socket). */
 void niwa_wake(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *w, uint64_t accepted_us);
-/* A wake begins: counted, its stages started. path: "start" or "thaw"; w may be NULL. */
+/* A wake begins: counted, its stages started. path: "start" (or "restore", which is decided later)
+ * or "thaw"; w may be NULL. */
 void niwa_wake_note(struct niwa_engine *e, struct niwa_app *app, const struct niwa_waiter *w, const char *path,
 		    uint64_t accepted_us);
 /* The client of a ticket has gone. */
@@ -27,6 +28,8 @@ void niwa_wake_fail_all(struct niwa_engine *e, struct niwa_app *app, const struc
 
 /* Begins a start (or queues it behind the limiter). The app is stopped or stopping with nothing left. */
 void niwa_wake_start(struct niwa_engine *e, struct niwa_app *app, const char *why);
+/* The same, never from an image. */
+void niwa_wake_start_cold(struct niwa_engine *e, struct niwa_app *app, const char *why);
 /* A start that still waits for the limiter is given up; its waiters are told. */
 void niwa_wake_unqueue(struct niwa_engine *e, struct niwa_app *app, const char *why);
 /* A start has ended its costly part: the next one may begin. */

@@ -17,6 +17,7 @@
 
 #define BUF               32768
 #define STATE_ESTABLISHED 1
+#define STATE_SYN_RECV    3
 #define STATE_CLOSE_WAIT  8
 #define STATE_LISTEN      10
 #define LOOPBACK_NET      127
@@ -207,4 +208,39 @@ int niwa_diag_owed(int diag_fd, uint64_t within_us)
 	int r = dump(diag_fd, &a);
 
 	return r < 0 ? r : (int)a.owed;
+}
+
+struct serving {
+	const uint16_t *ports;
+	size_t port_count;
+	int found;
+};
+
+static int count_serving(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(nlh);
+	struct serving *s = arg;
+
+	for (size_t n = 0; n < s->port_count; n++)
+		s->found += ntohs(m->id.idiag_sport) == s->ports[n];
+	return 0;
+}
+
+int niwa_diag_serving(int diag_fd, const uint16_t *ports, size_t port_count)
+{
+	static const uint8_t families[] = {AF_INET, AF_INET6};
+	struct serving s = {.ports = ports, .port_count = port_count};
+	char buf[256] __attribute__((aligned(8)));
+
+	for (size_t i = 0; i < sizeof(families); i++) {
+		struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+		struct inet_diag_req_v2 *req = put_request(nlh, families[i], NLM_F_DUMP);
+		int r;
+
+		req->idiag_states = 1u << STATE_ESTABLISHED | 1u << STATE_CLOSE_WAIT | 1u << STATE_SYN_RECV;
+		r = talk(diag_fd, nlh, count_serving, &s);
+		if (r < 0 && r != -ENOENT)
+			return r;
+	}
+	return s.found;
 }

@@ -5,6 +5,7 @@
 #ifndef NIWA_NET_DIAG_H
 #define NIWA_NET_DIAG_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -21,5 +22,8 @@ int niwa_diag_active(int diag_fd, uint64_t within_us, unsigned *ret_active, unsi
  * longer than within_us ago, and nothing was sent since. Connections that the app has not accepted yet are among them.
  * -errno. */
 int niwa_diag_owed(int diag_fd, uint64_t within_us);
+
+/* How many connections, in any state but that of waiting for the end, others have with these ports. -errno. */
+int niwa_diag_serving(int diag_fd, const uint16_t *ports, size_t port_count);
 
 #endif

@@ -40,7 +40,7 @@ static int make_folders(struct niwa_store_new *s, struct niwa_error *err)
 	static const struct {
 		const char *name;
 		mode_t mode;
-	} folders[] = {{"images", 0700}, {"layer", 0755}, {"shm", 0700}};
+	} folders[] = {{"images", 0755}, {"layer", 0755}, {"shm", 0700}};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(folders); i++)
 		if (mkdirat(s->dir, folders[i].name, 0700) < 0 ||

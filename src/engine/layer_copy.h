@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A copy of what an app has written, with the ids of a container on disk instead of those of a lease. Touches nothing
+ * of the engine: for threads.
+ */
+#ifndef NIWA_ENGINE_LAYER_COPY_H
+#define NIWA_ENGINE_LAYER_COPY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define NIWA_LAYER_DEPTH   64
+#define NIWA_LAYER_ENTRIES 100000
+
+struct niwa_layer_copy {
+	int from, to;     /* folders; stay the caller's */
+	uint32_t id_base; /* of the lease: ids from here become 0 and on */
+	uint64_t bytes;   /* at most; -EFBIG beyond */
+	bool overlay;     /* from is an overlay's upper folder: whiteouts and opaque folders mean something */
+};
+/* What is in `from` into `to`, whose owner and mode become those of `from`. Links are copied as links, sockets as
+ * sockets; no path leaves the two folders. -E2BIG: too deep or too many. */
+int niwa_layer_copy(const struct niwa_layer_copy *copy, struct niwa_error *err);
+
+#endif

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * snapshot.list, .remove, .take, .verify, and what app.show says of an app's image. What touches the disk is done by a
+ * thread.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "engine/app.h"
+#include "engine/background.h"
+#include "engine/dump.h"
+#include "engine/rotate.h"
+#include "engine/rpc.h"
+#include "engine/rpc_show.h"
+#include "engine/snapshot.h"
+#include "engine/wake.h"
+
+struct job {
+	struct niwa_call *call;
+	struct niwa_store store;
+	struct niwa_store_limits limits;
+	struct niwa_store_list list;
+	struct niwa_snapshot_key key;
+	char damaged[NIWA_ERROR_MAX];
+};
+
+static void add_number(json_t *to, const char *name, uint64_t n)
+{
+	if (n)
+		(void)json_object_set_new(to, name, json_integer((json_int_t)n));
+}
+
+static void add_text(json_t *to, const char *name, const char *text)
+{
+	char safe[NIWA_ERROR_MAX * 4];
+
+	if (*text)
+		(void)json_object_set_new(to, name, json_string(niwa_quote(text, strlen(text), safe, sizeof(safe))));
+}
+
+json_t *niwa_rpc_snapshot(struct niwa_engine *e, const struct niwa_app *app, const struct niwa_app_spec *spec)
+{
+	static const char *const modes[] = {[NIWA_SNAPSHOT_AUTO] = "auto",
+					    [NIWA_SNAPSHOT_OFF] = "off",
+					    [NIWA_SNAPSHOT_READY] = "ready",
+					    [NIWA_SNAPSHOT_SHARED] = "shared"};
+	const struct niwa_app_snapshot *s = app->snapshot;
+	bool wanted = niwa_snapshot_is_wanted(app);
+	char why[NIWA_STORE_REASON_MAX];
+	json_t *r = json_pack("{s:s,s:s,s:b}", "mode", modes[spec->snapshot], "wakes_by", wanted ? "restore" : "start",
+			      "usable", s && s->usable);
+
+	add_text(r, "why_not", niwa_snapshot_why_not(e, app, spec, why, sizeof(why)));
+	if (!s)
+		return r;
+	(void)json_object_set_new(r, "taking", json_boolean(s->taking));
+	if (s->usable) {
+		add_text(r, "key", s->key.hex);
+		add_number(r, "bytes", s->bytes);
+		add_number(r, "taken_at", s->taken_us);
+		add_number(r, "still_us", s->still_us);
+		(void)json_object_set_new(r, "kind", json_string(s->moment ? "moment" : "ready"));
+	}
+	add_number(r, "cold_us", niwa_store_median(s->cold_us));
+	add_number(r, "restored_us", niwa_store_median(s->restored_us));
+	add_number(r, "restores", s->restores);
+	add_number(r, "failures", s->failures);
+	add_number(r, "last_restore_at", s->last_restore_us);
+	add_text(r, "last_reason", s->reason);
+	return r;
+}
+
+static struct job *job_new(struct niwa_call *call)
+{
+	struct niwa_engine *e = call->engine;
+	struct job *j;
+
+	if (!e->snapshots) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_PERMANENT, "this host makes no snapshots: %s",
+				    *e->no_snapshots ? e->no_snapshots : "CRIU cannot be used");
+		return NULL;
+	}
+	j = niwa_zalloc(sizeof(*j));
+	if (!j) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
+		return NULL;
+	}
+	j->call = call;
+	j->store = e->snapshots->store;
+	j->limits = e->snapshots->limits;
+	return j;
+}
+
+static void job_run(struct job *j, niwa_background_work_fn *work, niwa_background_done_fn *done)
+{
+	struct niwa_error err;
+
+	if (niwa_background_run(j->call->engine->event, work, done, j, &err) == 0)
+		return;
+	niwa_call_fail(j->call, NIWA_RPC_FAILED, &err);
+	free(j);
+}
+
+/* snapshot.list */
+
+static json_t *entry_row(const struct niwa_store_entry *x)
+{
+	json_t *r = json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f}", "key", x->key.hex, "kind",
+			      x->kind == NIWA_KIND_MOMENT ? "moment" : "ready", "scope",
+			      x->scope == NIWA_SCOPE_SHARED ? "shared" : "app", "bytes", (json_int_t)x->bytes,
+			      "restores", (json_int_t)x->stats.restores, "failures", (json_int_t)x->stats.failures,
+			      "sharers", (json_int_t)(x->stats.sharers ? x->stats.sharers : 1), "value", x->value);
+
+	add_text(r, "app", x->app);
+	add_text(r, "damaged", x->damaged);
+	add_text(r, "last_failure", x->stats.last_failure);
+	add_number(r, "taken_at", x->taken_us);
+	add_number(r, "still_us", x->still_us);
+	add_number(r, "last_restore_at", x->stats.last_restore_us);
+	add_number(r, "restored_us", niwa_store_median(x->stats.restored_us));
+	add_number(r, "cold_us",
+		   niwa_store_median(x->stats.cold_us) ? niwa_store_median(x->stats.cold_us) : x->cold_us);
+	return r;
+}
+
+/* Apps that have none because something went wrong: what people look for. */
+static json_t *refused_apps(struct niwa_engine *e)
+{
+	json_t *list = json_array();
+	struct niwa_app *app;
+	size_t pos = 0;
+
+	while ((app = niwa_map_next(e->apps_by_id, &pos)))
+		if (!app->removed && app->snapshot && !app->snapshot->usable && *app->snapshot->reason) {
+			json_t *row = json_pack("{s:s}", "app", app->name);
+
+			add_text(row, "why", app->snapshot->reason);
+			(void)json_array_append_new(list, row);
+		}
+	return list;
+}
+
+static int list_work(void *arg, struct niwa_error *err)
+{
+	struct job *j = arg;
+
+	return niwa_store_list(&j->store, &j->list, err);
+}
+
+static void list_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct job *j = arg;
+	json_t *rows = json_array();
+
+	for (size_t n = 0; r == 0 && n < j->list.count; n++)
+		(void)json_array_append_new(rows, entry_row(&j->list.entry[n]));
+	if (r < 0) {
+		json_decref(rows);
+		niwa_call_fail(j->call, NIWA_RPC_FAILED, err);
+	} else {
+		niwa_call_answer(j->call, json_pack("{s:o,s:o,s:I,s:I}", "snapshots", rows, "none",
+						    refused_apps(j->call->engine), "bytes", (json_int_t)j->list.bytes,
+						    "bytes_max", (json_int_t)j->limits.bytes));
+	}
+	niwa_store_list_fini(&j->list);
+	free(j);
+}
+
+void niwa_rpc_snapshot_list(struct niwa_call *call)
+{
+	struct job *j = job_new(call);
+
+	if (j)
+		job_run(j, list_work, list_done);
+}
+
+/* snapshot.remove */
+
+void niwa_rpc_snapshot_remove(struct niwa_call *call)
+{
+	struct niwa_app *app = niwa_call_app(call);
+
+	if (!app)
+		return;
+	if (!app->snapshot || !app->snapshot->usable) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_CALLER, "%s has no image", app->name);
+		return;
+	}
+	niwa_snapshot_drop(call->engine, app, "removed on request");
+	niwa_snapshot_settle(call->engine, app, "its image was removed");
+	niwa_call_answer(call, json_object());
+}
+
+/* snapshot.verify */
+
+static int verify_work(void *arg, struct niwa_error *err)
+{
+	struct job *j = arg;
+	struct niwa_store_image image;
+	int r = niwa_store_use(&j->store, &j->key, NIWA_STORE_WHOLE, &image, err);
+
+	if (r == -EBADMSG || r == -ENOENT) {
+		(void)snprintf(j->damaged, sizeof(j->damaged), "%s", err->msg);
+		return 0;
+	}
+	if (r == 0)
+		niwa_store_image_close(&image);
+	return r;
+}
+
+static void verify_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct job *j = arg;
+	struct niwa_app *app = r < 0 ? NULL : niwa_call_app(j->call);
+
+	if (r < 0) {
+		niwa_call_fail(j->call, NIWA_RPC_FAILED, err);
+	} else if (app) {
+		if (*j->damaged && app->snapshot && app->snapshot->usable &&
+		    strcmp(app->snapshot->key.hex, j->key.hex) == 0) {
+			niwa_snapshot_drop(j->call->engine, app, j->damaged);
+			niwa_snapshot_settle(j->call->engine, app, "its image is damaged");
+		}
+		if (*j->damaged)
+			niwa_call_fail_text(j->call, NIWA_RPC_FAILED, NIWA_PERMANENT, "%s: %s; it was dropped",
+					    app->name, j->damaged);
+		else
+			niwa_call_answer(j->call, json_pack("{s:s}", "key", j->key.hex));
+	}
+	free(j);
+}
+
+void niwa_rpc_snapshot_verify(struct niwa_call *call)
+{
+	struct niwa_app *app = niwa_call_app(call);
+	struct job *j;
+
+	if (!app)
+		return;
+	if (!app->snapshot || !app->snapshot->usable) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_CALLER, "%s has no image", app->name);
+		return;
+	}
+	j = job_new(call);
+	if (!j)
+		return;
+	j->key = app->snapshot->key;
+	job_run(j, verify_work, verify_done);
+}
+
+/* snapshot.take: answered when it is under way; app.show tells how it went. */
+
+static void on_awake(const struct niwa_error *err, void *arg)
+{
+	struct niwa_call *call = arg;
+	struct niwa_app *app = err ? NULL : niwa_call_app(call);
+	struct niwa_error failed;
+
+	if (err)
+		niwa_call_fail(call, NIWA_RPC_FAILED, err);
+	if (!app)
+		return;
+	if (app->current && app->current->restored) /* only a start of its own can be dumped */
+		niwa_rotate(call->engine, app, "an image is wanted");
+	else if (niwa_dump_ask(call->engine, app, &failed) < 0) {
+		niwa_call_fail(call, NIWA_RPC_FAILED, &failed);
+		return;
+	}
+	niwa_call_answer(call, json_object());
+}
+
+void niwa_rpc_snapshot_take(struct niwa_call *call)
+{
+	struct niwa_engine *e = call->engine;
+	struct niwa_app *app = niwa_call_app(call);
+	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
+	char refusal[NIWA_STORE_REASON_MAX];
+	struct niwa_waiter *w;
+	struct niwa_error err;
+
+	if (!app)
+		return;
+	if (niwa_app_spec_read(e, app, &spec, &err) < 0) {
+		niwa_call_fail(call, NIWA_RPC_FAILED, &err);
+		return;
+	}
+	if (*niwa_snapshot_refusal(e, spec, refusal, sizeof(refusal))) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_CALLER, "%s: no image is made: %s", app->name, refusal);
+		return;
+	}
+	if (app->snapshot && app->snapshot->usable)
+		niwa_snapshot_drop(e, app, "another one was asked for");
+	if (app->snapshot)
+		app->snapshot->refused = false;
+	niwa_snapshot_settle(e, app, "an image is wanted");
+	w = niwa_waiter_new(app, 0, 0, 0);
+	if (!w) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
+		return;
+	}
+	w->done = on_awake;
+	w->arg = call;
+	w->since_us = niwa_now_us();
+	niwa_wake(e, app, w, w->since_us);
+}

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Knowledge about images, per host and per app.
+ */
+#include "engine/snapshot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "container/instance_snapshot.h"
+#include "engine/app.h"
+#include "engine/background.h"
+#include "engine/criu.h"
+#include "engine/dump.h"
+#include "engine/instance.h"
+
+#define CHECK_DEADLINE_US (5 * NIWA_SEC)
+#define PAYS_PERCENT      80 /* of a cold start, at most */
+#define PAYS_SAMPLES      3  /* restores before it is judged */
+
+static const char *program_of(pid_t pid, char *buf, size_t size)
+{
+	char link[64];
+	ssize_t n;
+
+	(void)snprintf(link, sizeof(link), "/proc/%d/exe", (int)pid);
+	n = readlink(link, buf, size - 1);
+	if (n < 0)
+		return NULL;
+	buf[n] = '\0';
+	if (n > 10 && strcmp(buf + n - 10, " (deleted)") == 0)
+		buf[n - 10] = '\0';
+	return buf;
+}
+
+static int open_snapshots(struct niwa_engine *e, struct niwa_snapshots *s, struct niwa_error *err)
+{
+	char niwad[PATH_MAX], keep[PATH_MAX];
+	const char *programs[4] = {e->init_path};
+	size_t n = 1;
+	int r;
+
+	if (program_of(getpid(), niwad, sizeof(niwad)))
+		programs[n++] = niwad;
+	if (program_of(e->keep_pid, keep, sizeof(keep)))
+		programs[n++] = keep;
+	s->criu = open(e->config.criu, O_PATH | O_CLOEXEC);
+	if (s->criu < 0)
+		return niwa_fail(err, NIWA_PERMANENT, errno, "open '%s'", e->config.criu);
+	r = niwa_key_host_read(e->config.criu, "", NIWA_VERSION, programs, &s->platform, err);
+	return r < 0 ? r : niwa_store_open(e->config.state_dir, &s->store, err);
+}
+
+static void free_snapshots(struct niwa_snapshots **sp)
+{
+	struct niwa_snapshots *s = *sp;
+
+	if (!s)
+		return;
+	*sp = NULL;
+	niwa_store_close(&s->store);
+	niwa_fd_close(&s->criu);
+	niwa_fd_close(&s->cache);
+	niwa_fd_close(&s->empty);
+	free(s);
+}
+
+void niwa_snapshots_open(struct niwa_engine *e)
+{
+	struct niwa_snapshots *s = niwa_zalloc(sizeof(*s));
+	struct niwa_error err;
+
+	if (!s)
+		return;
+	s->store.dir = s->criu = s->cache = s->empty = -1;
+	s->limits = (struct niwa_store_limits){.bytes = e->config.snapshot_bytes,
+					       .image_bytes = e->config.snapshot_image_bytes};
+	if (open_snapshots(e, s, &err) < 0) {
+		(void)snprintf(e->no_snapshots, sizeof(e->no_snapshots), "%.199s", err.msg);
+		free_snapshots(&s);
+	}
+	e->snapshots = s;
+}
+
+void niwa_snapshots_close(struct niwa_engine *e)
+{
+	free_snapshots(&e->snapshots);
+}
+
+/* Images on disk find their apps. */
+
+struct scan {
+	struct niwa_engine *engine;
+	struct niwa_store store;
+	struct niwa_store_list list;
+};
+
+static int scan_work(void *arg, struct niwa_error *err)
+{
+	struct scan *s = arg;
+	int r = niwa_store_collect(&s->store, NULL, err);
+
+	return r < 0 ? r : niwa_store_list(&s->store, &s->list, err);
+}
+
+static void take_entry(struct niwa_engine *e, const struct niwa_store_entry *entry)
+{
+	struct niwa_app *app = *entry->app ? niwa_app_by_name(e, entry->app) : NULL;
+	struct niwa_app_snapshot *s;
+
+	if (!app || *entry->damaged || (app->snapshot && app->snapshot->usable))
+		return;
+	s = niwa_snapshot_of(app);
+	if (!s)
+		return;
+	s->key = entry->key;
+	s->usable = true;
+	s->moment = entry->kind == NIWA_KIND_MOMENT;
+	s->bytes = entry->bytes;
+	s->taken_us = entry->taken_us;
+	s->still_us = entry->still_us;
+	s->restores = entry->stats.restores;
+	s->failures = entry->stats.failures;
+	s->last_restore_us = entry->stats.last_restore_us;
+	memcpy(s->cold_us, entry->stats.cold_us, sizeof(s->cold_us));
+	memcpy(s->restored_us, entry->stats.restored_us, sizeof(s->restored_us));
+	if (!s->cold_us[0])
+		s->cold_us[0] = entry->cold_us;
+	niwa_snapshot_settle(e, app, "an image is on disk");
+}
+
+static void scan_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct scan *s = arg;
+
+	if (r < 0)
+		niwa_log(NIWA_LOG_WARN, NULL, "look at the images on disk: %s", err->msg);
+	for (size_t n = 0; r == 0 && n < s->list.count; n++)
+		take_entry(s->engine, &s->list.entry[n]);
+	niwa_store_list_fini(&s->list);
+	free(s);
+}
+
+static void scan(struct niwa_engine *e)
+{
+	struct scan *s = niwa_zalloc(sizeof(*s));
+	struct niwa_error err;
+
+	if (!s)
+		return;
+	s->engine = e;
+	s->store = e->snapshots->store;
+	if (niwa_background_run(e->event, scan_work, scan_done, s, &err) < 0) {
+		niwa_log(NIWA_LOG_WARN, NULL, "look at the images on disk: %s", err.msg);
+		free(s);
+	}
+}
+
+static void give_up(struct niwa_engine *e, const char *reason)
+{
+	niwa_log(NIWA_LOG_WARN, NULL, "no snapshots: %s", reason);
+	(void)snprintf(e->no_snapshots, sizeof(e->no_snapshots), "%.199s", reason);
+	free_snapshots(&e->snapshots);
+}
+
+static void on_checked(struct niwa_engine *e, struct niwa_criu_result *result)
+{
+	struct niwa_snapshots *s = e->snapshots;
+
+	if (!s)
+		return;
+	s->check = 0;
+	if (result->end != NIWA_CRIU_DONE || result->fd < 0) {
+		give_up(e, *result->reason ? result->reason : "CRIU's look at the kernel brought nothing");
+		return;
+	}
+	s->cache = NIWA_TAKE_FD(result->fd);
+	if (mkdirat(s->cache, "empty", 0700) < 0 && errno != EEXIST)
+		give_up(e, "no folder can be made beside CRIU's cache");
+	else if ((s->empty = openat(s->cache, "empty", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+		give_up(e, "the folder beside CRIU's cache cannot be opened");
+	else
+		scan(e);
+}
+
+void niwa_snapshots_begin(struct niwa_engine *e)
+{
+	struct niwa_snapshots *s = e->snapshots;
+	const struct niwa_criu_run run = {.work = NIWA_CRIU_CHECK,
+					  .deadline_us = CHECK_DEADLINE_US,
+					  .fds = s ? &s->criu : NULL,
+					  .nfds = 1,
+					  .done = on_checked};
+	struct niwa_plan plan = {0};
+	struct niwa_error err;
+
+	if (s && (niwa_criu_check_plan(&plan, &err) < 0 || niwa_criu_start(e, &plan, &run, &s->check, &err) < 0))
+		give_up(e, err.msg);
+}
+
+/* Apps. */
+
+struct niwa_app_snapshot *niwa_snapshot_of(struct niwa_app *app)
+{
+	if (!app->snapshot)
+		app->snapshot = niwa_zalloc(sizeof(*app->snapshot));
+	return app->snapshot;
+}
+
+void niwa_app_snapshot_free(struct niwa_app *app)
+{
+	free(app->snapshot);
+	app->snapshot = NULL;
+}
+
+const char *niwa_snapshot_refusal(const struct niwa_engine *e, const struct niwa_app_spec *spec, char *buf, size_t size)
+{
+	*buf = '\0';
+	if (spec->snapshot == NIWA_SNAPSHOT_OFF)
+		(void)snprintf(buf, size, "snapshot: off");
+	else if (!e->snapshots)
+		(void)snprintf(buf, size, "%s", *e->no_snapshots ? e->no_snapshots : "CRIU cannot be used");
+	else if (spec->snapshot == NIWA_SNAPSHOT_AUTO && niwa_app_writes_volumes(spec))
+		(void)snprintf(buf, size,
+			       "it has a writable volume: old memory must not meet new data (snapshot: ready says that "
+			       "nothing in memory depends on it)");
+	return buf;
+}
+
+bool niwa_snapshot_is_slower(const struct niwa_app *app)
+{
+	const struct niwa_app_snapshot *s = app->snapshot;
+	uint64_t cold, restored;
+
+	if (!s || !s->restored_us[PAYS_SAMPLES - 1] || s->moment)
+		return false;
+	cold = niwa_store_median(s->cold_us);
+	restored = niwa_store_median(s->restored_us);
+	return cold && restored * 100 > cold * PAYS_PERCENT;
+}
+
+bool niwa_snapshot_is_wanted(const struct niwa_app *app)
+{
+	return app->engine->snapshots && app->engine->snapshots->empty >= 0 && app->snapshot && app->snapshot->usable &&
+	       !app->removed && !niwa_snapshot_is_slower(app);
+}
+
+const char *niwa_snapshot_why_not(struct niwa_engine *e, const struct niwa_app *app, const struct niwa_app_spec *spec,
+				  char *buf, size_t size)
+{
+	const struct niwa_app_snapshot *s = app->snapshot;
+
+	(void)niwa_snapshot_refusal(e, spec, buf, size);
+	if (*buf)
+		return buf;
+	if (niwa_snapshot_is_slower(app))
+		(void)snprintf(buf, size, "a cold start is about as fast");
+	else if (s && s->usable)
+		*buf = '\0';
+	else if (s && *s->reason)
+		(void)snprintf(buf, size, "%s", s->reason);
+	else
+		(void)snprintf(buf, size, "none was taken yet");
+	return buf;
+}
+
+void niwa_snapshot_settle(struct niwa_engine *e, struct niwa_app *app, const char *why)
+{
+	bool wanted = niwa_snapshot_is_wanted(app);
+
+	if (app->state == NIWA_STOPPED && wanted && !app->retry)
+		niwa_app_set_state(e, app, NIWA_SAVED, why);
+	else if (app->state == NIWA_SAVED && !wanted)
+		niwa_app_set_state(e, app, NIWA_STOPPED, why);
+}
+
+struct removal {
+	struct niwa_store store;
+	struct niwa_snapshot_key key;
+};
+
+static int removal_work(void *arg, struct niwa_error *err)
+{
+	struct removal *r = arg;
+
+	return niwa_store_remove(&r->store, &r->key, err);
+}
+
+static void removal_done(int r, const struct niwa_error *err, void *arg)
+{
+	if (r < 0)
+		niwa_log(NIWA_LOG_WARN, NULL, "remove an image: %s", err->msg);
+	free(arg);
+}
+
+void niwa_snapshot_drop(struct niwa_engine *e, struct niwa_app *app, const char *reason)
+{
+	struct niwa_log_ctx ctx = {.app = app->name, .doing = "snapshot"};
+	struct niwa_app_snapshot *s = app->snapshot;
+	struct removal *r;
+	struct niwa_error err;
+
+	if (!s)
+		return;
+	niwa_log(NIWA_LOG_WARN, &ctx, "its image is dropped: %s", reason);
+	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
+	r = s->usable && e->snapshots ? niwa_zalloc(sizeof(*r)) : NULL;
+	s->usable = s->moment = false;
+	s->void_now = true;
+	if (r) {
+		*r = (struct removal){.store = e->snapshots->store, .key = s->key};
+		if (niwa_background_run(e->event, removal_work, removal_done, r, &err) < 0) {
+			(void)niwa_store_remove(&r->store, &r->key, &err); /* a rename, mostly */
+			free(r);
+		}
+	}
+	memset(s->restored_us, 0, sizeof(s->restored_us));
+}
+
+static void push(uint64_t samples[NIWA_STORE_SAMPLES], uint64_t us)
+{
+	memmove(samples + 1, samples, (NIWA_STORE_SAMPLES - 1) * sizeof(*samples));
+	samples[0] = us;
+}
+
+void niwa_snapshot_measured(struct niwa_engine *e, struct niwa_app *app, bool restored, uint64_t us)
+{
+	struct niwa_app_snapshot *s = e->snapshots ? niwa_snapshot_of(app) : NULL;
+	const struct niwa_store_note note = {.event = restored ? NIWA_STORE_RESTORED : NIWA_STORE_COLD, .us = us};
+	struct niwa_error err;
+
+	if (!s)
+		return;
+	push(restored ? s->restored_us : s->cold_us, us);
+	if (restored) {
+		s->restores++;
+		s->last_restore_us = niwa_realtime_us();
+	}
+	if (s->usable && !s->moment)
+		(void)niwa_store_note(&e->snapshots->store, &s->key, &note, &err); /* a hint */
+}
+
+/* What an instance sees of the host. */
+
+static int add_root(struct niwa_roots *roots, const char *at, const char *path, struct niwa_error *err)
+{
+	int fd = -1;
+
+	if (path) {
+		fd = open(path, O_PATH | O_CLOEXEC);
+		if (fd < 0)
+			return niwa_fail(err, NIWA_TEMPORARY, errno, "open '%s'", path);
+	}
+	roots->text[roots->count] = niwa_strdup(at);
+	roots->root[roots->count] = (struct niwa_manifest_root){.at = roots->text[roots->count], .fd = fd};
+	roots->count++;
+	return roots->text[roots->count - 1] ? 0 : niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "look at files");
+}
+
+int niwa_roots_open(const struct niwa_instance_params *p, struct niwa_roots *ret, struct niwa_error *err)
+{
+	static const char *const others[] = {"/proc", "/dev", "/sys", "/run/niwa"};
+	int r;
+
+	*ret = (struct niwa_roots){0};
+	r = add_root(ret, "/", p->image->root, err);
+	if (r == 0 && p->image->bind_usr)
+		r = add_root(ret, "/usr", "/usr", err);
+	for (size_t n = 0; r == 0 && n < NIWA_ARRAY_LEN(others); n++)
+		r = add_root(ret, others[n], NULL, err);
+	for (size_t n = 0; r == 0 && n < p->spec->volume_count; n++)
+		r = add_root(ret, p->spec->volumes[n].to, p->spec->volumes[n].from, err);
+	if (r < 0)
+		niwa_roots_close(ret);
+	return r;
+}
+
+void niwa_roots_close(struct niwa_roots *roots)
+{
+	for (size_t n = 0; n < roots->count; n++) {
+		int fd = roots->root[n].fd;
+
+		niwa_fd_close(&fd);
+		free(roots->text[n]);
+	}
+	roots->count = 0;
+}
+
+/* Instances. */
+
+static int key_of(struct niwa_engine *e, const struct niwa_instance *i, const struct niwa_instance_params *p,
+		  struct niwa_snapshot_key *ret, struct niwa_error *err)
+{
+	struct niwa_text extra = {0};
+	struct niwa_key_params params = {.host = &e->host,
+					 .instance = p,
+					 .platform = &e->snapshots->platform,
+					 .scope = NIWA_SCOPE_APP,
+					 .kind = NIWA_KIND_READY};
+	int r;
+
+	for (char **path = i->spec->warm; path && *path; path++)
+		niwa_text_addf(&extra, "warm %s\n", *path);
+	params.extra = extra.data;
+	r = niwa_snapshot_key(&params, ret, err);
+	niwa_text_fini(&extra);
+	return r;
+}
+
+/* 0 when it is whole and all that was mapped or open is still there, as it was. */
+static int open_image(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_instance_params *p,
+		      struct niwa_error *err)
+{
+	struct niwa_instance_snapshot *s = i->snapshot;
+	struct niwa_roots roots;
+	int r;
+
+	if (strcmp(s->key.hex, i->app->snapshot->key.hex) != 0)
+		return niwa_fail(err, NIWA_PERMANENT, ESTALE, "the app, its image, CRIU or this host were changed");
+	r = niwa_store_use(&e->snapshots->store, &s->key, NIWA_STORE_QUICK, &s->image, err);
+	if (r == 0)
+		r = niwa_roots_open(p, &roots, err);
+	if (r < 0)
+		return r;
+	r = niwa_manifest_compare(&s->image.manifest, roots.root, roots.count, err);
+	niwa_roots_close(&roots);
+	return r;
+}
+
+static int64_t clock_ns(clockid_t id)
+{
+	struct timespec t;
+
+	(void)clock_gettime(id, &t); /* cannot fail for these */
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void fill_restore(const struct niwa_engine *e, struct niwa_instance_snapshot *s)
+{
+	const struct niwa_manifest *m = &s->image.manifest;
+
+	s->restore = (struct niwa_instance_restore){.pid = (pid_t)m->root_pid,
+						    .last_pid = (pid_t)m->free_pid - 1,
+						    .monotonic_ns = m->monotonic_ns - clock_ns(CLOCK_MONOTONIC),
+						    .boottime_ns = m->boottime_ns - clock_ns(CLOCK_BOOTTIME)};
+	(void)snprintf(s->layer_path, sizeof(s->layer_path), "%s/snapshots/%s/layer", e->config.state_dir,
+		       s->image.name);
+	(void)snprintf(s->shm_path, sizeof(s->shm_path), "%s/snapshots/%s/shm", e->config.state_dir, s->image.name);
+	s->restore.layer = m->layer_entries ? s->layer_path : NULL;
+	s->restore.shm = m->shm_entries ? s->shm_path : NULL;
+}
+
+int niwa_snapshot_prepare(struct niwa_engine *e, struct niwa_instance *i, struct niwa_instance_params *p,
+			  struct niwa_error *err)
+{
+	bool restoring = i->app->state == NIWA_RESTORING;
+	char refusal[NIWA_STORE_REASON_MAX];
+	int r;
+
+	if (*niwa_snapshot_refusal(e, i->spec, refusal, sizeof(refusal))) {
+		if (restoring)
+			niwa_snapshot_drop(e, i->app, refusal);
+		return restoring ? niwa_fail(err, NIWA_PERMANENT, 0, "%s", refusal) : 0;
+	}
+	i->snapshot = niwa_zalloc(sizeof(*i->snapshot));
+	if (!i->snapshot)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start %s", i->app->name);
+	niwa_store_image_init(&i->snapshot->image);
+	p->init = true;
+	r = key_of(e, i, p, &i->snapshot->key, err);
+	if (r < 0 || !restoring)
+		return r;
+	r = open_image(e, i, p, err);
+	if (r < 0) {
+		niwa_snapshot_drop(e, i->app, err->msg);
+		return r;
+	}
+	fill_restore(e, i->snapshot);
+	i->snapshot->restoring = true;
+	p->restore = &i->snapshot->restore;
+	return 0;
+}
+
+void niwa_snapshot_instance_gone(struct niwa_engine *e, struct niwa_instance *i)
+{
+	struct niwa_instance_snapshot *s = i->snapshot;
+
+	if (!s)
+		return;
+	niwa_dump_instance_gone(e, i);
+	if (s->restoring && s->criu)
+		niwa_criu_kill(e, s->criu);
+	s->timer = sd_event_source_disable_unref(s->timer);
+	niwa_store_image_close(&s->image);
+	free(s);
+	i->snapshot = NULL;
+}

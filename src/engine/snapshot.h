@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the engine knows of snapshots: whether this host can make them, whether an app may have one and why not, the
+ * image an app has and whether it pays to use it. Taking one is dump.h, waking from one restore.h. An image is a cache:
+ * whatever is wrong with it, it is dropped with the reason and the app is started.
+ */
+#ifndef NIWA_ENGINE_SNAPSHOT_H
+#define NIWA_ENGINE_SNAPSHOT_H
+
+#include "engine/engine_private.h"
+#include "snapshot/manifest.h"
+#include "snapshot/store.h"
+
+/* Of this host. */
+struct niwa_snapshots {
+	struct niwa_store store;
+	struct niwa_store_limits limits;
+	struct niwa_key_host platform;
+	int criu, cache, empty; /* the binary; CRIU's cache on a tmpfs; an empty folder in it */
+	uint64_t check;         /* CRIU's look at the kernel while it runs */
+};
+
+/* Of an app, once there is something to know. */
+struct niwa_app_snapshot {
+	struct niwa_snapshot_key key; /* of the image, or of the start that could not be dumped */
+	bool usable;                  /* the store has it */
+	bool moment;                  /* of the moment of sleep: used once */
+	bool refused;                 /* no dump of a start with this key is tried again */
+	bool taking;
+	bool void_now; /* the image was dropped: another one is wanted */
+	uint64_t bytes, taken_us, still_us;
+	uint64_t cold_us[NIWA_STORE_SAMPLES], restored_us[NIWA_STORE_SAMPLES]; /* newest first */
+	uint64_t restores, failures, last_restore_us;
+	char reason[NIWA_STORE_REASON_MAX]; /* why there is none, or the last failure */
+};
+
+/* Of an instance that may be dumped, or is restored. */
+struct niwa_instance_snapshot {
+	struct niwa_snapshot_key key; /* of its start */
+	bool restoring;               /* CRIU has not succeeded yet */
+	struct niwa_store_image image;
+	struct niwa_instance_restore restore;
+	char layer_path[600], shm_path[600];
+	uint64_t criu;
+	struct niwa_dump *dump; /* dump.h; under way */
+	sd_event_source *timer; /* the next try of a dump */
+	uint64_t warm_ticket;
+	unsigned warm_next;
+	bool stop_wanted; /* when the dump under way is over */
+};
+
+/* At the start of niwad. Without CRIU, or without room for images, nothing fails: e->no_snapshots says why. */
+void niwa_snapshots_open(struct niwa_engine *e);
+/* After adoption: CRIU looks at the kernel, then images on disk find their apps. */
+void niwa_snapshots_begin(struct niwa_engine *e);
+void niwa_snapshots_close(struct niwa_engine *e);
+
+/* Why no image of this app is made, "" when one may be. Returns buf. */
+const char *niwa_snapshot_refusal(const struct niwa_engine *e, const struct niwa_app_spec *spec, char *buf,
+				  size_t size);
+/* The text for people: why there is no image, why it is not used, "" when it is. */
+const char *niwa_snapshot_why_not(struct niwa_engine *e, const struct niwa_app *app, const struct niwa_app_spec *spec,
+				  char *buf, size_t size);
+/* The app would be woken from its image. */
+bool niwa_snapshot_is_wanted(const struct niwa_app *app);
+/* There is one, and starting the app was measured to be no slower. */
+bool niwa_snapshot_is_slower(const struct niwa_app *app);
+/* Never NULL unless memory is out. */
+struct niwa_app_snapshot *niwa_snapshot_of(struct niwa_app *app);
+void niwa_app_snapshot_free(struct niwa_app *app);
+
+/* Completes what a plan is made of: below niwa-init, and, while its app is restoring, from the image. Fails when the
+ * image cannot be used: it is dropped then. */
+int niwa_snapshot_prepare(struct niwa_engine *e, struct niwa_instance *i, struct niwa_instance_params *p,
+			  struct niwa_error *err);
+/* The instance ends: what it holds of images is given back. */
+void niwa_snapshot_instance_gone(struct niwa_engine *e, struct niwa_instance *i);
+
+/* The image is void. The app's state follows when it sleeps. */
+void niwa_snapshot_drop(struct niwa_engine *e, struct niwa_app *app, const char *reason);
+/* A cold start or a restore took so long. */
+void niwa_snapshot_measured(struct niwa_engine *e, struct niwa_app *app, bool restored, uint64_t us);
+/* The app is stopped and has an image that is wanted: it is saved. Or the other way round. */
+void niwa_snapshot_settle(struct niwa_engine *e, struct niwa_app *app, const char *why);
+
+/* Where the files of the host are that an instance sees. Descriptors are opened. */
+#define NIWA_ROOTS_MAX (NIWA_VOLUMES_MAX + 6)
+struct niwa_roots {
+	struct niwa_manifest_root root[NIWA_ROOTS_MAX];
+	size_t count;
+	char *text[NIWA_ROOTS_MAX];
+};
+int niwa_roots_open(const struct niwa_instance_params *p, struct niwa_roots *ret, struct niwa_error *err);
+void niwa_roots_close(struct niwa_roots *roots);
+
+#endif
