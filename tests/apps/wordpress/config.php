@@ -18,4 +18,7 @@ define('WP_CONTENT_URL', WP_HOME . '/wp-content');
 define('WP_HTTP_BLOCK_EXTERNAL', true);
 define('DISABLE_WP_CRON', true);
 define('AUTOMATIC_UPDATER_DISABLED', true);
-define('WP_DEFAULT_THEME', 'twentytwentythree');
+/* Debian 12 has both; the older one needs half the time. */
+foreach (array('twentytwentyone', 'twentytwentythree') as $theme)
+	if (!defined('WP_DEFAULT_THEME') && is_dir("/usr/share/wordpress/wp-content/themes/$theme"))
+		define('WP_DEFAULT_THEME', $theme);

@@ -40,9 +40,9 @@ LoadModule mime_module $modules/mod_mime.so
 LoadModule php_module $php
 TypesConfig /etc/mime.types
 PHPIniDir /srv/wordpress
-StartServers 2
+StartServers 1
 MinSpareServers 1
-MaxSpareServers 4
+MaxSpareServers 2
 MaxRequestWorkers 24
 DocumentRoot $core
 DirectoryIndex index.php
@@ -70,6 +70,7 @@ upload_tmp_dir = /tmp
 log_errors = On
 display_errors = Off
 memory_limit = 128M
+opcache.memory_consumption = 48
 END
 install -m 644 "$here/config.php" "$dir/site/etc/config-default.php"
 install -m 644 "$here/who.php" "$dir/site/who.php"
