@@ -23,7 +23,7 @@ enum {
 	SLOT_DEV,
 	SLOT_TENANT,
 	SLOT_INIT,
-	SLOT_VOLUME, /* and the following ones */
+	SLOT_VOLUME,                                 /* and the following ones */
 	SLOT_SAVED = SLOT_VOLUME + NIWA_VOLUMES_MAX, /* layer and shared memory of a dumped instance */
 	SLOT_SAVED_SHM,
 };

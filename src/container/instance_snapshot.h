@@ -27,8 +27,9 @@
  * the end of the start; the caller closes its own when it likes.
  *   PIDFD   of the instance's pid 1
  *   CRIU    the binary, O_PATH or O_RDONLY
- *   IMAGES  folder of the *.img files, O_RDONLY | O_DIRECTORY. A dump creates them there (and stats-dump); a restore
- *           only reads, so that any number of restores may use one folder at the same time
+ *   IMAGES  folder of the *.img files, O_RDONLY | O_DIRECTORY, of mode 0711 or 0755 (below one of 0700): some of CRIU's
+ *           processes look into it as the instance's root. A dump creates files there (and stats-dump); a restore only
+ *           reads, so that any number of restores may use one folder at the same time
  *   CACHE   folder on a tmpfs with criu.kdat (see niwa_criu_check_plan), O_RDONLY | O_DIRECTORY. A restore leaves
  *           stats-restore here, which nobody needs
  *   EMPTY   an empty folder that stays empty, O_RDONLY | O_DIRECTORY (mkdirat "empty" in CACHE will do)

@@ -272,6 +272,7 @@ static void clean_up(struct world *w, struct started *s)
 	niwa_fd_close(&s->log);
 	niwa_fd_close(&s->diag);
 	niwa_fd_close(&s->notify);
+	niwa_fd_close(&s->layer);
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(w->groups); i++)
 		if (w->groups[i][0]) {
 			(void)snprintf(path, sizeof(path), "%s/i%llu", w->groups[i], (unsigned long long)s->id);
@@ -284,7 +285,13 @@ static void clean_up(struct world *w, struct started *s)
 /* The answer to a START: descriptors by slot. */
 static int answer(struct world *w, const struct niwa_plan *plan, struct started *ret, const char **ret_op)
 {
-	int fds[NIWA_IPC_FDS_MAX], *slots[] = {&ret->log, &ret->diag, &ret->notify};
+	int fds[NIWA_IPC_FDS_MAX];
+	int *slots[NIWA_SLOTS] = {
+		[NIWA_SLOT_LOG] = &ret->log,
+		[NIWA_SLOT_DIAG] = &ret->diag,
+		[NIWA_SLOT_NOTIFY] = &ret->notify,
+		[NIWA_SLOT_LAYER] = &ret->layer,
+	};
 	struct niwa_keep_msg msg;
 	size_t nfds, used = 1;
 
@@ -299,7 +306,7 @@ static int answer(struct world *w, const struct niwa_plan *plan, struct started 
 	ret->cloned_us = msg.cloned_us;
 	ret->pidfd = fds[0];
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(slots); i++)
-		if (msg.sent >> i & 1)
+		if (slots[i] && msg.sent >> i & 1)
 			*slots[i] = fds[used++];
 	assert_int_equal(used, nfds);
 	return 0;
@@ -314,7 +321,7 @@ int app_try(struct world *w, struct app *a, struct started *ret, const char **re
 	uint64_t start_us;
 	int r;
 
-	*ret = (struct started){.id = w->next_id++, .pidfd = -1, .log = -1, .diag = -1, .notify = -1};
+	*ret = (struct started){.id = w->next_id++, .pidfd = -1, .log = -1, .diag = -1, .notify = -1, .layer = -1};
 	a->params.id = ret->id;
 	a->params.id_base = 0x10000000u + (uint32_t)ret->id * 65536;
 	a->params.private_addr = ret->addr = htonl(0x0a500001 + (uint32_t)ret->id);
@@ -334,6 +341,14 @@ int app_try(struct world *w, struct app *a, struct started *ret, const char **re
 	ret->took_us = niwa_now_us() - start_us;
 	ret->cloned_us = ret->cloned_us > start_us ? ret->cloned_us - start_us : 0;
 	return r;
+}
+
+int plan_try(struct world *w, struct niwa_plan *plan, const int *given, size_t count, struct started *ret,
+	     const char **ret_op)
+{
+	*ret = (struct started){.id = w->next_id++, .pidfd = -1, .log = -1, .diag = -1, .notify = -1, .layer = -1};
+	(void)send_plan(w, plan, ret->id, given, count);
+	return answer(w, plan, ret, ret_op);
 }
 
 void app_start(struct world *w, struct app *a, struct started *ret)
@@ -389,6 +404,14 @@ int started_end(struct world *w, struct started *s, char *log, size_t size)
 	return status;
 }
 
+int started_status(struct world *w, struct started *s)
+{
+	int status = wait_exited(w, s->id);
+
+	clean_up(w, s);
+	return status;
+}
+
 void started_kill(struct world *w, struct started *s)
 {
 	(void)kill(s->pid, SIGKILL);
@@ -398,7 +421,7 @@ void started_kill(struct world *w, struct started *s)
 int exec_in(struct world *w, struct app *a, const struct started *s, char **argv, char *out, size_t size)
 {
 	NIWA_AUTO(niwa_plan_fini) struct niwa_plan plan = {0};
-	struct started e = {.id = w->next_id++, .pidfd = -1, .log = -1, .diag = -1, .notify = -1};
+	struct started e = {.id = w->next_id++, .pidfd = -1, .log = -1, .diag = -1, .notify = -1, .layer = -1};
 	struct niwa_exec_params params = {
 		.id = e.id, .instance = s->id, .spec = &a->spec, .image = a->image, .argv = argv};
 	int ends[2], null = open("/dev/null", O_RDWR | O_CLOEXEC), status;

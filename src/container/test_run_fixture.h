@@ -34,8 +34,8 @@ struct app {
 struct started {
 	uint64_t id;
 	pid_t pid;
-	int pidfd, log, diag, notify; /* -1: not there */
-	uint32_t addr;                /* network order */
+	int pidfd, log, diag, notify, layer; /* -1: not there */
+	uint32_t addr;                       /* network order */
 	char addr_text[16];
 	uint64_t planned_us, cloned_us, took_us; /* from the start: plan sent, child cloned, STARTED received */
 };
@@ -52,8 +52,14 @@ void app_start(struct world *w, struct app *a, struct started *ret);
 int app_try(struct world *w, struct app *a, struct started *ret, const char **ret_op);
 /* Waits for the end; status as the shell has it (128 + signal). Reads the log up to its end first. */
 int started_end(struct world *w, struct started *s, char *log, size_t size);
+/* The same without a look at the log. */
+int started_status(struct world *w, struct started *s);
 /* SIGKILL, then as above. */
 void started_kill(struct world *w, struct started *s);
+/* Starts what a plan says, with descriptors for slots 3, ...; 0, or as app_try. Slots that are sent back: as those of
+ * an instance. */
+int plan_try(struct world *w, struct niwa_plan *plan, const int *given, size_t count, struct started *ret,
+	     const char **ret_op);
 /* Runs a command in it; its output goes to out. Returns its status as above. */
 int exec_in(struct world *w, struct app *a, const struct started *s, char **argv, char *out, size_t size);
 /* Connects (retrying for 5 s), sends a line, reads the answer up to its end. */
