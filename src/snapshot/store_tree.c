@@ -18,6 +18,7 @@
 
 #include "base/fd.h"
 #include "base/memory.h"
+#include "base/text.h"
 
 #define BLOCK     512
 #define CHUNK     (256 * 1024)
@@ -56,7 +57,10 @@ static int hash_file(int fd, uint64_t *ret_size, uint8_t ret[SHA256_DIGEST_SIZE]
 
 static int failed(const struct walk *w, int code, const char *what)
 {
-	return niwa_fail(w->err, NIWA_TEMPORARY, code, "snapshot: %s %.200s", what, w->path);
+	char path[256];
+
+	return niwa_fail(w->err, NIWA_TEMPORARY, code, "snapshot: %s %s", what,
+			 niwa_quote(w->path, w->len, path, sizeof(path)));
 }
 
 static int take_file(struct walk *w, int parent, const char *name)
@@ -185,6 +189,15 @@ uint64_t store_tree_bytes(int parent, const char *name)
 
 /* ---- whole? ---- */
 
+/* A part that is not as the manifest says. */
+static int spoilt(const struct niwa_manifest_part *part, int code, const char *what, struct niwa_error *err)
+{
+	char path[256];
+
+	return niwa_fail(err, NIWA_PERMANENT, code, "%s %s",
+			 niwa_quote(part->path, strlen(part->path), path, sizeof(path)), what);
+}
+
 static int check_part(int snapshot, const struct niwa_manifest_part *part, bool hash, struct niwa_error *err)
 {
 	NIWA_AUTO_FD fd = openat(snapshot, part->path, OPEN_FILE);
@@ -194,17 +207,16 @@ static int check_part(int snapshot, const struct niwa_manifest_part *part, bool 
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return niwa_fail(err, NIWA_PERMANENT, errno == ENOENT ? EBADMSG : errno, "%.200s: cannot be opened",
-				 part->path);
+		return spoilt(part, errno == ENOENT ? EBADMSG : errno, "cannot be opened", err);
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != part->size)
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "%.200s: has another size", part->path);
+		return spoilt(part, EBADMSG, "has another size", err);
 	if (!hash)
 		return 0;
 	r = hash_file(fd, &size, found);
 	if (r < 0)
-		return niwa_fail(err, NIWA_TEMPORARY, -r, "%.200s: read", part->path);
+		return spoilt(part, -r, "cannot be read", err);
 	if (size != part->size || memcmp(found, part->sha256, sizeof(found)) != 0)
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "%.200s: is not as it was written", part->path);
+		return spoilt(part, EBADMSG, "is not as it was written", err);
 	return 0;
 }
 
