@@ -453,8 +453,75 @@ static void init_is_the_first_process_and_passes_the_status_on(void **state)
 		 ARGV(TEXT("ids"), TEXT("show"), TEXT("/proc/1/cmdline"), TEXT("exit"), TEXT("5")));
 	a.spec.init = true;
 	assert_int_equal(guest(&a, log, sizeof(log)), 5);
-	has(log, "pid 2");
+	has(log, "pid 2 sid 2");
 	has(log, "/run/niwa/init");
+	app_fini(&a);
+}
+
+/* What an instance left behind that was dumped: a changed file, one that it removed, shared memory. */
+static void save_something(char *layer, char *shm)
+{
+	char command[2048];
+
+	(void)snprintf(layer, 100, "%.60s/saved-layer", world.dir);
+	(void)snprintf(shm, 100, "%.60s/saved-shm", world.dir);
+	(void)snprintf(command, sizeof(command),
+		       "mkdir -p %s/etc %s/bin %s/a/b && echo changed > %s/etc/motd && chown 33:34 %s/etc/motd && "
+		       "mknod %s/bin/extra c 0 0 && cd %s && truncate -s 200M holes && printf end >> holes && "
+		       "echo deep > a/b/file && chmod 2710 a/b && chown 0:33 a/b && ln -s ../a/b/file a/link && "
+		       "mkfifo -m 620 a/fifo && chown 33:33 a a/fifo && chown -h 33:33 a/link && chmod 1777 .",
+		       layer, layer, shm, layer, layer, layer, shm);
+	assert_int_equal(system(command), 0);
+}
+
+static void what_was_saved_of_an_instance_is_there_before_a_restore(void **state)
+{
+	struct niwa_instance_restore restore = {.pid = 7, .last_pid = 400};
+	char layer[100], shm[100], out[4096];
+	struct started s;
+	struct app a;
+
+	save_something(layer, shm);
+	restore.layer = layer;
+	restore.shm = shm;
+	app_init(&world, &a, "plain", ARGV(TEXT("exit"), TEXT("0")));
+	a.params.restore = &restore;
+	app_start(&world, &a, &s);
+	assert_true(s.layer >= 0);
+	assert_int_equal(exec_in(&world, &a, &s,
+				 ARGV(TEXT("show"), TEXT("/etc/motd"), TEXT("owner"), TEXT("/etc/motd"), TEXT("owner"),
+				      TEXT("/bin/extra"), TEXT("owner"), TEXT("/dev/shm/a/b"), TEXT("owner"),
+				      TEXT("/dev/shm/a/link"), TEXT("owner"), TEXT("/dev/shm/a/fifo"), TEXT("show"),
+				      TEXT("/dev/shm/a/link"), TEXT("make"), TEXT("/etc/new"), TEXT("ids")),
+				 out, sizeof(out)),
+			 0);
+	has(out, "changed\n/etc/motd: 33:34 644\n/bin/extra: No such file or directory\n");
+	has(out, "/dev/shm/a/b: 0:33 2710\n/dev/shm/a/link: 33:33 777\n/dev/shm/a/fifo: 33:33 620\ndeep\n");
+	has(out, "make /etc/new: done\n");
+	has(out, "pid 401 "); /* the next one behind those that a dump may hold */
+	assert_int_equal(faccessat(s.layer, "upper/etc/new", F_OK, 0), 0);
+	(void)snprintf(out, sizeof(out), "%s/etc/new", layer);
+	assert_int_equal(access(out, F_OK), -1);
+	started_kill(&world, &s);
+	app_fini(&a);
+}
+
+static void saved_shared_memory_that_does_not_fit_is_an_error_of_its_operation(void **state)
+{
+	struct niwa_instance_restore restore = {.pid = 7, .last_pid = 400};
+	char shm[100], command[256];
+	struct started s;
+	struct app a;
+	const char *op = "";
+
+	(void)snprintf(shm, sizeof(shm), "%.60s/too-much", world.dir);
+	(void)snprintf(command, sizeof(command), "mkdir %s && head -c 70M /dev/zero > %s/file", shm, shm);
+	assert_int_equal(system(command), 0);
+	restore.shm = shm;
+	app_init(&world, &a, "plain", ARGV(TEXT("exit"), TEXT("0")));
+	a.params.restore = &restore;
+	assert_int_equal(app_try(&world, &a, &s, &op), ENOSPC);
+	assert_string_equal(op, "copy");
 	app_fini(&a);
 }
 
@@ -595,6 +662,8 @@ int main(void)
 		cmocka_unit_test(limits_hold),
 		cmocka_unit_test(a_command_is_executed_inside),
 		cmocka_unit_test(init_is_the_first_process_and_passes_the_status_on),
+		cmocka_unit_test(what_was_saved_of_an_instance_is_there_before_a_restore),
+		cmocka_unit_test(saved_shared_memory_that_does_not_fit_is_an_error_of_its_operation),
 		cmocka_unit_test(readiness_is_told_through_the_notify_socket),
 		cmocka_unit_test(an_instance_reaches_itself_and_cannot_lie_about_its_address),
 		cmocka_unit_test(a_start_that_cannot_work_names_its_operation),
