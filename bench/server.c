@@ -3,7 +3,7 @@
  * The trivial server of the benchmarks: static, one thread, answers each request with its pid and the moment of its
  * first instruction (CLOCK_MONOTONIC, microseconds). `server --now` only prints that moment.
  *
- *   server PORT
+ *   server PORT [MIB [MS]]     before it listens it fills so much memory and waits so long, as larger ones do
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -68,6 +69,18 @@ static int open_listener(uint16_t port)
 	return fd;
 }
 
+/* Memory that it keeps, no page of it empty. */
+static int fill(size_t bytes)
+{
+	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return -1;
+	for (size_t at = 0; at < bytes; at += 64)
+		p[at] = (char)(at >> 12 | 1);
+	return 0;
+}
+
 static void end(int sig)
 {
 	(void)sig;
@@ -82,10 +95,14 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && strcmp(argv[1], "--now") == 0)
 		return printf("%" PRIu64 "\n", began_us) < 0;
-	if (argc != 2) {
-		(void)fprintf(stderr, "usage: server PORT\n");
+	if (argc < 2 || argc > 4) {
+		(void)fprintf(stderr, "usage: server PORT [MIB [MS]]\n");
 		return 2;
 	}
+	if (argc > 2 && atoi(argv[2]) > 0 && fill((size_t)atoi(argv[2]) << 20) < 0)
+		return 1;
+	if (argc > 3)
+		(void)usleep((useconds_t)atoi(argv[3]) * 1000);
 	(void)signal(SIGTERM, end);
 	make_answers(began_us);
 	epoll = epoll_create1(EPOLL_CLOEXEC);
