@@ -16,14 +16,22 @@
 #include "base/fd.h"
 #include "base/memory.h"
 
-void fixture_init(struct fixture *f)
+void fixture_open(struct fixture *f, const char *dir)
 {
 	struct niwa_error err = {0};
 
-	*f = (struct fixture){.dir = "/tmp/niwa-store-XXXXXX"};
-	assert_non_null(mkdtemp(f->dir));
+	*f = (struct fixture){0};
+	(void)snprintf(f->dir, sizeof(f->dir), "%s", dir);
 	if (niwa_store_open(f->dir, &f->store, &err) < 0)
 		fail_msg("%s", err.msg);
+}
+
+void fixture_init(struct fixture *f)
+{
+	char dir[] = "/tmp/niwa-store-XXXXXX";
+
+	assert_non_null(mkdtemp(dir));
+	fixture_open(f, dir);
 }
 
 void fixture_fini(struct fixture *f)
@@ -56,12 +64,19 @@ uint8_t *fixture_sample(const char *name, size_t *ret_len)
 	return data;
 }
 
-void fixture_file(int dir, const char *name, const void *data, size_t len)
+int fixture_try_file(int dir, const char *name, const void *data, size_t len)
 {
 	NIWA_AUTO_FD fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, data, len), len);
+	errno = 0;
+	if (fd < 0)
+		return -ENOSPC; /* the only reason in these tests */
+	return write(fd, data, len) == (ssize_t)len ? 0 : -(errno ? errno : ENOSPC);
+}
+
+void fixture_file(int dir, const char *name, const void *data, size_t len)
+{
+	assert_int_equal(fixture_try_file(dir, name, data, len), 0);
 }
 
 static int put_pages(int images, size_t bytes)
@@ -69,6 +84,8 @@ static int put_pages(int images, size_t bytes)
 	NIWA_AUTO_FD fd = openat(images, "pages-1.img", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	char page[4096];
 
+	if (fd < 0)
+		return -errno;
 	for (size_t done = 0; done < bytes; done += sizeof(page)) {
 		memset(page, 'p', sizeof(page));
 		memcpy(page, &done, sizeof(done));
@@ -78,27 +95,44 @@ static int put_pages(int images, size_t bytes)
 	return 0;
 }
 
-int fixture_begin(struct fixture *f, size_t page_bytes, struct niwa_store_new *s, struct niwa_error *err)
+static int put_samples(struct niwa_store_new *s)
 {
 	static const char *const samples[][2] = {{"inventory", "inventory.img"},
 						 {"ids-101", "ids-101.img"},
 						 {"pstree", "pstree.img"},
 						 {"files", "files.img"}};
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < NIWA_ARRAY_LEN(samples); i++) {
+		size_t len;
+		NIWA_AUTO(niwa_free_ptr) uint8_t *data = fixture_sample(samples[i][0], &len);
+
+		r = fixture_try_file(s->images, samples[i][1], data, len);
+	}
+	return r;
+}
+
+static int put_layer(struct niwa_store_new *s)
+{
+	int r;
+
+	if (mkdirat(s->dir, "layer/tmp", 01777) < 0 || symlinkat("nowhere", s->dir, "layer/tmp/link") < 0)
+		return -errno;
+	r = fixture_try_file(s->dir, "layer/tmp/odd \\\n\xff name", "x", 1);
+	return r < 0 ? r : fixture_try_file(s->dir, "shm/segment", "memory", 6);
+}
+
+int fixture_begin(struct fixture *f, size_t page_bytes, struct niwa_store_new *s, struct niwa_error *err)
+{
 	int r = niwa_store_begin(&f->store, &f->limits, page_bytes, s, err);
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < NIWA_ARRAY_LEN(samples); i++) {
-		size_t len;
-		NIWA_AUTO(niwa_free_ptr) uint8_t *data = fixture_sample(samples[i][0], &len);
-
-		fixture_file(s->images, samples[i][1], data, len);
-	}
-	assert_int_equal(mkdirat(s->dir, "layer/tmp", 01777), 0);
-	assert_int_equal(symlinkat("nowhere", s->dir, "layer/tmp/link"), 0);
-	fixture_file(s->dir, "layer/tmp/odd \\\n\xff name", "x", 1);
-	fixture_file(s->dir, "shm/segment", "memory", 6);
-	r = put_pages(s->images, page_bytes);
+	r = put_samples(s);
+	if (r == 0)
+		r = put_layer(s);
+	if (r == 0)
+		r = put_pages(s->images, page_bytes);
 	if (r < 0)
 		niwa_store_abort(&f->store, s);
 	return r;

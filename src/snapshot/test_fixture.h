@@ -22,12 +22,14 @@ struct fixture {
 	struct niwa_store_limits limits;
 };
 void fixture_init(struct fixture *f);
+void fixture_open(struct fixture *f, const char *dir); /* in a folder that is there */
 void fixture_fini(struct fixture *f);
 
 /* A key of 64 times the same digit. */
 struct niwa_snapshot_key fixture_key(char digit);
 /* What is in corpus/image/NAME without its first byte. To be freed. */
 uint8_t *fixture_sample(const char *name, size_t *ret_len);
+int fixture_try_file(int dir, const char *name, const void *data, size_t len); /* 0 or -errno */
 void fixture_file(int dir, const char *name, const void *data, size_t len);
 /* Begun, with a dump in it of so many bytes of pages, a layer and a file in shared memory. 0 or -errno. */
 int fixture_begin(struct fixture *f, size_t page_bytes, struct niwa_store_new *ret, struct niwa_error *err);
