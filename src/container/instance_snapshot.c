@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <linux/capability.h>
 
 #include "base/memory.h"
 #include "container/instance_private.h"
@@ -130,7 +131,9 @@ void plan_restore_child(struct builder *b)
 }
 
 /* A process in the instance's limits and namespaces that becomes CRIU. What it needs of the host it takes along before
- * it joins. Its hard limit of files stays keep's: that of an app is lowered to what it was, and could not be raised. */
+ * it joins. Its hard limit of files stays keep's: that of an app is lowered to what it was, and could not be raised.
+ * With CAP_SYS_RESOURCE it would raise its own to the kernel's highest and put descriptors there: a table of 8 MiB,
+ * copied for each process. */
 static void enter(struct builder *b, const struct niwa_host *host, uint64_t instance, const struct niwa_app_spec *spec)
 {
 	plan_op(b, NIWA_OP_CLONE, 0, SLOT_CRIU_CGROUP, 0);
@@ -141,6 +144,7 @@ static void enter(struct builder *b, const struct niwa_host *host, uint64_t inst
 	plan_op(b, NIWA_OP_PASS, NIWA_CRIU_EMPTY, TARGET_EMPTY, 0);
 	plan_op(b, NIWA_OP_RLIMIT, RLIMIT_NOFILE, CRIU_FILES, INT64_MAX); /* cut to the hard limit that there is */
 	plan_op(b, NIWA_OP_RLIMIT, RLIMIT_CORE, 0, 0);
+	plan_op(b, NIWA_OP_BOUNDING, (int64_t) ~(UINT64_C(1) << CAP_SYS_RESOURCE), 0, 0);
 }
 
 static int criu_exec(struct builder *b, int file, const char *const *argv)
@@ -156,8 +160,7 @@ static int criu_exec(struct builder *b, int file, const char *const *argv)
 
 static int build_dump(struct builder *b, const struct niwa_host *host, const struct niwa_dump_params *p)
 {
-	static const char *const then[] = {
-		[NIWA_DUMP_GO_ON] = "--leave-running", [NIWA_DUMP_STOP] = "--leave-stopped", [NIWA_DUMP_END] = NULL};
+	static const char *const then[] = {[NIWA_DUMP_GO_ON] = "--leave-running", [NIWA_DUMP_STOP] = "--leave-stopped"};
 	char pid[16];
 	const char *argv[] = {"criu",
 			      "dump",

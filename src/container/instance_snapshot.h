@@ -52,10 +52,11 @@ enum {
 /* Pids that have to be free above niwa_instance_restore.last_pid, for CRIU and its helpers. */
 #define NIWA_CRIU_PIDS 64
 
+/* There is no third way, "end them": CRIU runs in the pid namespace that ends with niwa-init, which ends with its
+ * command. Who wants that lets them stop, and kills the group. */
 enum niwa_dump_then {
 	NIWA_DUMP_GO_ON, /* processes run again when CRIU ends */
 	NIWA_DUMP_STOP,  /* they stay stopped (each as after SIGSTOP), to be continued with SIGCONT to each of them */
-	NIWA_DUMP_END,   /* they are killed; niwa-init then ends with 137 */
 };
 
 struct niwa_dump_params {

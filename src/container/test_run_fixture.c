@@ -183,7 +183,7 @@ void world_close(struct world *w)
 		fail_msg("%s", err.msg);
 }
 
-static void receive(struct world *w, struct niwa_keep_msg *msg, int *fds, size_t *nfds)
+static void receive_any(struct world *w, struct niwa_keep_msg *msg, int *fds, size_t *nfds)
 {
 	struct pollfd p = {.fd = w->sock, .events = POLLIN};
 	ssize_t n;
@@ -193,6 +193,28 @@ static void receive(struct world *w, struct niwa_keep_msg *msg, int *fds, size_t
 	n = niwa_ipc_recv(w->sock, msg, sizeof(*msg), fds, nfds);
 	if (n != (ssize_t)sizeof(*msg))
 		fail_msg("niwa-keep: %zd", n);
+}
+
+/* An end is told when it happens: it may come before the answer to something else. */
+static void note_end(struct world *w, const struct niwa_keep_msg *msg)
+{
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(w->ended); i++)
+		if (w->ended[i].id == 0) {
+			w->ended[i] =
+				(struct ended){msg->id, msg->code == CLD_EXITED ? msg->status : 128 + msg->status};
+			return;
+		}
+	fail_msg("too many ends that nobody waits for");
+}
+
+static void receive(struct world *w, struct niwa_keep_msg *msg, int *fds, size_t *nfds)
+{
+	for (;;) {
+		receive_any(w, msg, fds, nfds);
+		if (msg->type != NIWA_KEEP_EXITED)
+			return;
+		note_end(w, msg);
+	}
 }
 
 static void forget(struct world *w, uint64_t id)
@@ -381,16 +403,29 @@ static void read_all(int fd, char *buf, size_t size)
 	buf[used] = '\0';
 }
 
+static bool take_end(struct world *w, uint64_t id, int *ret)
+{
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(w->ended); i++)
+		if (w->ended[i].id == id) {
+			*ret = w->ended[i].status;
+			w->ended[i].id = 0;
+			return true;
+		}
+	return false;
+}
+
 static int wait_exited(struct world *w, uint64_t id)
 {
+	int fds[NIWA_IPC_FDS_MAX], status;
 	struct niwa_keep_msg msg;
-	int fds[NIWA_IPC_FDS_MAX];
 	size_t nfds;
 
-	receive(w, &msg, fds, &nfds);
-	assert_int_equal(msg.type, NIWA_KEEP_EXITED);
-	assert_int_equal(msg.id, id);
-	return msg.code == CLD_EXITED ? msg.status : 128 + msg.status;
+	while (!take_end(w, id, &status)) {
+		receive_any(w, &msg, fds, &nfds);
+		assert_int_equal(msg.type, NIWA_KEEP_EXITED);
+		note_end(w, &msg);
+	}
+	return status;
 }
 
 int started_end(struct world *w, struct started *s, char *log, size_t size)

@@ -21,6 +21,10 @@ struct world {
 	pid_t keep;
 	int sock;
 	uint64_t next_id;
+	struct ended {
+		uint64_t id;
+		int status;
+	} ended[8]; /* told before somebody asked; id 0: free */
 	struct niwa_host host;
 };
 

@@ -3,6 +3,7 @@
  * Instances that are dumped and restored: real plans, the real niwa-keep, the real CRIU. Skipped (77) only where niwa
  * doctor says that CRIU does not work.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -332,23 +333,15 @@ static void restore_into(struct dumped *d, const struct started *s)
 		fail_msg("restore ended with %d: %s", status, log);
 }
 
-static void status_line(pid_t pid, const char *key, char *ret, size_t size)
+static void status_line(pid_t pid, pid_t tid, const char *key, char *ret, size_t size)
 {
 	char path[64], text[8192], *at;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/status", (int)pid, (int)tid);
 	assert_true(niwa_file_read(path, text, sizeof(text)) > 0);
 	at = strstr(text, key);
 	assert_non_null(at);
 	(void)snprintf(ret, size, "%.*s", (int)strcspn(at, "\n"), at);
-}
-
-static void expect_status(pid_t pid, const char *key, const char *wanted)
-{
-	char got[256];
-
-	status_line(pid, key, got, sizeof(got));
-	assert_string_equal(got, wanted);
 }
 
 static void namespaces_of(pid_t pid, char ret[NAMESPACES][64])
@@ -366,26 +359,87 @@ static void namespaces_of(pid_t pid, char ret[NAMESPACES][64])
 	}
 }
 
-static void expect_confined(const struct started *s, uint32_t id_base)
+/* Lines of /proc/PID/status that a restore keeps, and the descriptors: none of CRIU's, which could be the host's. */
+static void state_of(pid_t pid, pid_t tid, struct niwa_text *out)
 {
-	char wanted[NAMESPACES][64], got[NAMESPACES][64], uids[64];
+	static const char *const keys[] = {
+		"Groups:", "Threads:", "SigBlk:", "SigIgn:",     "SigCgt:",  "CapInh:", "CapPrm:",
+		"CapEff:", "CapBnd:",  "CapAmb:", "NoNewPrivs:", "Seccomp:", "Umask:"};
+	char path[64], line[256], text[8192];
+	struct dirent *e;
+	DIR *fds;
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(keys); i++) {
+		status_line(pid, tid, keys[i], line, sizeof(line));
+		niwa_text_addf(out, "%s\n", line);
+	}
+	(void)snprintf(path, sizeof(path), "/proc/%d/limits", (int)pid);
+	assert_true(niwa_file_read(path, text, sizeof(text)) > 0);
+	niwa_text_add(out, text);
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	fds = opendir(path);
+	assert_non_null(fds);
+	while ((e = readdir(fds)))
+		niwa_text_addf(out, " %s", e->d_name);
+	niwa_text_add(out, "\n");
+	(void)closedir(fds);
+}
+
+/* Every thread but those of niwa-init. */
+static void state_of_all(const struct started *s, struct niwa_text *out)
+{
 	pid_t pids[16];
 	size_t n = pids_of(s, pids, NIWA_ARRAY_LEN(pids));
 
 	assert_int_equal(n, 3); /* niwa-init, the sleeper, its child */
+	for (size_t i = 1; i < n; i++) {
+		char path[64];
+		struct dirent *e;
+		DIR *tasks;
+
+		(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pids[i]);
+		tasks = opendir(path);
+		assert_non_null(tasks);
+		while ((e = readdir(tasks)))
+			if (e->d_name[0] != '.')
+				state_of(pids[i], (pid_t)atoi(e->d_name), out);
+		(void)closedir(tasks);
+	}
+	assert_false(out->failed);
+	assert_non_null(strstr(out->data, "Seccomp:\t2"));
+	assert_non_null(strstr(out->data, "NoNewPrivs:\t1"));
+	assert_non_null(strstr(out->data, "CapBnd:\t00000000800405fb"));
+}
+
+static void expect_same_file(pid_t a, pid_t b, const char *name)
+{
+	char path[64], of_a[4096], of_b[4096];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)a, name);
+	assert_true(niwa_file_read(path, of_a, sizeof(of_a)) > 0);
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)b, name);
+	assert_true(niwa_file_read(path, of_b, sizeof(of_b)) > 0);
+	assert_string_equal(of_a, of_b);
+}
+
+/* Groups, namespaces and ids of the instance. */
+static void expect_inside(const struct started *s, uint32_t id_base)
+{
+	char wanted[NAMESPACES][64], got[NAMESPACES][64], uids[64], line[256];
+	pid_t pids[16];
+	size_t n = pids_of(s, pids, NIWA_ARRAY_LEN(pids));
+	uint32_t uid = id_base + 33;
+
 	namespaces_of(s->pid, wanted);
-	(void)snprintf(uids, sizeof(uids), "Uid:\t%u\t%u\t%u\t%u", id_base + 33, id_base + 33, id_base + 33,
-		       id_base + 33);
-	for (size_t i = 0; i < n; i++) {
+	(void)snprintf(uids, sizeof(uids), "Uid:\t%u\t%u\t%u\t%u", uid, uid, uid, uid);
+	for (size_t i = 1; i < n; i++) {
 		namespaces_of(pids[i], got);
-		assert_memory_equal(got, wanted, 0); /* names the loop for a debugger */
 		for (int k = 0; k < NAMESPACES; k++)
 			assert_string_equal(got[k], wanted[k]);
-		expect_status(pids[i], "Uid:", uids);
-		expect_status(pids[i], "Seccomp:", "Seccomp:\t2");
-		expect_status(pids[i], "NoNewPrivs:", "NoNewPrivs:\t1");
-		expect_status(pids[i], "CapEff:", "CapEff:\t0000000000000000");
-		expect_status(pids[i], "CapBnd:", "CapBnd:\t00000000800405fb");
+		status_line(pids[i], pids[i], "Uid:", line, sizeof(line));
+		assert_string_equal(line, uids);
+		expect_same_file(pids[i], s->pid, "cgroup");
+		expect_same_file(pids[i], s->pid, "timens_offsets");
 	}
 }
 
@@ -398,12 +452,15 @@ static void read_log(const struct started *s, char *ret, size_t size)
 
 static void a_restored_instance_goes_on_where_the_dumped_one_was(void **state)
 {
+	NIWA_AUTO(niwa_text_fini) struct niwa_text before = {0};
+	NIWA_AUTO(niwa_text_fini) struct niwa_text after = {0};
 	char log[256];
 	struct started a, b;
 	struct dumped d;
 	uint32_t first_base;
 
 	dump_whole(&d, &a);
+	state_of_all(&a, &before);
 	first_base = d.app.params.id_base;
 	expect(&a, "who", "asked 2 " ANSWER);
 	started_kill(&world, &a);
@@ -412,7 +469,9 @@ static void a_restored_instance_goes_on_where_the_dumped_one_was(void **state)
 	restore_into(&d, &b);
 	expect(&b, "who", "asked 2 " ANSWER); /* memory of the dump: asked once, then this time */
 	expect(&b, "files", FILES);
-	expect_confined(&b, d.app.params.id_base);
+	expect_inside(&b, d.app.params.id_base);
+	state_of_all(&b, &after);
+	assert_string_equal(after.data, before.data);
 	expect(&b, "log", "done\n");
 	read_log(&b, log, sizeof(log));
 	assert_string_equal(log, "a line of the log\n");
@@ -446,7 +505,7 @@ static void clocks_go_on_for_restored_processes_and_who_joins_them(void **state)
 	before = (int64_t)niwa_now_us() / 1000;
 	ahead = clock_of(&b) - before;
 	assert_in_range(ahead, hour_ms - 1, hour_ms + 5000);
-	expect_confined(&b, d.app.params.id_base);
+	expect_inside(&b, d.app.params.id_base);
 	before = (int64_t)niwa_now_us() / 1000;
 	assert_int_equal(exec_in(&world, &d.app, &b,
 				 (char *[]){TEXT("/bin/guest"), TEXT("show"), TEXT("/proc/uptime"), NULL}, uptime,
@@ -468,8 +527,8 @@ static void a_restored_instance_is_dumped_again(void **state)
 	start_empty(&d, &b);
 	restore_into(&d, &b);
 	expect(&b, "who", "asked 2 " ANSWER);
-	dump(&d, &b, NIWA_DUMP_END);
-	assert_int_equal(started_end(&world, &b, NULL, 0), 128 + SIGKILL);
+	dump(&d, &b, NIWA_DUMP_STOP);
+	started_kill(&world, &b);
 	start_empty(&d, &c);
 	restore_into(&d, &c);
 	expect(&c, "who", "asked 3 " ANSWER);
