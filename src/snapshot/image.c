@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "base/memory.h"
+#include "container/instance_snapshot.h"
 
 #define FREE_FROM 300   /* where a pid namespace starts again after its largest number */
 #define FREE_TO   32768 /* the least pid_max that a kernel has */
@@ -31,6 +32,8 @@
 	{                                                                                                              \
 		.name = (n), .wire = WIRE_BYTES                                                                        \
 	}
+
+_Static_assert(NIWA_CRIU_FREE_PIDS == NIWA_CRIU_PIDS, "as many as a restore asks for");
 
 static const uint32_t inventory_magic[2] = {0x58313116}, ids_magic[2] = {0x54564319, 0x54432030},
 		      files_magic[2] = {0x54564319, 0x56303138}, pstree_magic[2] = {0x54564319, 0x50273030};

@@ -77,6 +77,9 @@ static void replace_instance(struct stand_in *s, const struct niwa_key_params *k
 	memcpy(s->params.veth, "veth", sizeof("veth"));
 	s->params.layer_dir = "/layer";
 	s->params.tenant_dir = "/tenant";
+	/* Whoever asks, it is about a start that may be dumped. */
+	s->params.init = true;
+	s->params.restore = NULL;
 	if (k->scope == NIWA_SCOPE_SHARED) {
 		memcpy(s->name, STAND_IN_NAME, sizeof(STAND_IN_NAME));
 		s->spec.name = s->name;

@@ -49,7 +49,7 @@ int niwa_key_host_read(const char *criu_path, const char *criu_version, const ch
 /* Borrowed for the call. */
 struct niwa_key_params {
 	const struct niwa_host *host;
-	/* As for a cold start, nothing of a restore in it. Members that differ from instance to instance may be
+	/* `init` and `restore` do not matter. Members that differ from instance to instance may be
 	 * anything, 0 and NULL included, so that the key of an app that sleeps can be asked for: id, id_base,
 	 * tenant_id_base, private_addr, service_addr, veth, layer_dir, tenant_dir, host_uid and host_gid of volumes. */
 	const struct niwa_instance_params *instance;

@@ -47,8 +47,8 @@ struct niwa_store_limits {
 
 /* --- taking one --- */
 
-/* A snapshot being written. dir: .new-N, locked; images: .new-N/images for `criu dump`, empty. .new-N/layer (0755) and
- * .new-N/shm (0700) are there, empty, to be filled. */
+/* A snapshot being written. dir: .new-N, locked; images: .new-N/images for `criu dump`, empty, 0755. .new-N/layer
+ * (0755) and .new-N/shm (0700) are there, empty, to be filled. */
 struct niwa_store_new {
 	char name[24];
 	int dir, images;

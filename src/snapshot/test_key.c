@@ -60,7 +60,6 @@ static void defaults(struct setting *s)
 		.spec = {.name = TEXT("blog.example.com"),
 			 .tenant = TEXT("example"),
 			 .image = TEXT("host"),
-			 .init = true,
 			 .command = LIST(TEXT("apache2"), TEXT("-DFOREGROUND")),
 			 .env = LIST(TEXT("SECRET=tulip")),
 			 .volume_count = 2,
@@ -138,6 +137,13 @@ static void other_groups(struct setting *s)
 	s->host.cgroup_v2 = "/sys/fs/cgroup/unified/machine/niwa";
 	s->host.cgroup_memory = "/sys/fs/cgroup/memory/machine/niwa";
 }
+static void restored(struct setting *s)
+{
+	static const struct niwa_instance_restore restore = {.pid = 2, .last_pid = 299, .layer = "/saved"};
+
+	s->instance.init = true;
+	s->instance.restore = &restore;
+}
 static void nothing_lent_yet(struct setting *s)
 {
 	s->instance.id = 0;
@@ -149,9 +155,9 @@ static void nothing_lent_yet(struct setting *s)
 
 static void what_an_instance_is_lent_leaves_its_key_alone(void **state)
 {
-	static void (*const changes[])(struct setting *) = {another_number,    another_lease,   another_address,
-							    another_interface, another_tenant,  other_sources,
-							    other_groups,      nothing_lent_yet};
+	static void (*const changes[])(struct setting *) = {another_number,    another_lease,  another_address,
+							    another_interface, another_tenant, other_sources,
+							    other_groups,      restored,       nothing_lent_yet};
 	struct setting s;
 	struct niwa_snapshot_key key;
 
