@@ -83,6 +83,28 @@ static void print_numbers(const json_t *app)
 		line("cpu", niwa_human_took(niwa_answer_number(app, "cpu_us"), size, sizeof(size)));
 }
 
+/* How it is woken, and what both ways took. */
+static void print_snapshot(const json_t *app)
+{
+	const json_t *s = json_object_get(app, "snapshot");
+	uint64_t cold = niwa_answer_number(s, "cold_us"), restored = niwa_answer_number(s, "restored_us");
+	const char *why_not = niwa_answer_text(s, "why_not");
+	char a[32], b[32], text[512];
+
+	if (!json_is_object(s))
+		return;
+	(void)snprintf(text, sizeof(text), "by %s%s%s%s%s",
+		       strcmp(niwa_answer_text(s, "wakes_by"), "restore") ? "a start" : "a restore",
+		       cold ? ", a start takes " : "", cold ? niwa_human_took(cold, a, sizeof(a)) : "",
+		       restored ? ", a restore " : "", restored ? niwa_human_took(restored, b, sizeof(b)) : "");
+	line("woken", text);
+	(void)snprintf(text, sizeof(text), "not used: %s", why_not);
+	if (*why_not)
+		line("snapshot", text);
+	else
+		line("snapshot", niwa_human_bytes(niwa_answer_number(s, "bytes"), a, sizeof(a)));
+}
+
 static void print_head(const json_t *app)
 {
 	const char *why = niwa_answer_text(app, "why");
@@ -98,6 +120,7 @@ static void print_head(const json_t *app)
 	print_wake(app);
 	print_stages(app);
 	print_numbers(app);
+	print_snapshot(app);
 }
 
 static void print_instances(const json_t *app)

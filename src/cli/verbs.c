@@ -179,6 +179,21 @@ const struct niwa_verb niwa_verbs[] = {
 		.word = NIWA_WORD_IMAGE,
 	},
 	{
+		.name = "snapshot",
+		.usage = "ls | take APP... | rm APP... | verify APP...",
+		.summary = "images of processes that apps are woken from",
+		.help = "ls shows what there is, what it is worth, and which apps have none and why. take makes one of "
+			"a\n"
+			"fresh start, rm drops it, verify reads all of it and drops one that is damaged. An image is "
+			"a\n"
+			"cache: without it the app is started.",
+		.options = niwa_options_none,
+		.run = niwa_verb_snapshot,
+		.words_min = 1,
+		.words_max = -1,
+		.word = NIWA_WORD_APP,
+	},
+	{
 		.name = "doctor",
 		.usage = "[--all] [PROBE...]",
 		.summary = "what this host can and cannot do, and how to mend it",

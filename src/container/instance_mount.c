@@ -300,6 +300,8 @@ void plan_mount_child(struct builder *b)
 	plan_restore_child(b);
 	plan_op(b, NIWA_OP_DETACH, 0, 0, 0);
 	/* up to here every target was a folder of ours; from here on links of the image may be on the way */
+	if (p->init || p->restore) /* a program can see that it was woken, and that it is not the one it was */
+		plan_pair(b, NIWA_OP_FILE, 0444, "/run/niwa/generation", plan_text(b, "%" PRIu64 "\n", p->id));
 	if (plan_below_init(p)) {
 		plan_pair(b, NIWA_OP_FILE, 0755, "/run/niwa/init", NULL);
 		plan_pair(b, NIWA_OP_MOVE_MOUNT, SLOT_INIT, "/run/niwa/init", NULL);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/app.h"
+#include "engine/dump.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
 #include "engine/sleep.h"
@@ -153,6 +154,7 @@ void niwa_rotate_ready(struct niwa_engine *e, struct niwa_instance *fresh)
 	(void)niwa_fault("niwad.rotate-tagged");
 	niwa_sleep_watch(e, fresh);
 	niwa_rotate_arm(e, fresh);
+	niwa_dump_when_quiet(e, fresh);
 	niwa_app_notify(app);
 	if (niwa_net_flush_unreplied(e->net, old->mark, &err) < 0)
 		niwa_log(NIWA_LOG_WARN, &ctx, "%s", err.msg);

@@ -97,6 +97,10 @@ void niwa_rpc_host_status(struct niwa_call *call)
 		      (json_int_t)e->counts.overflows, "conntrack", "entries",
 		      number_of("/proc/sys/net/netfilter/nf_conntrack_count"), "max",
 		      number_of("/proc/sys/net/netfilter/nf_conntrack_max"), "relay", relay_status(e));
+	(void)json_object_update_new(json_object_get(r, "counts"),
+				     json_pack("{s:I,s:I,s:I}", "dumps", (json_int_t)e->counts.dumps, "restores",
+					       (json_int_t)e->counts.restores, "failed_restores",
+					       (json_int_t)e->counts.failed_restores));
 	(void)json_object_set_new(r, "config", configuration(&e->config));
 	niwa_relay_ask_stats(e); /* for the next time */
 	niwa_call_answer(call, r);

@@ -58,6 +58,7 @@ json_t *niwa_rpc_snapshot(struct niwa_engine *e, const struct niwa_app *app, con
 	if (!s)
 		return r;
 	(void)json_object_set_new(r, "taking", json_boolean(s->taking));
+	(void)json_object_set_new(r, "refused", json_boolean(s->refused));
 	if (s->usable) {
 		add_text(r, "key", s->key.hex);
 		add_number(r, "bytes", s->bytes);

@@ -60,7 +60,7 @@ def wake(host, name):
 
 KEEP_MSG = struct.Struct("=IIQiiiiiIQQ64sI1024s4x")
 KEEP_TAG, KEEP_LIST, KEEP_INSTANCE, KEEP_END, KEEP_OK = 1, 3, 9, 11, 12
-TAG = struct.Struct("=IIQQQIIIIIIQ")
+TAG = struct.Struct("=IIQQQIIIIIIQQII")
 
 
 def keep_message(kind, number=0, tag=b""):
@@ -86,7 +86,8 @@ def rewrite_tag(host, change):
 
 @pytest.mark.parametrize("change, adopted", [
     (lambda tag: tag + b"what a newer niwad has added", True),
-    (lambda tag: tag[:56], True),  # before the last member was added
+    (lambda tag: tag[:64], True),  # before the last members were added
+    (lambda tag: tag[:56], True),
     (lambda tag: b"\2" + tag[1:], False),  # a version that this niwad cannot read
     (lambda tag: b"", False)])
 def test_an_instance_of_another_version_of_niwad_is_adopted_when_its_record_can_be_read(shared_host, change, adopted):

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: MIT
 """Apps that are woken from an image of their processes."""
 
+import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from clients import ASK, apply, record
-from host import Host, wait_for
+from host import SLOW, Host, wait_for
 
 CRIU = Path(os.environ.get("NIWA_CRIU", "/usr/local/libexec/niwa/criu"))
 AWAKE = {"freeze": "never", "page": "never", "save": "never"}
@@ -28,7 +34,7 @@ def image(host, name):
 
 def taken(host, name):
     """Waits until the app has an image; returns what is known of it."""
-    wait_for(f"an image of {name} is taken", lambda: image(host, name)["usable"] or image(host, name).get("last_reason"))
+    wait_for(f"an image of {name} is taken", lambda: image(host, name)["usable"] or image(host, name).get("refused"))
     known = image(host, name)
     assert known["usable"], known
     return known
@@ -44,6 +50,12 @@ def asleep_with_image(host, name, **keys):
     return address
 
 
+def http(address):
+    with socket.create_connection((address, 80), timeout=60) as s:
+        s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return b"".join(iter(lambda: s.recv(65536), b""))
+
+
 def path(host, name):
     return host.show(name)["last_wake"]["path"]
 
@@ -54,3 +66,288 @@ def test_an_app_is_woken_from_its_image(garden, name):
     assert ASK[name](address)
     assert path(garden, name) == "restore"
     assert garden.state(name) == "running"
+
+
+def test_a_saved_app_holds_nothing_but_its_set_elements(garden):
+    asleep_with_image(garden, "php", snapshot="ready")
+    wait_for("nothing is left of the instance", lambda: not {k: v for k, v in garden.kernel_objects().items() if v})
+    assert len(list((garden.dir / "state/snapshots").iterdir())) == 1
+
+
+def test_a_connection_made_while_the_image_is_taken_is_answered(garden):
+    apply(garden, record("php", sleep=AWAKE, snapshot="ready"))
+    address = garden.address("php")
+    assert ASK["php"](address)
+    until = time.monotonic() + 60 * SLOW
+    while not image(garden, "php")["usable"]:
+        assert ASK["php"](address)
+        assert time.monotonic() < until
+        time.sleep(0.03)
+    assert path(garden, "php") == "start"
+
+
+def test_fifty_sleeps_and_wakes_in_a_row_are_answered(garden):
+    address = asleep_with_image(garden, "django", snapshot="ready")
+    for _ in range(50):
+        assert ASK["django"](address)
+        assert path(garden, "django") == "restore"
+        garden.niwa("stop", "django")
+    known = image(garden, "django")
+    assert known["restores"] == 50 and "failures" not in known
+    assert garden.rpc("host.status")["counts"]["failed_restores"] == 0
+
+
+# -- what is not done ----------------------------------------------------------------------------------------------
+
+
+def test_an_app_with_a_writable_volume_has_no_image_and_the_reason_is_shown(garden):
+    apply(garden, record("postgres", sleep=AWAKE))
+    assert ASK["postgres"](garden.address("postgres"))
+    time.sleep(1)
+    known = image(garden, "postgres")
+    assert not known["usable"] and "writable volume" in known["why_not"]
+    assert "writable volume" in garden.niwa("show", "postgres").stdout
+    refused = garden.niwa("snapshot", "take", "postgres", check=False)
+    assert refused.returncode == 1 and "writable volume" in refused.stderr
+    garden.niwa("stop", "postgres")
+    assert garden.state("postgres") == "stopped"
+
+
+def test_without_criu_apps_are_started_and_the_reason_is_shown(host):
+    apply(host, record("php", sleep=AWAKE, snapshot="ready"))
+    assert ASK["php"](host.address("php"))
+    assert "criu" in image(host, "php")["why_not"]
+    host.niwa("stop", "php")
+    assert host.state("php") == "stopped"
+
+
+def test_an_app_that_says_off_has_no_image(garden):
+    apply(garden, record("php", sleep=AWAKE, snapshot="off"))
+    assert ASK["php"](garden.address("php"))
+    time.sleep(0.5)
+    assert image(garden, "php")["why_not"] == "snapshot: off"
+
+
+def test_the_faster_way_is_taken_and_both_are_shown(garden):
+    """A server that does nothing at its start gains nothing by an image."""
+    address = asleep_with_image(garden, "static", snapshot="ready")
+    for _ in range(8):
+        assert ASK["static"](address)
+        garden.niwa("stop", "static")
+    known = image(garden, "static")
+    assert known["restored_us"] and known["cold_us"]
+    if known["restored_us"] > 0.8 * known["cold_us"]:
+        assert known["wakes_by"] == "start" and "cold start" in known["why_not"]
+        assert garden.state("static") == "stopped"
+    else:
+        assert known["wakes_by"] == "restore"
+    assert "a restore" in garden.niwa("show", "static").stdout
+
+
+# -- what goes wrong -----------------------------------------------------------------------------------------------
+
+
+def folder_of(host):
+    return next(p for p in (host.dir / "state/snapshots").iterdir() if not p.name.startswith("."))
+
+
+def largest(folder):
+    return max((p for p in (folder / "images").iterdir()), key=lambda p: p.stat().st_size)
+
+
+def spoil(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def flip_core(folder):
+    for p in (folder / "images").glob("core-*.img"):
+        spoil(p)
+
+
+DAMAGE = {
+    "a missing image": lambda f: next((f / "images").glob("pstree.img")).unlink(),
+    "a truncated one": lambda f: os.truncate(largest(f), largest(f).stat().st_size // 2),
+    "a corrupt one": flip_core,
+    "no manifest": lambda f: (f / "manifest").unlink(),
+    "a corrupt manifest": lambda f: spoil(f / "manifest"),
+    "nothing at all": shutil.rmtree,
+}
+
+
+def answered_by_a_start(host, name, address, reason=None):
+    assert ASK[name](address)
+    assert path(host, name) == "start"
+    known = image(host, name)
+    assert not reason or reason in known.get("last_reason", ""), known
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_image_is_answered_by_a_start_and_dropped(garden, damage):
+    address = asleep_with_image(garden, "php", snapshot="ready")
+    old = folder_of(garden)
+    DAMAGE[damage](old)
+    answered_by_a_start(garden, "php", address)
+    taken(garden, "php")  # and another one is made
+    garden.niwa("stop", "php")
+    assert ASK["php"](address) and path(garden, "php") == "restore"
+
+
+def test_an_image_whose_files_have_changed_is_answered_by_a_start(garden):
+    programs = garden.dir / "programs"
+    programs.mkdir()
+    shutil.copy2(os.path.realpath("/usr/bin/python3"), programs / "python")
+    apply(garden, {"name": "pages", "tenant": "web", "image": "host", "sleep": AWAKE, "snapshot": "ready", "workdir": "/usr",
+                   "command": ["/srv/programs/python", "-m", "http.server", "80"],
+                   "ports": [{"port": 80, "protocol": "http"}],
+                   "volumes": [{"from": str(programs), "to": "/srv/programs", "read_only": True}]})
+    address = garden.address("pages")
+    assert http(address).startswith(b"HTTP/1.0 200")
+    taken(garden, "pages")
+    garden.niwa("stop", "pages")
+    assert http(address).startswith(b"HTTP/1.0 200") and path(garden, "pages") == "restore"
+    garden.niwa("stop", "pages")
+    os.utime(programs / "python")
+    assert http(address).startswith(b"HTTP/1.0 200") and path(garden, "pages") == "start"
+    assert "/srv/programs/python" in image(garden, "pages")["last_reason"]
+
+
+def test_an_app_that_was_changed_is_answered_by_a_start(garden):
+    address = asleep_with_image(garden, "php", snapshot="ready")
+    apply(garden, record("php", sleep=AWAKE, snapshot="ready", env={"NEW": "1"}))
+    answered_by_a_start(garden, "php", address, "changed")
+    taken(garden, "php")
+
+
+def test_a_restore_that_takes_too_long_is_answered_by_a_start(tmp_path):
+    host = Host(criu=CRIU, restore_deadline="1ms").start()
+    try:
+        address = asleep_with_image(host, "php", snapshot="ready")
+        answered_by_a_start(host, "php", address, "in time")
+        host.niwa("stop", "php")
+        wait_for("nothing is left", lambda: not {k: v for k, v in host.kernel_objects().items() if v})
+    finally:
+        host.stop()
+
+
+def criu_children(host):
+    group = host.keep.pid
+    out = subprocess.run(["ps", "-o", "pid=,comm=", "--ppid", str(group)], capture_output=True, text=True).stdout
+    return [int(line.split()[0]) for line in out.splitlines() if line.split()[1].startswith("criu")]
+
+
+def killer(host, stop, killed):
+    while not stop.is_set():
+        for pid in criu_children(host):
+            try:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.001)
+
+
+def test_criu_killed_in_a_restore_is_answered_by_a_start(garden):
+    address = asleep_with_image(garden, "django", snapshot="ready")
+    stop, killed = threading.Event(), []
+    thread = threading.Thread(target=killer, args=(garden, stop, killed))
+    thread.start()
+    try:
+        assert ASK["django"](address)
+    finally:
+        stop.set()
+        thread.join()
+    assert killed and path(garden, "django") == "start"
+    garden.niwa("stop", "django")
+
+
+def test_criu_killed_in_a_dump_is_answered(garden):
+    apply(garden, record("php", sleep=AWAKE, snapshot="ready"))
+    address = garden.address("php")
+    stop, killed = threading.Event(), []
+    thread = threading.Thread(target=killer, args=(garden, stop, killed))
+    thread.start()
+    try:
+        assert ASK["php"](address)
+        wait_for("CRIU was killed", lambda: killed)
+        for _ in range(5):
+            assert ASK["php"](address)
+    finally:
+        stop.set()
+        thread.join()
+    assert "CRIU" in image(garden, "php")["last_reason"]
+
+
+@pytest.mark.parametrize("point", ["niwad.dump-begins", "niwad.dump-started", "niwad.dump-written", "niwad.dump-copied",
+                                   "niwad.dump-went-on"])
+def test_an_app_goes_on_when_niwad_dies_while_it_is_dumped(point):
+    host = Host(criu=CRIU).start(niwad_env={"NIWA_FAULT": f"{point}:kill"})
+    try:
+        apply(host, record("php", sleep=AWAKE, snapshot="ready"))
+        address = host.address("php")
+        assert ASK["php"](address)
+        wait_for("niwad has died", lambda: host.niwad.poll() is not None, timeout=20)
+        host.start_niwad()
+        for _ in range(3):
+            assert ASK["php"](address)
+        host.niwa("stop", "php")
+        wait_for("nothing half made is left", lambda: not list((host.dir / "state/snapshots").glob(".new-*")))
+        assert ASK["php"](address)
+    finally:
+        host.stop()
+
+
+@pytest.mark.parametrize("point", ["niwad.restore-asked", "niwad.restore-started", "niwad.restored"])
+def test_the_same_connection_is_answered_when_niwad_dies_in_a_restore(point):
+    host = Host(criu=CRIU).start(niwad_env={"NIWA_FAULT": f"{point}:kill"})
+    try:
+        address = asleep_with_image(host, "php", snapshot="ready")
+        with ThreadPoolExecutor() as pool:
+            answer = pool.submit(ASK["php"], address)
+            wait_for("niwad has died", lambda: host.niwad.poll() is not None, timeout=20)
+            host.start_niwad()
+            assert answer.result(60 * SLOW)
+        host.niwa("stop", "php")
+        wait_for("nothing is left", lambda: not {k: v for k, v in host.kernel_objects().items() if v})
+    finally:
+        host.stop()
+
+
+def test_a_new_niwad_wakes_from_the_image_that_is_there(garden):
+    address = asleep_with_image(garden, "php", snapshot="ready")
+    garden.kill_niwad()
+    garden.start_niwad()
+    garden.wait_state("php", "saved")
+    assert ASK["php"](address) and path(garden, "php") == "restore"
+
+
+# -- commands ------------------------------------------------------------------------------------------------------
+
+
+def test_images_are_listed_taken_verified_and_removed(garden):
+    address = asleep_with_image(garden, "php", snapshot="ready")
+    assert ASK["php"](address)
+    shown = json.loads(garden.niwa("--json", "snapshot", "ls").stdout)
+    assert [s["app"] for s in shown["snapshots"]] == ["php"] and shown["snapshots"][0]["restores"] == 1
+    assert "php" in garden.niwa("snapshot", "ls").stdout
+    garden.niwa("snapshot", "verify", "php")
+    garden.niwa("snapshot", "take", "php")
+    assert image(garden, "php")["usable"]
+    spoil(largest(folder_of(garden)))
+    assert garden.niwa("snapshot", "verify", "php", check=False).returncode == 1
+    assert not image(garden, "php")["usable"]
+    garden.niwa("snapshot", "take", "php")
+    garden.niwa("snapshot", "rm", "php")
+    assert json.loads(garden.niwa("--json", "snapshot", "ls").stdout)["snapshots"] == []
+    wait_for("the folder is gone", lambda: not list((garden.dir / "state/snapshots").iterdir()))
+
+
+def test_each_wake_has_a_generation_of_its_own(garden):
+    address = asleep_with_image(garden, "php", snapshot="ready")
+    seen = set()
+    for _ in range(3):
+        assert ASK["php"](address)
+        seen.add(garden.niwa("exec", "php", "cat", "/run/niwa/generation").stdout)
+        garden.niwa("stop", "php")
+    assert len(seen) == 3
