@@ -21,6 +21,16 @@
 #define CACHE_KIB  1024
 #define CRIU_FILES 8192 /* soft limit: of its own descriptors, which lie above those that it restores */
 
+/* What CRIU does to processes, their files and their sockets; not clocks, modules, devices, the machine. Without
+ * SYS_RESOURCE it leaves its limit of files alone: it would raise it to the kernel's highest and put descriptors there,
+ * which makes a table of 8 MiB that is copied for each process. */
+#define CAP(name) (UINT64_C(1) << CAP_##name)
+#define CRIU_CAPS                                                                                                      \
+	(CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(DAC_READ_SEARCH) | CAP(FOWNER) | CAP(FSETID) | CAP(KILL) | CAP(SETGID) | \
+	 CAP(SETUID) | CAP(SETPCAP) | CAP(NET_BIND_SERVICE) | CAP(NET_ADMIN) | CAP(NET_RAW) | CAP(IPC_LOCK) |          \
+	 CAP(IPC_OWNER) | CAP(SYS_CHROOT) | CAP(SYS_PTRACE) | CAP(SYS_ADMIN) | CAP(SYS_NICE) |                         \
+	 CAP(CHECKPOINT_RESTORE))
+
 /* Numbers that CRIU's descriptors get, and what it is told of them. */
 enum { TARGET_LOG_PIPE = 51, TARGET_IMAGES = 60, TARGET_CACHE, TARGET_EMPTY };
 #define IMAGES    "/proc/self/fd/60"
@@ -131,9 +141,7 @@ void plan_restore_child(struct builder *b)
 }
 
 /* A process in the instance's limits and namespaces that becomes CRIU. What it needs of the host it takes along before
- * it joins. Its hard limit of files stays keep's: that of an app is lowered to what it was, and could not be raised.
- * With CAP_SYS_RESOURCE it would raise its own to the kernel's highest and put descriptors there: a table of 8 MiB,
- * copied for each process. */
+ * it joins. Its hard limit of files stays keep's: that of an app is lowered to what it was, and could not be raised. */
 static void enter(struct builder *b, const struct niwa_host *host, uint64_t instance, const struct niwa_app_spec *spec)
 {
 	plan_op(b, NIWA_OP_CLONE, 0, SLOT_CRIU_CGROUP, 0);
@@ -144,7 +152,7 @@ static void enter(struct builder *b, const struct niwa_host *host, uint64_t inst
 	plan_op(b, NIWA_OP_PASS, NIWA_CRIU_EMPTY, TARGET_EMPTY, 0);
 	plan_op(b, NIWA_OP_RLIMIT, RLIMIT_NOFILE, CRIU_FILES, INT64_MAX); /* cut to the hard limit that there is */
 	plan_op(b, NIWA_OP_RLIMIT, RLIMIT_CORE, 0, 0);
-	plan_op(b, NIWA_OP_BOUNDING, (int64_t) ~(UINT64_C(1) << CAP_SYS_RESOURCE), 0, 0);
+	plan_op(b, NIWA_OP_BOUNDING, (int64_t)CRIU_CAPS, 0, 0);
 }
 
 static int criu_exec(struct builder *b, int file, const char *const *argv)

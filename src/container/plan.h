@@ -106,7 +106,7 @@ enum niwa_op {
 			    a slot of an O_PATH file to execute or -1: argv[0] looked up along PATH of env */
 	/* CHILD again: numbers of operations stay what they are, a keep may be older than its niwad */
 	NIWA_OP_TIME_OFFSETS, /* s lines "monotonic SECONDS NANOSECONDS", "boottime ...": a new time namespace with
-				 these offsets to the host's clocks, entered by EXEC (Linux 6.1); before USER */
+				 these offsets to the host's clocks; before USER */
 	NIWA_OP_FOLDER,       /* a slot, s path: a folder opened for reading, sent back */
 	NIWA_OP_COPY,         /* a slot of a detached mount, s target folder: its files, folders, links and FIFOs are
 				 copied with owners, modes and times; what is there already is an error */

@@ -148,11 +148,18 @@ int keep_child_session(struct keep_start *s, const struct niwa_op_view *op, int 
 	return setsid() < 0 ? -errno : 0;
 }
 
-/* In the host's /proc, while what is ours there still belongs to the user that we are. The namespace is that of our
- * children and, since Linux 6.1, of what we exec. */
+/* In the host's /proc, while what is ours there still belongs to the user that we are. A new time namespace is one for
+ * children; what execs is no child (and enters it by itself in newer kernels only), so it joins it like any other. */
 int keep_child_time_offsets(struct keep_start *s, const struct niwa_op_view *op, int *message)
 {
+	NIWA_AUTO_FD fd = -1;
+	int r;
+
 	if (unshare(CLONE_NEWTIME) < 0)
 		return -errno;
-	return niwa_file_write("/proc/self/timens_offsets", op->s);
+	r = niwa_file_write("/proc/self/timens_offsets", op->s);
+	if (r < 0)
+		return r;
+	fd = open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+	return fd < 0 || setns(fd, CLONE_NEWTIME) < 0 ? -errno : 0;
 }
