@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/memory.h"
 #include "container/instance_snapshot.h"
+#include "snapshot/refuse.h"
 
 #define FREE_FROM 300   /* where a pid namespace starts again after its largest number */
 #define FREE_TO   32768 /* the least pid_max that a kernel has */
@@ -138,15 +139,15 @@ static int read_single(struct criu_bytes file, const uint32_t magics[2], const s
 	if (r < 0)
 		return r;
 	if (r == 0 || file.p != file.end)
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "%s: not exactly one message", kind->name);
+		return niwa_snapshot_refuse(err, EBADMSG, "%s: not exactly one message", kind->name);
 	return criu_read_message(kind, message, values, err);
 }
 
 static int one_byte(const struct criu_value *id, struct niwa_error *err)
 {
 	return id->number < 0x80 ? 0
-				 : niwa_fail(err, NIWA_PERMANENT, EBADMSG, "user_ns_id %u is longer than a byte",
-					     (unsigned)id->number);
+				 : niwa_snapshot_refuse(err, EBADMSG, "user_ns_id %u is longer than a byte",
+							(unsigned)id->number);
 }
 
 int niwa_criu_find_user_ns(const void *data, size_t len, size_t *ret_offset, struct niwa_error *err)
@@ -196,8 +197,8 @@ static int add_file(struct niwa_criu_files *files, const struct criu_value *reg,
 	struct niwa_criu_file *file;
 
 	if (len == 0 || len >= PATH_MAX || name.p[0] != '/' || memchr(name.p, '\0', len))
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "regular file %u: its name is no absolute path",
-				 (unsigned)reg[REG_ID].number);
+		return niwa_snapshot_refuse(err, EBADMSG, "regular file %u: its name is no absolute path",
+					    (unsigned)reg[REG_ID].number);
 	if (files->count % 64 == 0) {
 		void *more = reallocarray(files->file, files->count + 64, sizeof(*files->file));
 
@@ -231,13 +232,13 @@ static int read_file(struct criu_bytes entry, struct niwa_criu_files *files, str
 	for (size_t i = FILE_REG; i < NIWA_ARRAY_LEN(file_fields); i++)
 		bodies += values[i].seen;
 	if (bodies != 1 || (values[FILE_TYPE].number == FILE_TYPE_REG) != (values[FILE_REG].seen == 1))
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "file %u: its type does not say what it is",
-				 (unsigned)values[FILE_ID].number);
+		return niwa_snapshot_refuse(err, EBADMSG, "file %u: its type does not say what it is",
+					    (unsigned)values[FILE_ID].number);
 	if (!values[FILE_REG].seen)
 		return 0;
 	r = criu_read_message(&reg_message, values[FILE_REG].bytes, reg, err);
 	if (r == 0 && reg[REG_ID].number != values[FILE_ID].number)
-		r = niwa_fail(err, NIWA_PERMANENT, EBADMSG, "file %u: two numbers", (unsigned)values[FILE_ID].number);
+		r = niwa_snapshot_refuse(err, EBADMSG, "file %u: two numbers", (unsigned)values[FILE_ID].number);
 	if (r < 0 || reg[REG_EXT].number)
 		return r; /* of somebody outside: not a path */
 	return add_file(files, reg, err);
@@ -256,7 +257,7 @@ int niwa_criu_read_files(const void *data, size_t len, struct niwa_criu_files *r
 			break;
 		r = entries++ < NIWA_CRIU_FILES_MAX
 			    ? read_file(entry, &files, err)
-			    : niwa_fail(err, NIWA_PERMANENT, E2BIG, "more than %d open files", NIWA_CRIU_FILES_MAX);
+			    : niwa_snapshot_refuse(err, E2BIG, "more than %d open files", NIWA_CRIU_FILES_MAX);
 	}
 	if (r < 0)
 		niwa_criu_files_fini(&files);
@@ -276,7 +277,7 @@ struct tasks {
 static int take_number(struct tasks *t, uint64_t number, struct niwa_error *err)
 {
 	if (number > INT32_MAX)
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "process: number %llu", (unsigned long long)number);
+		return niwa_snapshot_refuse(err, EBADMSG, "process: number %llu", (unsigned long long)number);
 	if (number < FREE_TO)
 		t->taken[number] = true;
 	return 0;
@@ -308,8 +309,7 @@ static int read_task(struct criu_bytes message, struct tasks *t, struct niwa_err
 		return r;
 	/* the parent of the first one is outside, and everybody else is below it */
 	if (task[TASK_PID].number == 0 || (task[TASK_PPID].number == 0) != (t->sum.processes == 0))
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "process %u: not one tree",
-				 (unsigned)task[TASK_PID].number);
+		return niwa_snapshot_refuse(err, EBADMSG, "process %u: not one tree", (unsigned)task[TASK_PID].number);
 	if (t->sum.processes++ == 0)
 		t->sum.root_pid = (uint32_t)task[TASK_PID].number;
 	for (int i = TASK_PID; r == 0 && i <= TASK_SID; i++)
@@ -317,7 +317,7 @@ static int read_task(struct criu_bytes message, struct tasks *t, struct niwa_err
 	if (r == 0)
 		r = take_threads(t, message, err);
 	if (r == 0 && (t->sum.processes > NIWA_CRIU_TASKS_MAX || t->sum.threads > NIWA_CRIU_TASKS_MAX))
-		r = niwa_fail(err, NIWA_PERMANENT, E2BIG, "more than %d processes and threads", NIWA_CRIU_TASKS_MAX);
+		r = niwa_snapshot_refuse(err, E2BIG, "more than %d processes and threads", NIWA_CRIU_TASKS_MAX);
 	return r;
 }
 
@@ -332,7 +332,7 @@ static int find_free(struct tasks *t, struct niwa_error *err)
 			return 0;
 		}
 	}
-	return niwa_fail(err, NIWA_PERMANENT, E2BIG, "no %d process numbers in a row are free", NIWA_CRIU_FREE_PIDS);
+	return niwa_snapshot_refuse(err, E2BIG, "no %d process numbers in a row are free", NIWA_CRIU_FREE_PIDS);
 }
 
 int niwa_criu_read_tasks(const void *data, size_t len, struct niwa_criu_tasks *ret, struct niwa_error *err)
@@ -351,7 +351,7 @@ int niwa_criu_read_tasks(const void *data, size_t len, struct niwa_criu_tasks *r
 		r = read_task(message, t, err);
 	}
 	if (r == 0 && t->sum.processes == 0)
-		r = niwa_fail(err, NIWA_PERMANENT, EBADMSG, "pstree.img: no process");
+		r = niwa_snapshot_refuse(err, EBADMSG, "pstree.img: no process");
 	if (r == 0)
 		r = find_free(t, err);
 	if (r == 0)

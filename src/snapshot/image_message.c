@@ -3,6 +3,7 @@
  * Messages and files of CRIU, field by field. https://protobuf.dev/programming-guides/encoding/ is the encoding.
  */
 #include "snapshot/image_private.h"
+#include "snapshot/refuse.h"
 
 #include <string.h>
 
@@ -59,16 +60,16 @@ static int take(const struct criu_message *kind, struct criu_bytes *message, str
 	int wire;
 
 	if (criu_next_field(message, &number, &wire, &value) < 0)
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "%s: not a message", kind->name);
+		return niwa_snapshot_refuse(err, EBADMSG, "%s: not a message", kind->name);
 	field = number < kind->count ? &kind->fields[number] : NULL;
 	if (!field || !field->name)
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "%s: field %u is not known", kind->name, number);
+		return niwa_snapshot_refuse(err, EBADMSG, "%s: field %u is not known", kind->name, number);
 	if (wire != field->wire)
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "%s: %s has another type", kind->name, field->name);
+		return niwa_snapshot_refuse(err, EBADMSG, "%s: %s has another type", kind->name, field->name);
 	if (values[number].seen && !(field->flags & FIELD_REPEATED))
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "%s: %s is there twice", kind->name, field->name);
+		return niwa_snapshot_refuse(err, EBADMSG, "%s: %s is there twice", kind->name, field->name);
 	if (wire == WIRE_NUMBER && value.number > (field->max ? field->max : UINT32_MAX))
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "%s: %s is too large", kind->name, field->name);
+		return niwa_snapshot_refuse(err, EBADMSG, "%s: %s is too large", kind->name, field->name);
 	value.seen = values[number].seen + 1;
 	values[number] = value;
 	return 0;
@@ -84,7 +85,7 @@ int criu_read_message(const struct criu_message *kind, struct criu_bytes message
 		r = take(kind, &message, values, err);
 	for (size_t i = 1; r == 0 && i < kind->count; i++)
 		if ((kind->fields[i].flags & FIELD_REQUIRED) && !values[i].seen)
-			r = niwa_fail(err, NIWA_PERMANENT, EBADMSG, "%s: no %s", kind->name, kind->fields[i].name);
+			r = niwa_snapshot_refuse(err, EBADMSG, "%s: no %s", kind->name, kind->fields[i].name);
 	return r;
 }
 
@@ -104,7 +105,7 @@ int criu_read_magic(struct criu_bytes *file, const char *name, const uint32_t ma
 		uint32_t found;
 
 		if (magics[i] && (read_u32(file, &found) < 0 || found != magics[i]))
-			return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "%s: begins with another magic number", name);
+			return niwa_snapshot_refuse(err, EBADMSG, "%s: begins with another magic number", name);
 	}
 	return 0;
 }
@@ -116,7 +117,7 @@ int criu_next_message(struct criu_bytes *file, const char *name, struct criu_byt
 	if (file->p == file->end)
 		return 0;
 	if (read_u32(file, &length) < 0 || length > (size_t)(file->end - file->p))
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "%s: ends within a message", name);
+		return niwa_snapshot_refuse(err, EBADMSG, "%s: ends within a message", name);
 	*ret = (struct criu_bytes){file->p, file->p + length};
 	file->p += length;
 	return 1;

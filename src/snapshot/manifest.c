@@ -15,6 +15,7 @@
 
 #include "base/memory.h"
 #include "snapshot/manifest_private.h"
+#include "snapshot/refuse.h"
 
 #define FIRST_LINE "niwa-snapshot 1"
 #define SUM_WORD   "sum "
@@ -61,7 +62,7 @@ static int grow(void **array, size_t count, size_t size, size_t max, const char 
 	void *more;
 
 	if (count >= max)
-		return niwa_fail(err, NIWA_PERMANENT, E2BIG, "snapshot: more than %zu %s", max, what);
+		return niwa_snapshot_refuse(err, E2BIG, "snapshot: more than %zu %s", max, what);
 	if (count >= 16 ? count & (count - 1) : count > 0)
 		return 0;
 	more = reallocarray(*array, count ? 2 * count : 16, size);
@@ -204,7 +205,7 @@ int niwa_manifest_write(const struct niwa_manifest *m, struct niwa_text *out, st
 	if (out->failed)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "manifest");
 	if (out->len - begin > NIWA_MANIFEST_MAX)
-		return niwa_fail(err, NIWA_PERMANENT, E2BIG, "manifest of %zu bytes", out->len - begin);
+		return niwa_snapshot_refuse(err, E2BIG, "manifest of %zu bytes", out->len - begin);
 	return 0;
 }
 
@@ -219,7 +220,7 @@ struct reader {
 
 static int bad(const struct reader *rd, const char *what)
 {
-	return niwa_fail(rd->err, NIWA_PERMANENT, EBADMSG, "manifest: line %u: %s", rd->number, what);
+	return niwa_snapshot_refuse(rd->err, EBADMSG, "manifest: line %u: %s", rd->number, what);
 }
 
 static int next_line(struct reader *rd)
@@ -452,17 +453,17 @@ static int check_sum(const char *data, size_t len, size_t *ret_len, struct niwa_
 	char line[SUM_LINE];
 
 	if (len <= SUM_LINE || len > NIWA_MANIFEST_MAX || memchr(data, '\0', len))
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "manifest: too short, too long, or not text");
+		return niwa_snapshot_refuse(err, EBADMSG, "manifest: too short, too long, or not text");
 	len -= SUM_LINE;
 	memcpy(line, data + len, SUM_LINE);
 	if (data[len - 1] != '\n' || line[SUM_LINE - 1] != '\n' || memcmp(line, SUM_WORD, strlen(SUM_WORD)) != 0)
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "manifest: no sum at its end");
+		return niwa_snapshot_refuse(err, EBADMSG, "manifest: no sum at its end");
 	line[SUM_LINE - 1] = '\0';
 	if (read_hex(line + strlen(SUM_WORD), said, sizeof(said)) < 0)
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "manifest: no sum at its end");
+		return niwa_snapshot_refuse(err, EBADMSG, "manifest: no sum at its end");
 	digest_of(data, len, found);
 	if (memcmp(said, found, sizeof(said)) != 0)
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "manifest: its sum is another one");
+		return niwa_snapshot_refuse(err, EBADMSG, "manifest: its sum is another one");
 	*ret_len = len;
 	return 0;
 }

@@ -19,6 +19,7 @@
 #include "base/map.h"
 #include "base/text.h"
 #include "snapshot/image.h"
+#include "snapshot/refuse.h"
 
 /* What is left of path below the root, without a slash at its beginning; NULL: not below it. */
 static const char *below(const char *path, const char *at)
@@ -147,8 +148,8 @@ int niwa_manifest_compare(const struct niwa_manifest *m, const struct niwa_manif
 		if (r < 0)
 			return r;
 		if (what)
-			return niwa_fail(err, NIWA_PERMANENT, ESTALE, "'%s' %s since the snapshot was taken",
-					 niwa_quote(now.path, strlen(now.path), path, sizeof(path)), what);
+			return niwa_snapshot_refuse(err, ESTALE, "'%s' %s since the snapshot was taken",
+						    niwa_quote(now.path, strlen(now.path), path, sizeof(path)), what);
 	}
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/memory.h"
+#include "snapshot/refuse.h"
 
 #define NAMES_MAX 100000
 
@@ -139,10 +140,12 @@ int store_read_manifest(int snapshot, const struct niwa_snapshot_key *key, struc
 	struct stat st;
 	int r;
 
+	if (fd < 0 && errno == ENOENT)
+		return niwa_snapshot_refuse(err, EBADMSG, "it has no manifest");
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return niwa_fail(err, NIWA_PERMANENT, errno == ENOENT ? EBADMSG : errno, "no manifest");
+		return niwa_fail(err, NIWA_TEMPORARY, errno, "open a manifest");
 	if (!S_ISREG(st.st_mode) || st.st_size > NIWA_MANIFEST_MAX)
-		return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "its manifest is no file, or too long");
+		return niwa_snapshot_refuse(err, EBADMSG, "its manifest is no file, or too long");
 	data = niwa_zalloc((size_t)st.st_size + 1);
 	if (!data)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "read a manifest");
@@ -151,7 +154,7 @@ int store_read_manifest(int snapshot, const struct niwa_snapshot_key *key, struc
 	r = niwa_manifest_read(data, (size_t)st.st_size, &manifest, err);
 	if (r == 0 && strcmp(manifest.key.hex, key->hex) != 0) {
 		niwa_manifest_fini(&manifest);
-		r = niwa_fail(err, NIWA_PERMANENT, EBADMSG, "its manifest is of another key");
+		r = niwa_snapshot_refuse(err, EBADMSG, "its manifest is of another key");
 	}
 	if (r == 0)
 		*ret = manifest;

@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "snapshot/refuse.h"
 
 #define MIB ((double)(1 << 20))
 
@@ -83,7 +84,7 @@ static void fill_entry(const struct listing *l, int dir, struct niwa_store_entry
 	int r = store_read_manifest(dir, &e->key, &m, &why);
 
 	if (r == 0 && (fstatat(dir, "images", &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode)))
-		r = niwa_fail(&why, NIWA_PERMANENT, EBADMSG, "no images");
+		r = niwa_snapshot_refuse(&why, EBADMSG, "no images");
 	store_stats_read(dir, &e->stats);
 	if (r < 0) {
 		(void)niwa_quote(why.msg, strlen(why.msg), e->damaged, sizeof(e->damaged));

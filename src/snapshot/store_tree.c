@@ -19,6 +19,7 @@
 #include "base/fd.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "snapshot/refuse.h"
 
 #define BLOCK     512
 #define CHUNK     (256 * 1024)
@@ -91,8 +92,8 @@ static int take_entry(struct walk *w, int parent, const char *name)
 	int r = 0;
 
 	if (w->sum->entries >= TREE_ENTRIES)
-		return niwa_fail(w->err, NIWA_PERMANENT, E2BIG, "snapshot: more than %d files in %.20s", TREE_ENTRIES,
-				 w->path);
+		return niwa_snapshot_refuse(w->err, E2BIG, "snapshot: more than %d files in %.20s", TREE_ENTRIES,
+					    w->path);
 	if (len + strlen(name) + 2 > sizeof(w->path))
 		return failed(w, ENAMETOOLONG, "below");
 	(void)snprintf(w->path + len, sizeof(w->path) - len, "/%s", name); /* fits */
@@ -190,12 +191,12 @@ uint64_t store_tree_bytes(int parent, const char *name)
 /* ---- whole? ---- */
 
 /* A part that is not as the manifest says. */
-static int spoilt(const struct niwa_manifest_part *part, int code, const char *what, struct niwa_error *err)
+static int spoilt(const struct niwa_manifest_part *part, const char *what, struct niwa_error *err)
 {
 	char path[256];
 
-	return niwa_fail(err, NIWA_PERMANENT, code, "%s %s",
-			 niwa_quote(part->path, strlen(part->path), path, sizeof(path)), what);
+	return niwa_snapshot_refuse(err, EBADMSG, "%s %s",
+				    niwa_quote(part->path, strlen(part->path), path, sizeof(path)), what);
 }
 
 static int check_part(int snapshot, const struct niwa_manifest_part *part, bool hash, struct niwa_error *err)
@@ -206,17 +207,21 @@ static int check_part(int snapshot, const struct niwa_manifest_part *part, bool 
 	struct stat st;
 	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return spoilt(part, errno == ENOENT ? EBADMSG : errno, "cannot be opened", err);
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != part->size)
-		return spoilt(part, EBADMSG, "has another size", err);
+	if (fd < 0 && errno != ENOENT)
+		return niwa_fail(err, NIWA_TEMPORARY, errno, "open an image");
+	if (fd < 0)
+		return spoilt(part, "is missing", err);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != part->size)
+		return spoilt(part, "has another size", err);
 	if (!hash)
 		return 0;
 	r = hash_file(fd, &size, found);
-	if (r < 0)
-		return spoilt(part, -r, "cannot be read", err);
+	if (r == -ENOMEM)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "read an image");
+	if (r < 0) /* a disk that cannot be read any more does not get better */
+		return spoilt(part, "cannot be read", err);
 	if (size != part->size || memcmp(found, part->sha256, sizeof(found)) != 0)
-		return spoilt(part, EBADMSG, "is not as it was written", err);
+		return spoilt(part, "is not as it was written", err);
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/memory.h"
+#include "snapshot/refuse.h"
 
 void niwa_store_image_init(struct niwa_store_image *image)
 {
@@ -44,9 +45,10 @@ static int open_folders(const struct niwa_store *store, const struct niwa_snapsh
 	if (r < 0)
 		return gone(key, -r, err);
 	r = image->images = store_open_folder(image->dir, "images");
+	if (r == -ENOENT)
+		return niwa_snapshot_refuse(err, EBADMSG, "snapshot %.12s: it has no images", key->hex);
 	if (r < 0)
-		return niwa_fail(err, NIWA_PERMANENT, r == -ENOENT ? EBADMSG : -r, "snapshot %.12s: no images",
-				 key->hex);
+		return niwa_fail(err, NIWA_TEMPORARY, -r, "snapshot %.12s: open its images", key->hex);
 	if (flock(image->images, LOCK_SH | LOCK_NB) < 0)
 		return gone(key, errno, err);
 	return 0;
@@ -66,7 +68,7 @@ static int open_rest(struct niwa_store_image *image, struct niwa_error *err)
 			continue;
 		*rest[i].fd = store_open_folder(image->dir, rest[i].name);
 		if (*rest[i].fd < 0)
-			return niwa_fail(err, NIWA_PERMANENT, EBADMSG, "no folder %s", rest[i].name);
+			return niwa_snapshot_refuse(err, EBADMSG, "no folder %s", rest[i].name);
 	}
 	return 0;
 }

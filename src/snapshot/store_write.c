@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "snapshot/refuse.h"
 
 /* Made, and locked before a collector found it. 1: one did, try again. */
 static int make_folder(const struct niwa_store *store, struct niwa_store_new *s, struct niwa_error *err)
@@ -60,8 +61,8 @@ static int too_large(uint64_t bytes, const struct niwa_store_limits *limits, str
 {
 	if (bytes <= image_limit(limits))
 		return 0;
-	return niwa_fail(err, NIWA_PERMANENT, EFBIG, "a snapshot of %llu MiB; one may have %llu",
-			 (unsigned long long)bytes >> 20, (unsigned long long)image_limit(limits) >> 20);
+	return niwa_snapshot_refuse(err, EFBIG, "a snapshot of %llu MiB; one may have %llu MiB",
+				    (unsigned long long)bytes >> 20, (unsigned long long)image_limit(limits) >> 20);
 }
 
 int niwa_store_begin(const struct niwa_store *store, const struct niwa_store_limits *limits, uint64_t expected_bytes,

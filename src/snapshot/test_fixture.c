@@ -26,12 +26,19 @@ void fixture_open(struct fixture *f, const char *dir)
 		fail_msg("%s", err.msg);
 }
 
-void fixture_init(struct fixture *f)
+void fixture_init_in(struct fixture *f, const char *parent)
 {
-	char dir[] = "/tmp/niwa-store-XXXXXX";
+	char dir[sizeof(f->dir)];
 
+	(void)snprintf(dir, sizeof(dir), "%s/niwa-store-XXXXXX", parent);
 	assert_non_null(mkdtemp(dir));
 	fixture_open(f, dir);
+}
+
+/* In memory, where it can be had: syncing to a disk that others use takes its time. */
+void fixture_init(struct fixture *f)
+{
+	fixture_init_in(f, access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 }
 
 void fixture_fini(struct fixture *f)

@@ -22,6 +22,7 @@ struct fixture {
 	struct niwa_store_limits limits;
 };
 void fixture_init(struct fixture *f);
+void fixture_init_in(struct fixture *f, const char *parent);
 void fixture_open(struct fixture *f, const char *dir); /* in a folder that is there */
 void fixture_fini(struct fixture *f);
 

@@ -110,13 +110,13 @@ static void flipped_bits_do_no_harm(void **state)
 		size_t len, refused = 0;
 		NIWA_AUTO(niwa_free_ptr) uint8_t *data = fixture_sample(samples[i], &len);
 
-		for (size_t bit = 0; bit < 8 * len; bit++) {
+		for (size_t bit = 0; bit<8 * len; bit += len> 1024 ? 7 : 1) {
 			data[bit / 8] ^= (uint8_t)(1u << bit % 8);
 			refused += read_as(samples[i], data, len) < 0;
 			data[bit / 8] ^= (uint8_t)(1u << bit % 8);
 		}
-		print_message("%s: %zu of %zu flipped bits are refused\n", samples[i], refused, 8 * len);
-		assert_true(refused > len / 4);
+		print_message("%s: %zu flipped bits are refused\n", samples[i], refused);
+		assert_true(refused > len / 8);
 	}
 }
 

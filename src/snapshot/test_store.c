@@ -44,9 +44,8 @@ static void note(struct fixture *f, char digit, enum niwa_store_event event, uin
 		assert_int_equal(niwa_store_note(&f->store, &key, &n, NULL), 0);
 }
 
-static void a_snapshot_comes_out_as_it_was_put_in(void **state)
+static void check_round_trip(struct fixture *f)
 {
-	struct fixture *f = *state;
 	struct niwa_snapshot_key key = fixture_key('a');
 	struct niwa_store_image image;
 	struct niwa_error err = {0};
@@ -69,6 +68,20 @@ static void a_snapshot_comes_out_as_it_was_put_in(void **state)
 	assert_int_equal(fstatat(image.shm, "segment", &st, 0), 0);
 	niwa_store_done(&f->store, &image);
 	assert_true(fixture_has(f, 'a', NIWA_STORE_QUICK));
+}
+
+static void a_snapshot_comes_out_as_it_was_put_in(void **state)
+{
+	check_round_trip(*state);
+}
+
+static void on_a_disk_it_does_so_too(void **state)
+{
+	struct fixture f;
+
+	fixture_init_in(&f, "/var/tmp");
+	check_round_trip(&f);
+	fixture_fini(&f);
 }
 
 static void there_is_nothing_under_another_key(void **state)
@@ -633,6 +646,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_snapshot_comes_out_as_it_was_put_in),
+		cmocka_unit_test(on_a_disk_it_does_so_too),
 		TEST(there_is_nothing_under_another_key),
 		TEST(only_the_owner_may_look_into_the_store),
 		TEST(a_link_in_place_of_the_store_is_not_followed),
