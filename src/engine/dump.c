@@ -130,6 +130,8 @@ static void commit_done(int r, const struct niwa_error *err, void *arg)
 		s->usable = true;
 		s->moment = s->refused = s->void_now = false;
 		s->reason[0] = '\0';
+		if (!s->cold_us[0])
+			s->cold_us[0] = d->manifest.cold_us;
 		s->bytes = d->manifest.image_bytes + d->manifest.layer_bytes + d->manifest.shm_bytes;
 		s->taken_us = d->manifest.taken_us;
 		s->still_us = d->manifest.still_us;
@@ -277,6 +279,17 @@ static int64_t clock_ns(clockid_t id)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* What a start of it takes until it answers; where nobody has asked yet, until it has answered the first warm request.
+ */
+static uint64_t cold_of(const struct niwa_instance *i)
+{
+	uint64_t measured = i->app->snapshot ? niwa_store_median(i->app->snapshot->cold_us) : 0;
+
+	if (measured || i->stages.ready_us < i->began_us)
+		return measured;
+	return i->stages.ready_us - i->began_us + i->snapshot->warm_took_us;
+}
+
 static int fill_manifest(struct niwa_dump *d, struct niwa_error *err)
 {
 	struct niwa_instance *i = d->instance;
@@ -291,7 +304,7 @@ static int fill_manifest(struct niwa_dump *d, struct niwa_error *err)
 	d->manifest.monotonic_ns = clock_ns(CLOCK_MONOTONIC);
 	d->manifest.boottime_ns = clock_ns(CLOCK_BOOTTIME);
 	d->manifest.taken_us = niwa_realtime_us();
-	d->manifest.cold_us = i->stages.ready_us > i->began_us ? i->stages.ready_us - i->began_us : 0;
+	d->manifest.cold_us = cold_of(i);
 	(void)snprintf(d->manifest.app, sizeof(d->manifest.app), "%s", i->app->name);
 	return 0;
 }
@@ -473,7 +486,8 @@ static void warm_next(struct niwa_engine *e, struct niwa_instance *i)
 			break;
 		}
 	if (path) {
-		s->warm_next++;
+		if (s->warm_next++ == 0)
+			s->warm_began_us = niwa_now_us();
 		s->warm_ticket = WARM_TICKET | ++e->next_check;
 		if (niwa_map_put(e->checks, s->warm_ticket, i) == 0 &&
 		    niwa_relay_check(e, s->warm_ticket, i->private_addr, port, path, i->app->name) == 0) {
@@ -491,6 +505,8 @@ bool niwa_dump_warmed(struct niwa_engine *e, struct niwa_instance *i, uint64_t t
 	if (!i->snapshot || i->snapshot->warm_ticket != ticket)
 		return false;
 	i->snapshot->warm_ticket = 0;
+	if (i->snapshot->warm_next == 1)
+		i->snapshot->warm_took_us = niwa_now_us() - i->snapshot->warm_began_us;
 	if (i->life == NIWA_LIFE_SERVING && i->app->current == i)
 		warm_next(e, i);
 	return true;
@@ -502,7 +518,7 @@ void niwa_dump_when_quiet(struct niwa_engine *e, struct niwa_instance *i)
 
 	if (!e->snapshots || !i->snapshot || i->restored || has_one(i))
 		return;
-	if (i->spec->snapshot == NIWA_SNAPSHOT_AUTO && took < AUTO_LEAST_US) {
+	if (i->spec->snapshot == NIWA_SNAPSHOT_AUTO && !i->spec->warm && took < AUTO_LEAST_US) {
 		struct niwa_app_snapshot *s = niwa_snapshot_of(i->app);
 
 		if (s)

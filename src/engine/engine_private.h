@@ -39,7 +39,7 @@ struct niwa_instance_snapshot;
 /* The stages of a wake; CLOCK_MONOTONIC microseconds, 0: did not happen. */
 struct niwa_stages {
 	uint64_t accepted_us, decided_us, cloned_us, executed_us, ready_us, connected_us, first_byte_us;
-	bool measured; /* of an instance */
+	bool measured; /* counted and compared, once */
 };
 
 struct niwa_tenant {

@@ -24,6 +24,7 @@
 #include "engine/keep_client.h"
 #include "engine/publish.h"
 #include "engine/ready.h"
+#include "engine/snapshot.h"
 #include "engine/wake.h"
 
 #define RETRY_AFTER_S    5
@@ -116,8 +117,16 @@ static void on_relayed(struct niwa_engine *e, const struct niwa_relay_msg *m)
 {
 	struct niwa_app *app = niwa_map_get(e->apps_by_addr, m->service);
 
-	if (app && app->past && app->past->last_ticket == m->ticket && m->first_byte_us)
-		app->past->last.first_byte_us = m->first_byte_us;
+	struct niwa_app_past *past = app ? app->past : NULL;
+	bool restored;
+
+	if (!past || past->last_ticket != m->ticket || !m->first_byte_us)
+		return;
+	past->last.first_byte_us = m->first_byte_us;
+	restored = strcmp(past->path, "restore") == 0;
+	if (!past->last.measured && (restored || strcmp(past->path, "start") == 0))
+		niwa_snapshot_measured(e, app, restored, m->first_byte_us - past->last.decided_us);
+	past->last.measured = true;
 }
 
 static void on_open(struct niwa_engine *e, const struct niwa_relay_msg *m)

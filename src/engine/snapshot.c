@@ -333,6 +333,16 @@ static void push(uint64_t samples[NIWA_STORE_SAMPLES], uint64_t us)
 	samples[0] = us;
 }
 
+void niwa_snapshot_restored(struct niwa_app *app)
+{
+	struct niwa_app_snapshot *s = niwa_snapshot_of(app);
+
+	if (!s)
+		return;
+	s->restores++;
+	s->last_restore_us = niwa_realtime_us();
+}
+
 void niwa_snapshot_measured(struct niwa_engine *e, struct niwa_app *app, bool restored, uint64_t us)
 {
 	struct niwa_app_snapshot *s = e->snapshots ? niwa_snapshot_of(app) : NULL;
@@ -342,10 +352,6 @@ void niwa_snapshot_measured(struct niwa_engine *e, struct niwa_app *app, bool re
 	if (!s)
 		return;
 	push(restored ? s->restored_us : s->cold_us, us);
-	if (restored) {
-		s->restores++;
-		s->last_restore_us = niwa_realtime_us();
-	}
 	if (s->usable && !s->moment)
 		(void)niwa_store_note(&e->snapshots->store, &s->key, &note, &err); /* a hint */
 }

@@ -46,7 +46,8 @@ struct niwa_instance_snapshot {
 	sd_event_source *timer; /* the next try of a dump */
 	uint64_t warm_ticket;
 	unsigned warm_next;
-	bool stop_wanted; /* when the dump under way is over */
+	uint64_t warm_began_us, warm_took_us; /* the first of them */
+	bool stop_wanted;                     /* when the dump under way is over */
 };
 
 /* At the start of niwad. Without CRIU, or without room for images, nothing fails: e->no_snapshots says why. */
@@ -78,7 +79,10 @@ void niwa_snapshot_instance_gone(struct niwa_engine *e, struct niwa_instance *i)
 
 /* The image is void. The app's state follows when it sleeps. */
 void niwa_snapshot_drop(struct niwa_engine *e, struct niwa_app *app, const char *reason);
-/* A cold start or a restore took so long. */
+/* It was restored. */
+void niwa_snapshot_restored(struct niwa_app *app);
+/* A wake by a cold start or a restore took so long, to the first byte of the answer: what is ready at once may still
+ * have to load what the first request wants. */
 void niwa_snapshot_measured(struct niwa_engine *e, struct niwa_app *app, bool restored, uint64_t us);
 /* The app is stopped and has an image that is wanted: it is saved. Or the other way round. */
 void niwa_snapshot_settle(struct niwa_engine *e, struct niwa_app *app, const char *why);

@@ -370,8 +370,8 @@ void niwa_wake_ready(struct niwa_engine *e, struct niwa_instance *i)
 	(void)niwa_fault("niwad.ready-tagged");
 	niwa_sleep_watch(e, i);
 	niwa_rotate_arm(e, i);
-	if (!i->stages.measured)
-		niwa_snapshot_measured(e, app, i->restored, i->stages.ready_us - i->began_us);
+	if (i->restored && !i->stages.measured)
+		niwa_snapshot_restored(app);
 	i->stages.measured = true;
 	niwa_dump_when_quiet(e, i);
 	if (i->generation != app->generation)

@@ -564,7 +564,8 @@ static const struct niwa_key app_keys[] = {
 	 .words = snapshots,
 	 .fallback = "auto",
 	 .doc = "Whether the app is woken from an image of its processes at the moment they became ready, instead of "
-		"being started. auto: when it starts slowly and no volume of it is writable. ready: with writable "
+		"being started. auto: when it starts slowly or has warm, and no volume of it is writable. ready: with "
+		"writable "
 		"volumes as well; say so only where nothing in the app's memory depends on what is in them, never for "
 		"a database. shared: as ready, and the image may serve other apps with the same record but for name, "
 		"tenant and volumes. off: never. Where an image would be wrong or not faster it is not used; niwa show "
