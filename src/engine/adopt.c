@@ -164,6 +164,8 @@ void niwa_adopt_stored(struct niwa_engine *e, const struct niwa_keep_msg *m, int
 		e->relay_engine_end = NIWA_TAKE_FD(fds[0]);
 	else if (strcmp(m->name, GUARD_NAME) == 0)
 		e->guarded = true;
+	else if (strncmp(m->name, "image:", 6) == 0)
+		niwa_snapshot_held(e, m->name);
 	else if (strncmp(m->name, "publish:", 8) == 0)
 		niwa_publish_adopt(e, m->name, NIWA_TAKE_FD(fds[0]));
 }

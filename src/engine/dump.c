@@ -29,6 +29,7 @@
 #include "engine/relay_client.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
+#include "engine/volume_print.h"
 #include "engine/wake.h"
 #include "net/diag.h"
 #include "snapshot/image.h"
@@ -49,7 +50,10 @@ struct niwa_dump {
 	struct niwa_manifest manifest;
 	struct niwa_roots roots;
 	uint64_t expected, criu, stopped_us;
-	bool still; /* the app stands still or is about to */
+	bool still;                 /* the app stands still or is about to */
+	bool moment;                /* hibernation */
+	struct niwa_app_spec *spec; /* moment: for the thread that looks at volumes */
+	struct niwa_text volumes;
 	int layer_fd;
 	uint32_t id_base;
 	pid_t pid;
@@ -75,6 +79,8 @@ static void free_dump(struct niwa_dump *d)
 	niwa_manifest_fini(&d->manifest);
 	niwa_roots_close(&d->roots);
 	niwa_fd_close(&d->layer_fd);
+	niwa_app_spec_free(&d->spec);
+	niwa_text_fini(&d->volumes);
 	free(d);
 }
 
@@ -93,6 +99,8 @@ static void refuse(struct niwa_dump *d, const char *reason)
 	s->failures++;
 	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
 }
+
+static void let_go(struct niwa_dump *d);
 
 /* The last step: the image gets its name. */
 
@@ -114,6 +122,35 @@ static int commit_work(void *arg, struct niwa_error *err)
 	return r < 0 ? r : niwa_store_commit(&d->store, &d->limits, &d->files, &d->manifest, err);
 }
 
+/* The memory is on disk, and nothing of the app has run since. Only one of the two may go on. */
+static void end_moment(struct niwa_dump *d, int r)
+{
+	struct niwa_engine *e = d->engine;
+	struct niwa_instance *i = d->instance;
+	struct niwa_app *app = niwa_map_get(e->apps_by_id, d->app_id);
+	struct niwa_error err;
+
+	if (i && r == 0 && app && TAILQ_EMPTY(&app->waiters) && app->state == NIWA_SAVING) {
+		i->life = NIWA_LIFE_STOPPING; /* a new niwad lets it end too */
+		i->killed = true;
+		niwa_instance_write_tag(e, i);
+		(void)niwa_fault("niwad.moment-saved");
+		niwa_criu_forget(e, d->criu);
+		d->criu = 0;
+		niwa_instance_kill(e, i);
+		return;
+	}
+	if (r == 0 && app && app->snapshot && app->snapshot->moment) {
+		app->snapshot->usable = app->snapshot->moment = false;
+		if (niwa_store_remove(&d->store, &d->manifest.key, &err) < 0 && i) {
+			niwa_log(NIWA_LOG_ERR, NULL, "%s; the instance is ended", err.msg);
+			i->killed = true;
+			niwa_instance_kill(e, i);
+		}
+	}
+	let_go(d);
+}
+
 static void commit_done(int r, const struct niwa_error *err, void *arg)
 {
 	struct niwa_dump *d = arg;
@@ -128,7 +165,8 @@ static void commit_done(int r, const struct niwa_error *err, void *arg)
 		e->counts.dumps++;
 		s->key = d->manifest.key;
 		s->usable = true;
-		s->moment = s->refused = s->void_now = false;
+		s->moment = d->moment;
+		s->refused = s->void_now = false;
 		s->reason[0] = '\0';
 		if (!s->cold_us[0])
 			s->cold_us[0] = d->manifest.cold_us;
@@ -140,6 +178,8 @@ static void commit_done(int r, const struct niwa_error *err, void *arg)
 			 (unsigned long long)s->bytes, (unsigned long long)(s->still_us / NIWA_MS));
 		niwa_snapshot_settle(e, app, "an image was taken");
 	}
+	if (d->moment)
+		end_moment(d, r);
 	free_dump(d);
 }
 
@@ -176,6 +216,13 @@ static void let_go(struct niwa_dump *d)
 		niwa_leave_go_on(e, i);
 		return;
 	}
+	if (i->app->current == i && i->app->state == NIWA_SAVING) {
+		if (TAILQ_EMPTY(&i->app->waiters)) { /* nothing was saved */
+			niwa_leave_stop(e, i, "its memory could not be saved");
+			return;
+		}
+		niwa_app_set_state(e, i->app, NIWA_RUNNING, "a connection came while it was being saved");
+	}
 	if (i->app->current != i || i->app->state != NIWA_RUNNING)
 		return;
 	if (niwa_awake_enter(e, i, &err) < 0)
@@ -196,6 +243,11 @@ static int copy_work(void *arg, struct niwa_error *err)
 	char path[64];
 	int r;
 
+	if (d->moment) {
+		r = niwa_volume_print(d->spec, &d->volumes, err);
+		if (r < 0)
+			return r;
+	}
 	if (upper < 0 || layer < 0 || shm < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, errno, "open the writable layer");
 	copy.from = upper;
@@ -214,13 +266,31 @@ static int copy_work(void *arg, struct niwa_error *err)
 	return niwa_layer_copy(&copy, err);
 }
 
+static int moment_key(struct niwa_dump *d, struct niwa_error *err)
+{
+	NIWA_AUTO(niwa_prepared_fini) struct niwa_prepared p = {0};
+	int r = niwa_instance_prepare(d->engine, d->instance, &p, err);
+
+	p.params.init = true;
+	return r < 0 ? r
+		     : niwa_snapshot_key_of(d->engine, d->instance->spec, &p.params,
+					    d->volumes.data ? d->volumes.data : "", &d->manifest.key, err);
+}
+
 static void copy_done(int r, const struct niwa_error *err, void *arg)
 {
 	struct niwa_dump *d = arg;
 	bool ended = !d->instance;
 
+	struct niwa_error failed;
+
 	(void)niwa_fault("niwad.dump-copied");
-	let_go(d);
+	if (r == 0 && d->moment && !ended) {
+		r = moment_key(d, &failed);
+		err = &failed;
+	}
+	if (r < 0 || ended || !d->moment)
+		let_go(d);
 	if (r < 0 || ended) {
 		if (!ended)
 			refuse(d, err->msg);
@@ -298,11 +368,12 @@ static int fill_manifest(struct niwa_dump *d, struct niwa_error *err)
 	if (fstat(i->log_fd, &st) < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, errno, "look at the log pipe");
 	d->manifest.key = i->snapshot->key;
-	d->manifest.kind = NIWA_KIND_READY;
+	d->manifest.kind = d->moment ? NIWA_KIND_MOMENT : NIWA_KIND_READY;
 	d->manifest.scope = NIWA_SCOPE_APP;
 	d->manifest.log_pipe = st.st_ino;
-	d->manifest.monotonic_ns = clock_ns(CLOCK_MONOTONIC);
-	d->manifest.boottime_ns = clock_ns(CLOCK_BOOTTIME);
+	/* as the app sees them: the offsets are 0 in an instance that was not restored */
+	d->manifest.monotonic_ns = clock_ns(CLOCK_MONOTONIC) + i->snapshot->restore.monotonic_ns;
+	d->manifest.boottime_ns = clock_ns(CLOCK_BOOTTIME) + i->snapshot->restore.boottime_ns;
 	d->manifest.taken_us = niwa_realtime_us();
 	d->manifest.cold_us = cold_of(i);
 	(void)snprintf(d->manifest.app, sizeof(d->manifest.app), "%s", i->app->name);
@@ -313,8 +384,10 @@ static int run_criu(struct niwa_dump *d, struct niwa_error *err)
 {
 	struct niwa_engine *e = d->engine;
 	struct niwa_instance *i = d->instance;
-	const struct niwa_dump_params params = {
-		.instance = i->id, .spec = i->spec, .pid = NIWA_INIT_COMMAND_PID, .then = NIWA_DUMP_STOP};
+	const struct niwa_dump_params params = {.instance = i->id,
+						.spec = i->spec,
+						.pid = i->restored ? i->snapshot->restore.pid : NIWA_INIT_COMMAND_PID,
+						.then = NIWA_DUMP_STOP};
 	const int fds[] = {i->pidfd, e->snapshots->criu, d->files.images, e->snapshots->cache, e->snapshots->empty};
 	const struct niwa_criu_run run = {.work = NIWA_CRIU_DUMP,
 					  .instance = i->id,
@@ -350,6 +423,26 @@ static bool may_stand_still(const struct niwa_instance *i)
 	       !is_talked_to(i);
 }
 
+static void begin_moment(struct niwa_dump *d)
+{
+	struct niwa_error err;
+	int r = 0;
+
+	if (d->instance->snapshot->stop_wanted || !TAILQ_EMPTY(&d->instance->app->waiters)) {
+		let_go(d);
+		free_dump(d);
+		return;
+	}
+	r = fill_manifest(d, &err);
+	if (r == 0)
+		r = run_criu(d, &err);
+	if (r == 0)
+		return;
+	let_go(d);
+	refuse(d, err.msg);
+	free_dump(d);
+}
+
 static void begin_done(int r, const struct niwa_error *err, void *arg)
 {
 	struct niwa_dump *d = arg;
@@ -360,7 +453,13 @@ static void begin_done(int r, const struct niwa_error *err, void *arg)
 	if (r < 0 || !i) {
 		if (r < 0 && i)
 			refuse(d, err->msg);
+		if (i && d->moment)
+			let_go(d);
 		free_dump(d);
+		return;
+	}
+	if (d->moment) {
+		begin_moment(d);
 		return;
 	}
 	if (!may_stand_still(i)) {
@@ -443,6 +542,39 @@ static int begin(struct niwa_engine *e, struct niwa_instance *i, struct niwa_err
 	return r;
 }
 
+int niwa_dump_moment(struct niwa_engine *e, struct niwa_instance *i, const char *why)
+{
+	struct niwa_app_snapshot *s = niwa_snapshot_of(i->app);
+	struct niwa_dump *d;
+	struct niwa_error err;
+	int r;
+
+	if (!niwa_snapshot_hibernates(e, i->spec) || e->snapshots->empty < 0 || !i->snapshot || i->snapshot->dump ||
+	    !s || (s->refused && strcmp(s->key.hex, i->snapshot->key.hex) == 0) || i->app->rotate_wanted ||
+	    i->app->removed || i->generation != i->app->generation || i->life != NIWA_LIFE_SERVING)
+		return -EOPNOTSUPP;
+	d = new_dump(e, i);
+	if (!d)
+		return -ENOMEM;
+	d->moment = d->still = true;
+	i->snapshot->dump = d;
+	r = niwa_app_spec_read(e, i->app, &d->spec, &err);
+	if (r == 0)
+		r = open_roots(e, i, d, &err);
+	if (r == 0)
+		r = niwa_background_run(e->event, begin_work, begin_done, d, &err);
+	if (r < 0) {
+		refuse(d, err.msg);
+		free_dump(d);
+		return r;
+	}
+	s->taking = true;
+	niwa_sleep_unwatch(i);
+	niwa_app_set_state(e, i->app, NIWA_SAVING, why);
+	niwa_sleep_release(e, i); /* CRIU would wait for ever for a frozen one */
+	return 0;
+}
+
 /* When. */
 
 static bool has_one(const struct niwa_instance *i)
@@ -516,7 +648,7 @@ void niwa_dump_when_quiet(struct niwa_engine *e, struct niwa_instance *i)
 {
 	uint64_t took = i->stages.ready_us - i->began_us;
 
-	if (!e->snapshots || !i->snapshot || i->restored || has_one(i))
+	if (!e->snapshots || !i->snapshot || i->restored || has_one(i) || niwa_snapshot_hibernates(e, i->spec))
 		return;
 	if (i->spec->snapshot == NIWA_SNAPSHOT_AUTO && !i->spec->warm && took < AUTO_LEAST_US) {
 		struct niwa_app_snapshot *s = niwa_snapshot_of(i->app);

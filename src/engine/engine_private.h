@@ -216,6 +216,7 @@ struct niwa_engine {
 	struct niwa_trash *trash;
 	struct niwa_snapshots *snapshots; /* NULL: CRIU cannot be used, for this reason: */
 	char no_snapshots[200];
+	bool snapshots_collecting;
 	struct niwa_map *apps_by_id, *apps_by_name, *apps_by_addr, *tenants;
 	struct niwa_map *instances, *instances_by_addr, *images, *waiters_by_ticket, *silent, *checks, *execs, *criu;
 	LIST_HEAD(, niwa_instance) instance_list;

@@ -37,6 +37,8 @@
 #include "engine/volume.h"
 #include "engine/wake.h"
 
+#define TRUST_US (5 * NIWA_SEC) /* a restored app that ends sooner had a bad image */
+
 static struct niwa_instance *new_object(struct niwa_engine *e, struct niwa_app *app, uint64_t id)
 {
 	struct niwa_instance *i = niwa_zalloc(sizeof(*i));
@@ -343,6 +345,8 @@ static void collect(struct niwa_engine *e, struct niwa_instance *i)
 static void end(struct niwa_engine *e, struct niwa_instance *i)
 {
 	niwa_sleep_unwatch(i);
+	if (i->restored)
+		niwa_snapshot_let_go(e, i);
 	niwa_snapshot_instance_gone(e, i);
 	niwa_applog_drain(e, i);
 	niwa_fd_close(&i->layer_fd); /* it pins memory */
@@ -536,6 +540,7 @@ static bool successor_takes_over(struct niwa_engine *e, struct niwa_app *app, co
 static void report_end(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_error *err)
 {
 	struct niwa_app *app = i->app;
+	bool down, saved;
 
 	if (app->fresh == i) {
 		niwa_rotate_failed(e, app, err);
@@ -548,19 +553,23 @@ static void report_end(struct niwa_engine *e, struct niwa_instance *i, const str
 		niwa_restore_failed(e, i, err->msg);
 		return;
 	}
-	if (app->state == NIWA_STOPPING) {
+	if (app->state == NIWA_STOPPING || app->state == NIWA_SAVING) {
 		niwa_wake_healthy(i);
 		app->current = NULL;
 		if (successor_takes_over(e, app, "its successor starts"))
 			return;
-		if (app->removed || (TAILQ_EMPTY(&app->waiters) && !app->rotate_wanted))
-			niwa_app_set_state(e, app, niwa_snapshot_is_wanted(app) ? NIWA_SAVED : NIWA_STOPPED, "ended");
-		else
+		down = app->removed || (TAILQ_EMPTY(&app->waiters) && !app->rotate_wanted);
+		saved = niwa_snapshot_is_wanted(app) && !app->rotate_wanted;
+		if (down || saved || app->state == NIWA_SAVING)
+			niwa_app_set_state(e, app, saved ? NIWA_SAVED : NIWA_STOPPED, "ended");
+		if (!down)
 			niwa_wake_start(e, app, app->rotate_wanted ? "a fresh instance" : "connections are waiting");
 		return;
 	}
 	if (i->in_awake)
 		niwa_awake_leave(e, i);
+	if (i->restored && niwa_now_us() - i->stages.ready_us < TRUST_US && app->snapshot && app->snapshot->usable)
+		niwa_snapshot_drop(e, app, err->msg);
 	if (app->state != NIWA_STARTING)
 		e->counts.crashes++;
 	if (!successor_takes_over(e, app, err->msg))

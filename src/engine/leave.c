@@ -146,7 +146,7 @@ static bool is_quiet(struct niwa_engine *e, struct niwa_instance *i)
 	return niwa_sleep_usage(e, i, &bytes, &cpu) < 0 || bytes == i->seen_bytes;
 }
 
-int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, const char *why)
+int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, enum niwa_leave how, const char *why)
 {
 	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "sleep"};
 	struct niwa_error err;
@@ -159,7 +159,8 @@ int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, const char *
 			niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
 		return -EAGAIN;
 	}
-	niwa_leave_stop(e, i, why);
+	if (how == NIWA_LEAVE_ENDS || niwa_dump_moment(e, i, why) < 0)
+		niwa_leave_stop(e, i, why);
 	return 0;
 }
 

@@ -24,8 +24,10 @@ void niwa_awake_look_again(struct niwa_engine *e, struct niwa_instance *i);
 /* New connections go to the relay from now on. */
 void niwa_awake_leave(struct niwa_engine *e, struct niwa_instance *i);
 
-/* Ends an idle app, if it is still idle when looked at again. -EAGAIN: it is not, and is running again. */
-int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, const char *why);
+/* Ends an idle app, or saves its memory where it asks for that, if it is still idle when looked at again. -EAGAIN: it
+ * is not, and is running again. */
+enum niwa_leave { NIWA_LEAVE_ENDS, NIWA_LEAVE_SLEEPS };
+int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, enum niwa_leave how, const char *why);
 /* Ends an instance: leaves `awake`, thaws, sends the stop signal, kills after the grace. Its app's state becomes
  * stopping if it is the current one. */
 void niwa_leave_stop(struct niwa_engine *e, struct niwa_instance *i, const char *why);

@@ -35,7 +35,7 @@ void niwa_restore_failed(struct niwa_engine *e, struct niwa_instance *i, const c
 	struct niwa_app *app = i->app;
 
 	i->snapshot->restoring = false;
-	niwa_store_image_close(&i->snapshot->image);
+	niwa_store_done(&e->snapshots->store, &i->snapshot->image);
 	niwa_criu_kill(e, i->snapshot->criu);
 	e->counts.failed_restores++;
 	if (niwa_snapshot_of(app))
@@ -64,6 +64,10 @@ static void on_criu(struct niwa_engine *e, struct niwa_criu_result *result)
 	i->snapshot->restoring = false;
 	i->restored = true;
 	e->counts.restores++;
+	if (i->app->snapshot && i->app->snapshot->moment)
+		i->app->snapshot->usable = i->app->snapshot->moment = false; /* used */
+	if (i->snapshot->restore.layer)                                      /* mounted */
+		niwa_snapshot_hold(e, i);
 	niwa_store_image_close(&i->snapshot->image);
 	if (i->life != NIWA_LIFE_STARTED || i->app->current != i) /* it is being stopped */
 		return;

@@ -89,7 +89,7 @@ void niwa_rotate(struct niwa_engine *e, struct niwa_app *app, const char *why)
 	case NIWA_FREEZING:
 	case NIWA_FROZEN:
 	case NIWA_PAGED:
-		if (niwa_leave_idle(e, i, why) < 0) { /* somebody is behind it: treat it as running */
+		if (niwa_leave_idle(e, i, NIWA_LEAVE_ENDS, why) < 0) { /* somebody is behind it: treat it as running */
 			niwa_sleep_thaw(e, i, why);
 			niwa_rotate(e, app, why);
 		}

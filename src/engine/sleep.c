@@ -109,7 +109,7 @@ static void go_deeper(struct niwa_engine *e, struct niwa_instance *i)
 	uint64_t pause =
 		i->spec->sleep.connection_us < RETRY_DEEPER_US ? i->spec->sleep.connection_us : RETRY_DEEPER_US;
 
-	if (niwa_leave_idle(e, i, "quiet for sleep.save") < 0)
+	if (niwa_leave_idle(e, i, NIWA_LEAVE_SLEEPS, "quiet for sleep.save") < 0)
 		look_after(i, pause < LOOK_MAX_US ? LOOK_MAX_US : pause);
 }
 

@@ -23,8 +23,11 @@
 #include "engine/criu.h"
 #include "engine/dump.h"
 #include "engine/instance.h"
+#include "engine/keep_client.h"
+#include "engine/volume_print.h"
 
 #define CHECK_DEADLINE_US (5 * NIWA_SEC)
+#define COLLECT_US        (500 * NIWA_MS)
 #define PAYS_PERCENT      80 /* of a cold start, at most */
 #define PAYS_SAMPLES      3  /* restores before it is judged */
 
@@ -99,11 +102,90 @@ void niwa_snapshots_close(struct niwa_engine *e)
 
 /* Images on disk find their apps. */
 
+struct removal {
+	struct niwa_store store;
+	struct niwa_snapshot_key key;
+};
+
+static int removal_work(void *arg, struct niwa_error *err)
+{
+	struct removal *r = arg;
+
+	return niwa_store_remove(&r->store, &r->key, err);
+}
+
+static void removal_done(int r, const struct niwa_error *err, void *arg)
+{
+	if (r < 0)
+		niwa_log(NIWA_LOG_WARN, NULL, "remove an image: %s", err->msg);
+	free(arg);
+}
+
+static void remove_entry(struct niwa_engine *e, const struct niwa_snapshot_key *key)
+{
+	struct removal *r = niwa_zalloc(sizeof(*r));
+	struct niwa_error err;
+
+	if (!r)
+		return;
+	*r = (struct removal){.store = e->snapshots->store, .key = *key};
+	if (niwa_background_run(e->event, removal_work, removal_done, r, &err) < 0) {
+		(void)niwa_store_remove(&r->store, &r->key, &err); /* a rename, mostly */
+		free(r);
+	}
+}
+
 struct scan {
 	struct niwa_engine *engine;
 	struct niwa_store store;
 	struct niwa_store_list list;
 };
+
+static int collect_work(void *arg, struct niwa_error *err)
+{
+	struct scan *s = arg;
+
+	return niwa_store_collect(&s->store, NULL, err);
+}
+
+static void collect_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct scan *s = arg;
+
+	if (r < 0)
+		niwa_log(NIWA_LOG_WARN, NULL, "look for unused images: %s", err->msg);
+	s->engine->snapshots_collecting = false;
+	free(s);
+}
+
+static int on_collect(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct niwa_engine *e = arg;
+	struct scan *s = e->snapshots ? niwa_zalloc(sizeof(*s)) : NULL;
+	struct niwa_error err;
+
+	(void)usec;
+	(void)sd_event_source_disable_unref(source);
+	if (!s) {
+		e->snapshots_collecting = false;
+		return 0;
+	}
+	s->engine = e;
+	s->store = e->snapshots->store;
+	if (niwa_background_run(e->event, collect_work, collect_done, s, &err) < 0)
+		collect_done(-EAGAIN, &err, s);
+	return 0;
+}
+
+void niwa_snapshots_collect(struct niwa_engine *e)
+{
+	sd_event_source *source;
+
+	if (!e->snapshots || e->snapshots_collecting)
+		return;
+	e->snapshots_collecting =
+		sd_event_add_time_relative(e->event, &source, CLOCK_MONOTONIC, COLLECT_US, NIWA_MS, on_collect, e) >= 0;
+}
 
 static int scan_work(void *arg, struct niwa_error *err)
 {
@@ -120,6 +202,11 @@ static void take_entry(struct niwa_engine *e, const struct niwa_store_entry *ent
 
 	if (!app || *entry->damaged || (app->snapshot && app->snapshot->usable))
 		return;
+	/* Whoever lives has gone on from the moment of that image, and may have written since. */
+	if (entry->kind == NIWA_KIND_MOMENT && app->state != NIWA_STOPPED) {
+		remove_entry(e, &entry->key);
+		return;
+	}
 	s = niwa_snapshot_of(app);
 	if (!s)
 		return;
@@ -284,46 +371,19 @@ void niwa_snapshot_settle(struct niwa_engine *e, struct niwa_app *app, const cha
 		niwa_app_set_state(e, app, NIWA_STOPPED, why);
 }
 
-struct removal {
-	struct niwa_store store;
-	struct niwa_snapshot_key key;
-};
-
-static int removal_work(void *arg, struct niwa_error *err)
-{
-	struct removal *r = arg;
-
-	return niwa_store_remove(&r->store, &r->key, err);
-}
-
-static void removal_done(int r, const struct niwa_error *err, void *arg)
-{
-	if (r < 0)
-		niwa_log(NIWA_LOG_WARN, NULL, "remove an image: %s", err->msg);
-	free(arg);
-}
-
 void niwa_snapshot_drop(struct niwa_engine *e, struct niwa_app *app, const char *reason)
 {
 	struct niwa_log_ctx ctx = {.app = app->name, .doing = "snapshot"};
 	struct niwa_app_snapshot *s = app->snapshot;
-	struct removal *r;
-	struct niwa_error err;
 
 	if (!s)
 		return;
 	niwa_log(NIWA_LOG_WARN, &ctx, "its image is dropped: %s", reason);
 	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
-	r = s->usable && e->snapshots ? niwa_zalloc(sizeof(*r)) : NULL;
+	if (s->usable && e->snapshots)
+		remove_entry(e, &s->key);
 	s->usable = s->moment = false;
 	s->void_now = true;
-	if (r) {
-		*r = (struct removal){.store = e->snapshots->store, .key = s->key};
-		if (niwa_background_run(e->event, removal_work, removal_done, r, &err) < 0) {
-			(void)niwa_store_remove(&r->store, &r->key, &err); /* a rename, mostly */
-			free(r);
-		}
-	}
 	memset(s->restored_us, 0, sizeof(s->restored_us));
 }
 
@@ -404,22 +464,45 @@ void niwa_roots_close(struct niwa_roots *roots)
 
 /* Instances. */
 
-static int key_of(struct niwa_engine *e, const struct niwa_instance *i, const struct niwa_instance_params *p,
-		  struct niwa_snapshot_key *ret, struct niwa_error *err)
+int niwa_snapshot_key_of(struct niwa_engine *e, const struct niwa_app_spec *spec, const struct niwa_instance_params *p,
+			 const char *volumes, struct niwa_snapshot_key *ret, struct niwa_error *err)
 {
 	struct niwa_text extra = {0};
 	struct niwa_key_params params = {.host = &e->host,
 					 .instance = p,
 					 .platform = &e->snapshots->platform,
 					 .scope = NIWA_SCOPE_APP,
-					 .kind = NIWA_KIND_READY};
+					 .kind = volumes ? NIWA_KIND_MOMENT : NIWA_KIND_READY};
 	int r;
 
-	for (char **path = i->spec->warm; path && *path; path++)
+	for (char **path = spec->warm; path && *path; path++)
 		niwa_text_addf(&extra, "warm %s\n", *path);
+	niwa_text_add(&extra, volumes ? volumes : "");
 	params.extra = extra.data;
 	r = niwa_snapshot_key(&params, ret, err);
 	niwa_text_fini(&extra);
+	return r;
+}
+
+bool niwa_snapshot_hibernates(const struct niwa_engine *e, const struct niwa_app_spec *spec)
+{
+	return spec->sleep.keep == NIWA_SLEEP_KEEPS_MEMORY && e->snapshots;
+}
+
+static int key_now(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_instance_params *p,
+		   struct niwa_snapshot_key *ret, struct niwa_error *err)
+{
+	struct niwa_text volumes = {0};
+	int r;
+
+	if (!i->app->snapshot->moment) {
+		*ret = i->snapshot->key;
+		return 0;
+	}
+	r = niwa_volume_print(i->spec, &volumes, err);
+	if (r == 0)
+		r = niwa_snapshot_key_of(e, i->spec, p, volumes.data ? volumes.data : "", ret, err);
+	niwa_text_fini(&volumes);
 	return r;
 }
 
@@ -428,12 +511,18 @@ static int open_image(struct niwa_engine *e, struct niwa_instance *i, const stru
 		      struct niwa_error *err)
 {
 	struct niwa_instance_snapshot *s = i->snapshot;
+	bool once = i->app->snapshot->moment;
+	struct niwa_snapshot_key key;
 	struct niwa_roots roots;
-	int r;
+	int r = key_now(e, i, p, &key, err);
 
-	if (strcmp(s->key.hex, i->app->snapshot->key.hex) != 0)
-		return niwa_fail(err, NIWA_PERMANENT, ESTALE, "the app, its image, CRIU or this host were changed");
-	r = niwa_store_use(&e->snapshots->store, &s->key, NIWA_STORE_QUICK, &s->image, err);
+	if (r == 0 && strcmp(key.hex, i->app->snapshot->key.hex) != 0)
+		return niwa_fail(err, NIWA_PERMANENT, 0, "%s the app, its image, CRIU or this host were changed",
+				 once ? "a volume was written, or" : "");
+	if (r == 0 && once)
+		r = niwa_store_use_once(&e->snapshots->store, &key, NIWA_STORE_QUICK, &s->image, err);
+	else if (r == 0)
+		r = niwa_store_use(&e->snapshots->store, &key, NIWA_STORE_QUICK, &s->image, err);
 	if (r == 0)
 		r = niwa_roots_open(p, &roots, err);
 	if (r < 0)
@@ -473,7 +562,7 @@ int niwa_snapshot_prepare(struct niwa_engine *e, struct niwa_instance *i, struct
 	char refusal[NIWA_STORE_REASON_MAX];
 	int r;
 
-	if (*niwa_snapshot_refusal(e, i->spec, refusal, sizeof(refusal))) {
+	if (*niwa_snapshot_refusal(e, i->spec, refusal, sizeof(refusal)) && !niwa_snapshot_hibernates(e, i->spec)) {
 		if (restoring)
 			niwa_snapshot_drop(e, i->app, refusal);
 		return restoring ? niwa_fail(err, NIWA_PERMANENT, 0, "%s", refusal) : 0;
@@ -483,7 +572,7 @@ int niwa_snapshot_prepare(struct niwa_engine *e, struct niwa_instance *i, struct
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start %s", i->app->name);
 	niwa_store_image_init(&i->snapshot->image);
 	p->init = true;
-	r = key_of(e, i, p, &i->snapshot->key, err);
+	r = niwa_snapshot_key_of(e, i->spec, p, NULL, &i->snapshot->key, err);
 	if (r < 0 || !restoring)
 		return r;
 	r = open_image(e, i, p, err);
@@ -507,7 +596,38 @@ void niwa_snapshot_instance_gone(struct niwa_engine *e, struct niwa_instance *i)
 	if (s->restoring && s->criu)
 		niwa_criu_kill(e, s->criu);
 	s->timer = sd_event_source_disable_unref(s->timer);
-	niwa_store_image_close(&s->image);
+	if (e->snapshots)
+		niwa_store_done(&e->snapshots->store, &s->image);
 	free(s);
 	i->snapshot = NULL;
+}
+
+static void hold_name(uint64_t instance, char *buf, size_t size)
+{
+	(void)snprintf(buf, size, "image:%llu", (unsigned long long)instance);
+}
+
+void niwa_snapshot_hold(struct niwa_engine *e, const struct niwa_instance *i)
+{
+	char name[NIWA_KEEP_NAME_MAX];
+
+	hold_name(i->id, name, sizeof(name));
+	niwa_keep_store(e, name, i->snapshot->image.images);
+}
+
+void niwa_snapshot_let_go(struct niwa_engine *e, const struct niwa_instance *i)
+{
+	char name[NIWA_KEEP_NAME_MAX];
+
+	hold_name(i->id, name, sizeof(name));
+	niwa_keep_unstore(e, name);
+	niwa_snapshots_collect(e);
+}
+
+void niwa_snapshot_held(struct niwa_engine *e, const char *name)
+{
+	uint64_t id;
+
+	if (niwa_parse_u64(name + strlen("image:"), UINT64_MAX, &id) < 0 || !niwa_map_get(e->instances, id))
+		niwa_keep_unstore(e, name);
 }

@@ -70,6 +70,20 @@ bool niwa_snapshot_is_slower(const struct niwa_app *app);
 struct niwa_app_snapshot *niwa_snapshot_of(struct niwa_app *app);
 void niwa_app_snapshot_free(struct niwa_app *app);
 
+/* What the key of an instance's start is; volumes: of niwa_volume_print for kind MOMENT, else NULL. */
+int niwa_snapshot_key_of(struct niwa_engine *e, const struct niwa_app_spec *spec, const struct niwa_instance_params *p,
+			 const char *volumes, struct niwa_snapshot_key *ret, struct niwa_error *err);
+/* Its memory is kept when it sleeps (sleep.keep: memory). */
+bool niwa_snapshot_hibernates(const struct niwa_engine *e, const struct niwa_app_spec *spec);
+/* What dead users of images have left is removed, some time later. */
+void niwa_snapshots_collect(struct niwa_engine *e);
+/* The restored instance has (or had) files of its image mounted: they are not removed as long as it lives. Held by
+ * niwa-keep, so also while no niwad is there. */
+void niwa_snapshot_hold(struct niwa_engine *e, const struct niwa_instance *i);
+void niwa_snapshot_let_go(struct niwa_engine *e, const struct niwa_instance *i);
+/* Adoption: keep holds such files for this instance. */
+void niwa_snapshot_held(struct niwa_engine *e, const char *name);
+
 /* Completes what a plan is made of: below niwa-init, and, while its app is restoring, from the image. Fails when the
  * image cannot be used: it is dropped then. */
 int niwa_snapshot_prepare(struct niwa_engine *e, struct niwa_instance *i, struct niwa_instance_params *p,

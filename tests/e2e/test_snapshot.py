@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -351,3 +352,89 @@ def test_each_wake_has_a_generation_of_its_own(garden):
         seen.add(garden.niwa("exec", "php", "cat", "/run/niwa/generation").stdout)
         garden.niwa("stop", "php")
     assert len(seen) == 3
+
+
+# -- hibernation ---------------------------------------------------------------------------------------------------
+
+COUNTER = """
+import http.server
+count = 0
+open("/data/rows", "a").close()
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        global count
+        count += 1
+        if self.path == "/write":
+            open("/data/rows", "a").write("row\\n")
+        text = f"{count} {len(open('/data/rows').readlines())}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("", 80), Answer).serve_forever()
+"""
+
+
+def counting(host, **keys):
+    """An app whose memory is a counter and whose volume has rows."""
+    data = host.dir / "data"
+    data.mkdir()
+    apply(host, {"name": "counter", "tenant": "web", "image": "host", "command": ["python3", "-c", COUNTER],
+                 "ports": [{"port": 80, "protocol": "http"}], "volumes": [{"from": str(data), "to": "/data"}], **keys})
+    return host.address("counter"), data
+
+
+def ask(address, path="/"):
+    with urllib.request.urlopen(f"http://{address}{path}", timeout=60) as answer:
+        return tuple(int(n) for n in answer.read().split())
+
+
+HIBERNATES = {"sleep": {"freeze": "200ms", "page": "never", "save": "500ms", "connection": "1s", "keep": "memory"}}
+
+
+def test_memory_goes_on_where_it_stopped(garden):
+    address, _ = counting(garden, **HIBERNATES)
+    for n in range(1, 7):
+        assert ask(address, "/write") == (n, n)
+        garden.wait_state("counter", "saved", timeout=30)
+    assert path(garden, "counter") == "restore"
+    assert garden.rpc("host.status")["counts"]["failed_restores"] == 0
+
+
+def test_memory_is_void_when_a_volume_was_written_meanwhile(garden):
+    address, data = counting(garden, **HIBERNATES)
+    assert ask(address, "/write") == (1, 1)
+    garden.wait_state("counter", "saved", timeout=30)
+    with (data / "rows").open("a") as rows:
+        rows.write("by another\n")
+    assert ask(address) == (1, 2) and path(garden, "counter") == "start"
+    assert "volume was written" in image(garden, "counter")["last_reason"]
+
+
+def test_memory_is_used_once(garden):
+    address, _ = counting(garden, **HIBERNATES)
+    assert ask(address) == (1, 0)
+    garden.wait_state("counter", "saved", timeout=30)
+    assert ask(address) == (2, 0)
+    garden.niwa("stop", "counter")
+    assert garden.state("counter") == "stopped"
+    assert ask(address) == (1, 0)
+
+
+@pytest.mark.parametrize("point", ["niwad.dump-written", "niwad.dump-copied", "snapshot.renamed", "niwad.moment-saved"])
+def test_no_row_is_lost_when_niwad_dies_while_memory_is_saved(point):
+    host = Host(criu=CRIU).start(niwad_env={"NIWA_FAULT": f"{point}:kill"})
+    try:
+        address, data = counting(host, **HIBERNATES)
+        rows = ask(address, "/write")[1]
+        wait_for("niwad has died", lambda: host.niwad.poll() is not None, timeout=30)
+        host.start_niwad()
+        for _ in range(3):
+            assert ask(address, "/write")[1] == rows + 1
+            rows += 1
+            host.wait_state("counter", "saved", "stopped", timeout=30)  # an adopted instance is not saved
+        assert len((data / "rows").read_text().splitlines()) == rows
+    finally:
+        host.stop()
