@@ -433,6 +433,15 @@ static int add_root(struct niwa_roots *roots, const char *at, const char *path, 
 	return roots->text[roots->count - 1] ? 0 : niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "look at files");
 }
 
+static int add_volume(struct niwa_roots *roots, const struct niwa_volume *volume, struct niwa_error *err)
+{
+	int r = add_root(roots, volume->to, volume->from, err);
+
+	if (r == 0)
+		roots->root[roots->count - 1].writable = !volume->read_only;
+	return r;
+}
+
 int niwa_roots_open(const struct niwa_instance_params *p, struct niwa_roots *ret, struct niwa_error *err)
 {
 	static const char *const others[] = {"/proc", "/dev", "/sys", "/run/niwa"};
@@ -445,7 +454,7 @@ int niwa_roots_open(const struct niwa_instance_params *p, struct niwa_roots *ret
 	for (size_t n = 0; r == 0 && n < NIWA_ARRAY_LEN(others); n++)
 		r = add_root(ret, others[n], NULL, err);
 	for (size_t n = 0; r == 0 && n < p->spec->volume_count; n++)
-		r = add_root(ret, p->spec->volumes[n].to, p->spec->volumes[n].from, err);
+		r = add_volume(ret, &p->spec->volumes[n], err);
 	if (r < 0)
 		niwa_roots_close(ret);
 	return r;

@@ -20,6 +20,14 @@ static void fuzz_files(const uint8_t *data, size_t size)
 	niwa_criu_files_fini(&files);
 }
 
+static void fuzz_memory(const uint8_t *data, size_t size)
+{
+	struct niwa_criu_file file[3] = {{.id = 2}, {.id = 5}, {.id = 64}};
+	struct niwa_criu_files files = {file, 3};
+
+	(void)niwa_criu_read_memory(data, size, &files, NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct niwa_criu_tasks tasks;
@@ -36,6 +44,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 'p':
 		if (niwa_criu_read_tasks(data, size, &tasks, NULL) == 0)
 			assert(tasks.processes > 0 && tasks.free_pid > 0);
+		break;
+	case 'm':
+		fuzz_memory(data, size);
 		break;
 	case 'u':
 		if (niwa_criu_read_user_ns(data, size, &user_ns, NULL) == 0)

@@ -127,9 +127,8 @@ static const struct criu_message inventory_message = MESSAGE("inventory", invent
 				 reg_message = MESSAGE("regular file", reg_fields),
 				 task_message = MESSAGE("process", task_fields);
 
-/* A file that holds exactly one message. */
-static int read_single(struct criu_bytes file, const uint32_t magics[2], const struct criu_message *kind,
-		       struct criu_value *values, struct niwa_error *err)
+int criu_read_single(struct criu_bytes file, const uint32_t magics[2], const struct criu_message *kind,
+		     struct criu_value *values, struct niwa_error *err)
 {
 	struct criu_bytes message;
 	int r = criu_read_magic(&file, kind->name, magics, err);
@@ -154,7 +153,7 @@ int niwa_criu_find_user_ns(const void *data, size_t len, size_t *ret_offset, str
 {
 	struct criu_bytes file = {data, (const uint8_t *)data + len};
 	struct criu_value inventory[CRIU_FIELDS_MAX], ids[CRIU_FIELDS_MAX];
-	int r = read_single(file, inventory_magic, &inventory_message, inventory, err);
+	int r = criu_read_single(file, inventory_magic, &inventory_message, inventory, err);
 
 	if (r == 0)
 		r = criu_read_message(&ids_message, inventory[INVENTORY_ROOT_IDS].bytes, ids, err);
@@ -169,7 +168,7 @@ int niwa_criu_read_user_ns(const void *data, size_t len, uint32_t *ret, struct n
 {
 	struct criu_bytes file = {data, (const uint8_t *)data + len};
 	struct criu_value ids[CRIU_FIELDS_MAX];
-	int r = read_single(file, ids_magic, &ids_message, ids, err);
+	int r = criu_read_single(file, ids_magic, &ids_message, ids, err);
 
 	if (r == 0)
 		r = one_byte(&ids[IDS_USER_NS], err);
@@ -361,7 +360,7 @@ int niwa_criu_read_tasks(const void *data, size_t len, struct niwa_criu_tasks *r
 
 /* ---- on the folder ---- */
 
-static int load(int images, const char *name, char **ret, size_t *ret_len, struct niwa_error *err)
+int criu_load(int images, const char *name, char **ret, size_t *ret_len, struct niwa_error *err)
 {
 	NIWA_AUTO_FD fd = openat(images, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	NIWA_AUTO(niwa_free_ptr) char *data = NULL;
@@ -394,9 +393,9 @@ int niwa_criu_edit(int images, uint32_t root_pid, struct niwa_error *err)
 	int r;
 
 	(void)snprintf(name, sizeof(name), "ids-%u.img", root_pid);
-	r = load(images, "inventory.img", &inventory, &inventory_len, err);
+	r = criu_load(images, "inventory.img", &inventory, &inventory_len, err);
 	if (r == 0)
-		r = load(images, name, &ids, &ids_len, err);
+		r = criu_load(images, name, &ids, &ids_len, err);
 	if (r == 0)
 		r = niwa_criu_find_user_ns(inventory, inventory_len, &offset, err);
 	if (r == 0)
@@ -417,13 +416,18 @@ int niwa_criu_look(int images, struct niwa_criu_files *ret_files, struct niwa_cr
 {
 	NIWA_AUTO(niwa_free_ptr) char *files = NULL, *tasks = NULL;
 	size_t files_len, tasks_len;
-	int r = load(images, "files.img", &files, &files_len, err);
+	int r = criu_load(images, "files.img", &files, &files_len, err);
 
 	if (r == 0)
-		r = load(images, "pstree.img", &tasks, &tasks_len, err);
+		r = criu_load(images, "pstree.img", &tasks, &tasks_len, err);
 	if (r == 0)
 		r = niwa_criu_read_tasks(tasks, tasks_len, ret_tasks, err);
 	if (r == 0)
 		r = niwa_criu_read_files(files, files_len, ret_files, err);
+	if (r < 0)
+		return r;
+	r = criu_look_at_memory(images, ret_files, err);
+	if (r < 0)
+		niwa_criu_files_fini(ret_files);
 	return r;
 }

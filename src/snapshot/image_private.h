@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "snapshot/image.h"
 
 struct criu_bytes {
 	const uint8_t *p, *end;
@@ -46,6 +47,14 @@ int criu_read_message(const struct criu_message *kind, struct criu_bytes message
 
 /* magics: those that the file begins with, 0 for none. Moves *file behind them. */
 int criu_read_magic(struct criu_bytes *file, const char *name, const uint32_t magics[2], struct niwa_error *err);
+/* A file that holds exactly one message. */
+int criu_read_single(struct criu_bytes file, const uint32_t magics[2], const struct criu_message *kind,
+		     struct criu_value *values, struct niwa_error *err);
+/* A whole file of the folder; freed by the caller. */
+int criu_load(int images, const char *name, char **ret, size_t *ret_len, struct niwa_error *err);
+/* Every mm-PID.img there (image_memory.c). */
+int criu_look_at_memory(int images, struct niwa_criu_files *files, struct niwa_error *err);
+
 /* The next message; 0 at the end, 1 when there is one. */
 int criu_next_message(struct criu_bytes *file, const char *name, struct criu_bytes *ret, struct niwa_error *err);
 

@@ -7,6 +7,7 @@
 #ifndef NIWA_SNAPSHOT_MANIFEST_H
 #define NIWA_SNAPSHOT_MANIFEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -72,12 +73,15 @@ int niwa_manifest_add_part(struct niwa_manifest *manifest, const struct niwa_man
 struct niwa_manifest_root {
 	const char *at;
 	int fd;
+	bool writable; /* the app may write there: a volume that is not read-only */
 };
 
 /* At the dump: looks up what the images name and appends those that are regular files of a root, each path once. Passed
  * over are files that are open for writing only (logs grow; CRIU looks after the others), what the app wrote outside
  * its volumes, which is saved in the layer, and deleted files, which are in the images. Symbolic links are not
- * followed, a path cannot leave its root or enter another mount. Touches the disk. */
+ * followed, a path cannot leave its root or enter another mount. Touches the disk.
+ * -EBUSY (NIWA_PERMANENT), for kind READY, when a file of a writable root is open for writing other than appending, or
+ * mapped so: old memory would meet new data. Databases do that. */
 struct niwa_criu_files;
 int niwa_manifest_look(struct niwa_manifest *manifest, const struct niwa_manifest_root *roots, size_t root_count,
 		       const struct niwa_criu_files *files, struct niwa_error *err);

@@ -26,6 +26,8 @@ static const char *below(const char *path, const char *at)
 {
 	size_t n = strlen(at);
 
+	while (n > 1 && at[n - 1] == '/')
+		n--;
 	if (n == 1)
 		return path + 1;
 	if (strncmp(path, at, n) != 0 || (path[n] != '/' && path[n] != '\0'))
@@ -92,6 +94,26 @@ static int look_up(const struct niwa_manifest_root *roots, size_t count, const c
 	return 0;
 }
 
+/* Whether what it has in memory and what will be in the file later are two things. */
+static int check_writes(const struct niwa_criu_file *file, const struct niwa_manifest_root *roots, size_t count,
+			struct niwa_error *err)
+{
+	bool writes = (file->flags & O_ACCMODE) == O_RDWR ||
+		      ((file->flags & O_ACCMODE) == O_WRONLY && !(file->flags & O_APPEND));
+	const struct niwa_manifest_root *root;
+	char path[NIWA_ERROR_MAX / 2];
+	const char *rest;
+
+	if ((file->mode && !S_ISREG(file->mode)) || (!writes && !file->written_in_memory))
+		return 0;
+	root = root_of(roots, count, file->path, &rest);
+	if (!root || !root->writable)
+		return 0;
+	return niwa_snapshot_refuse(err, EBUSY, "it has '%s' of a writable volume %s",
+				    niwa_quote(file->path, strlen(file->path), path, sizeof(path)),
+				    file->written_in_memory ? "mapped for writing" : "open for writing");
+}
+
 static bool is_compared(const struct niwa_criu_file *file)
 {
 	return (file->mode == 0 || S_ISREG(file->mode)) && (file->flags & O_ACCMODE) != O_WRONLY;
@@ -108,7 +130,9 @@ int niwa_manifest_look(struct niwa_manifest *m, const struct niwa_manifest_root 
 	for (size_t i = 0; r >= 0 && i < files->count; i++) {
 		struct niwa_manifest_file file = {.path = files->file[i].path};
 
-		if (!is_compared(&files->file[i]))
+		if (m->kind == NIWA_KIND_READY)
+			r = check_writes(&files->file[i], roots, root_count, err);
+		if (r < 0 || !is_compared(&files->file[i]))
 			continue;
 		r = niwa_map_put_str(seen, file.path, file.path);
 		if (r == -EEXIST) {

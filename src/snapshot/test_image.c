@@ -55,6 +55,63 @@ static void the_files_of_a_dump_are_read(void **state)
 	niwa_criu_files_fini(&files);
 }
 
+static void a_file_mapped_shared_for_writing_is_marked(void **state)
+{
+	/* file, prot, status, flags of the descriptor: a shared mapping that can be written now, or later, or not */
+	static const struct {
+		uint8_t file, prot, status[2], fdflags;
+		bool marked;
+	} cases[] = {{7, 3, {0x81, 1}, 0, true},
+		     {7, 1, {0x81, 1}, 2, true},
+		     {7, 1, {0x81, 1}, 0, false},
+		     {7, 3, {0xc1, 0}, 2, false},
+		     {8, 3, {0x81, 1}, 2, false}};
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(cases); i++) {
+		uint8_t area[] = {8,
+				  1,
+				  16,
+				  1,
+				  24,
+				  0,
+				  32,
+				  cases[i].file,
+				  40,
+				  cases[i].prot,
+				  48,
+				  1,
+				  56,
+				  cases[i].status[0],
+				  cases[i].status[1],
+				  64,
+				  1,
+				  80,
+				  cases[i].fdflags};
+		uint8_t image[256] = {0x19, 0x43, 0x56, 0x54, 0x20, 0x28, 0x49, 0x57};
+		struct niwa_criu_file file = {.id = 7};
+		struct niwa_criu_files files = {&file, 1};
+		struct niwa_error err = {0};
+		size_t len = 12;
+
+		if (cases[i].status[1] == 0) { /* a number of one byte */
+			area[13] = 0x41;
+			memmove(area + 14, area + 15, sizeof(area) - 15);
+		}
+		for (uint8_t field = 1; field <= 12; field++) {
+			image[len++] = (uint8_t)(field << 3);
+			image[len++] = 1;
+		}
+		image[len++] = 14 << 3 | 2;
+		image[len++] = (uint8_t)(sizeof(area) - (cases[i].status[1] == 0));
+		memcpy(image + len, area, sizeof(area));
+		len += sizeof(area) - (cases[i].status[1] == 0);
+		image[8] = (uint8_t)(len - 12);
+		if (niwa_criu_read_memory(image, len, &files, &err) < 0)
+			fail_msg("case %zu: %s", i, err.msg);
+		assert_int_equal(file.written_in_memory, cases[i].marked);
+	}
+}
+
 /* Reads a file as what it is; what comes out is not looked at. */
 static int read_as(const char *name, const uint8_t *data, size_t len)
 {
@@ -68,6 +125,8 @@ static int read_as(const char *name, const uint8_t *data, size_t len)
 	if (strcmp(name, "files") == 0) {
 		r = niwa_criu_read_files(data, len, &files, &err);
 		niwa_criu_files_fini(&files);
+	} else if (strcmp(name, "memory") == 0) {
+		r = niwa_criu_read_memory(data, len, &files, &err);
 	} else if (strcmp(name, "pstree") == 0) {
 		r = niwa_criu_read_tasks(data, len, &tasks, &err);
 	} else if (strcmp(name, "inventory") == 0) {
@@ -82,7 +141,7 @@ static int read_as(const char *name, const uint8_t *data, size_t len)
 	return r;
 }
 
-static const char *const samples[] = {"files", "pstree", "inventory", "ids-101"};
+static const char *const samples[] = {"files", "pstree", "inventory", "ids-101", "memory"};
 
 static void a_file_cut_within_a_message_is_refused(void **state)
 {
@@ -291,6 +350,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_processes_of_a_dump_are_read),
 		cmocka_unit_test(the_files_of_a_dump_are_read),
+		cmocka_unit_test(a_file_mapped_shared_for_writing_is_marked),
 		cmocka_unit_test(a_file_cut_within_a_message_is_refused),
 		cmocka_unit_test(flipped_bits_do_no_harm),
 		cmocka_unit_test(whatever_is_not_expected_is_refused_by_name),

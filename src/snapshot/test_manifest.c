@@ -411,6 +411,46 @@ static void a_file_that_changed_in_any_way_voids_the_snapshot(void **state)
 	}
 }
 
+static void an_app_that_writes_to_its_volume_other_than_by_appending_is_refused(void **state)
+{
+	static const struct {
+		struct niwa_criu_file file;
+		bool refused;
+	} cases[] = {
+		{{PATH("/srv/data/data"), 1, O_RDWR, S_IFREG | 0600, 4, false}, true},
+		{{PATH("/srv/data/data"), 1, O_WRONLY, S_IFREG | 0600, 4, false}, true},
+		{{PATH("/srv/data/data"), 1, O_RDWR | O_APPEND, 0, 4, false}, true}, /* it reads what it wrote */
+		{{PATH("/srv/data/gone"), 1, O_RDWR, S_IFREG | 0600, 4, false}, true},
+		{{PATH("/srv/data/data"), 1, O_RDONLY, S_IFREG | 0600, 4, true}, true},
+		{{PATH("/srv/data/data"), 1, O_WRONLY | O_APPEND, S_IFREG | 0600, 4, false}, false},
+		{{PATH("/srv/data/data"), 1, O_RDONLY, S_IFREG | 0600, 4, false}, false},
+		{{PATH("/srv/data"), 1, O_RDONLY, S_IFDIR | 0700, 0, false}, false},
+		{{PATH("/srv/data/fifo"), 1, O_RDWR, S_IFIFO | 0600, 0, false}, false},
+		{{PATH("/srv/database"), 1, O_RDWR, S_IFREG | 0600, 4, false}, false}, /* the layer's */
+		{{PATH("/etc/conf"), 1, O_RDWR, S_IFREG | 0600, 4, true}, false},
+		{{PATH("/dev/shm/segment"), 1, O_RDWR, S_IFREG | 0600, 4, true}, false},
+	};
+	struct tree t;
+
+	tree_init(&t);
+	t.roots[2].writable = true;
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(cases); i++) {
+		struct niwa_criu_file file = cases[i].file;
+		struct niwa_criu_files files = {&file, 1};
+		struct niwa_manifest ready = {.key = {KEY}}, moment = {.key = {KEY}, .kind = NIWA_KIND_MOMENT};
+		struct niwa_error err = {0};
+		int r = niwa_manifest_look(&ready, t.roots, NIWA_ARRAY_LEN(t.roots), &files, &err);
+
+		if (r != (cases[i].refused ? -EBUSY : 0) || (r < 0 && !strstr(err.msg, file.path)))
+			fail_msg("case %zu: %d %s", i, r, err.msg);
+		/* memory of the moment goes with the data of the moment */
+		assert_int_equal(niwa_manifest_look(&moment, t.roots, NIWA_ARRAY_LEN(t.roots), &files, &err), 0);
+		niwa_manifest_fini(&ready);
+		niwa_manifest_fini(&moment);
+	}
+	tree_fini(&t);
+}
+
 static void a_tenant_cannot_lead_the_comparison_out_of_his_volume(void **state)
 {
 	const struct niwa_criu_file files[] = {{PATH("/srv/data/link/single"), 1, O_RDONLY, 0, 0},
@@ -438,6 +478,7 @@ int main(void)
 		cmocka_unit_test(lists_have_an_end),
 		cmocka_unit_test(files_are_looked_up_where_the_instance_sees_them),
 		cmocka_unit_test(a_file_that_changed_in_any_way_voids_the_snapshot),
+		cmocka_unit_test(an_app_that_writes_to_its_volume_other_than_by_appending_is_refused),
 		cmocka_unit_test(a_tenant_cannot_lead_the_comparison_out_of_his_volume),
 	};
 
