@@ -435,8 +435,11 @@ static int add_root(struct niwa_roots *roots, const char *at, const char *path, 
 
 static int add_volume(struct niwa_roots *roots, const struct niwa_volume *volume, struct niwa_error *err)
 {
-	int r = add_root(roots, volume->to, volume->from, err);
+	char at[PATH_MAX];
+	int r = niwa_manifest_place(roots->root[0].fd, volume->to, at, sizeof(at), err);
 
+	if (r == 0)
+		r = add_root(roots, at, volume->from, err);
 	if (r == 0)
 		roots->root[roots->count - 1].writable = !volume->read_only;
 	return r;

@@ -76,6 +76,10 @@ struct niwa_manifest_root {
 	bool writable; /* the app may write there: a volume that is not read-only */
 };
 
+/* Where a volume with this `to` really is in an instance: the links of the image (/var/run, /lib) followed, as its
+ * mount did. What is not there is taken as it is written. image: the image's root folder; O_PATH is enough. */
+int niwa_manifest_place(int image, const char *to, char *ret, size_t size, struct niwa_error *err);
+
 /* At the dump: looks up what the images name and appends those that are regular files of a root, each path once. Passed
  * over are files that are open for writing only (logs grow; CRIU looks after the others), what the app wrote outside
  * its volumes, which is saved in the layer, and deleted files, which are in the images. Symbolic links are not

@@ -21,6 +21,8 @@
 #include "snapshot/image.h"
 #include "snapshot/refuse.h"
 
+#define LINKS_MAX 40 /* as the kernel has it */
+
 /* What is left of path below the root, without a slash at its beginning; NULL: not below it. */
 static const char *below(const char *path, const char *at)
 {
@@ -49,6 +51,59 @@ static const struct niwa_manifest_root *root_of(const struct niwa_manifest_root 
 		}
 	}
 	return best;
+}
+
+/* The next component of *rest, copied; false at the end. */
+static bool next_component(char **rest, char *ret, size_t size)
+{
+	size_t n;
+
+	*rest += strspn(*rest, "/");
+	n = strcspn(*rest, "/");
+	if (n == 0 || n >= size)
+		return false;
+	memcpy(ret, *rest, n);
+	ret[n] = '\0';
+	*rest += n;
+	return true;
+}
+
+/* What is before `done` in the path holds no link any more, so nothing leads out of the image. */
+int niwa_manifest_place(int image, const char *to, char *ret, size_t size, struct niwa_error *err)
+{
+	char done[PATH_MAX] = "", rest[PATH_MAX], link[PATH_MAX], component[NAME_MAX + 1], *next = rest;
+	unsigned links = 0;
+	size_t len;
+
+	if ((size_t)snprintf(rest, sizeof(rest), "%s", to) >= sizeof(rest))
+		return niwa_fail(err, NIWA_PERMANENT, ENAMETOOLONG, "volume at '%.40s...'", to);
+	while (next_component(&next, component, sizeof(component))) {
+		char *end = done + strlen(done);
+		ssize_t n;
+
+		if (strcmp(component, ".") == 0)
+			continue;
+		if (strcmp(component, "..") == 0) {
+			*(*done ? strrchr(done, '/') : end) = '\0';
+			continue;
+		}
+		len = (size_t)(end - done);
+		if ((size_t)snprintf(end, sizeof(done) - len, "/%s", component) >= sizeof(done) - len)
+			return niwa_fail(err, NIWA_PERMANENT, ENAMETOOLONG, "volume at '%s'", to);
+		n = readlinkat(image, done + 1, link, sizeof(link) - 1);
+		if (n < 0)
+			continue; /* no link, or not there */
+		link[n] = '\0';
+		if (++links > LINKS_MAX || strlen(next) + (size_t)n + 2 > sizeof(rest))
+			return niwa_fail(err, NIWA_PERMANENT, ELOOP, "volume at '%s'", to);
+		memmove(rest + n, next, strlen(next) + 1); /* which begins with a slash, or is the end */
+		memcpy(rest, link, (size_t)n);
+		next = rest;
+		done[link[0] == '/' ? 0 : len] = '\0';
+	}
+	if (*next || (size_t)snprintf(ret, size, "%s", *done ? done : "/") >= size)
+		return niwa_fail(err, NIWA_PERMANENT, ENAMETOOLONG, "volume at '%s'", to);
+	return 0;
 }
 
 static int64_t nanoseconds(const struct timespec *t)
@@ -109,7 +164,7 @@ static int check_writes(const struct niwa_criu_file *file, const struct niwa_man
 	root = root_of(roots, count, file->path, &rest);
 	if (!root || !root->writable)
 		return 0;
-	return niwa_snapshot_refuse(err, EBUSY, "it has '%s' of a writable volume %s",
+	return niwa_snapshot_refuse(err, EBUSY, "'%s' of a writable volume is %s",
 				    niwa_quote(file->path, strlen(file->path), path, sizeof(path)),
 				    file->written_in_memory ? "mapped for writing" : "open for writing");
 }

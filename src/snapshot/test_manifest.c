@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -451,6 +452,47 @@ static void an_app_that_writes_to_its_volume_other_than_by_appending_is_refused(
 	tree_fini(&t);
 }
 
+static void a_volume_below_a_link_of_the_image_is_found_where_it_is(void **state)
+{
+	static const struct {
+		const char *to, *at;
+	} cases[] = {
+		{"/srv/data", "/srv/data"},
+		{"/srv//data/", "/srv/data"},
+		{"/var/run/x", "/run/x"},
+		{"/lib/module", "/usr/lib/module"},
+		{"/etc/absolute/x", "/srv/x"},
+		{"/etc/out/x", "/x"},
+		{"/etc/chain/x", "/run/x"},
+		{"/no/such/place", "/no/such/place"},
+		{"/", "/"},
+		{"/etc/../srv", "/srv"},
+		{"/../..", "/"},
+	};
+	char at[PATH_MAX], small[4];
+	struct tree t;
+
+	tree_init(&t);
+	assert_int_equal(mkdirat(t.image, "var", 0755), 0);
+	assert_int_equal(symlinkat("/run", t.image, "var/run"), 0);
+	assert_int_equal(symlinkat("usr/lib", t.image, "lib"), 0); /* which is not there */
+	assert_int_equal(symlinkat("/srv", t.image, "etc/absolute"), 0);
+	assert_int_equal(symlinkat("../../../../..", t.image, "etc/out"), 0);
+	assert_int_equal(symlinkat("../var/run", t.image, "etc/chain"), 0);
+	assert_int_equal(symlinkat("loop", t.image, "etc/loop"), 0);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(cases); i++) {
+		assert_int_equal(niwa_manifest_place(t.image, cases[i].to, at, sizeof(at), NULL), 0);
+		assert_string_equal(at, cases[i].at);
+	}
+	assert_int_equal(niwa_manifest_place(t.image, "/etc/loop/x", at, sizeof(at), NULL), -ELOOP);
+	memset(at, 'x', 300);
+	at[0] = '/';
+	at[300] = '\0';
+	assert_int_equal(niwa_manifest_place(t.image, at, at, sizeof(at), NULL), -ENAMETOOLONG);
+	assert_int_equal(niwa_manifest_place(t.image, "/srv/data", small, sizeof(small), NULL), -ENAMETOOLONG);
+	tree_fini(&t);
+}
+
 static void a_tenant_cannot_lead_the_comparison_out_of_his_volume(void **state)
 {
 	const struct niwa_criu_file files[] = {{PATH("/srv/data/link/single"), 1, O_RDONLY, 0, 0},
@@ -479,6 +521,7 @@ int main(void)
 		cmocka_unit_test(files_are_looked_up_where_the_instance_sees_them),
 		cmocka_unit_test(a_file_that_changed_in_any_way_voids_the_snapshot),
 		cmocka_unit_test(an_app_that_writes_to_its_volume_other_than_by_appending_is_refused),
+		cmocka_unit_test(a_volume_below_a_link_of_the_image_is_found_where_it_is),
 		cmocka_unit_test(a_tenant_cannot_lead_the_comparison_out_of_his_volume),
 	};
 

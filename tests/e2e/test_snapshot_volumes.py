@@ -35,12 +35,13 @@ def garden():
     host.stop()
 
 
-def start(host, opening):
+def start(host, opening, to="/data"):
     """An app that says that its memory does not depend on its volume; what is known of its image after a while."""
     data = host.dir / "data"
     data.mkdir()
-    apply(host, {"name": "rows", "tenant": "web", "image": "host", "command": ["python3", "-c", SERVER % opening],
-                 "ports": [{"port": 80, "protocol": "http"}], "volumes": [{"from": str(data), "to": "/data"}],
+    apply(host, {"name": "rows", "tenant": "web", "image": "host",
+                 "command": ["python3", "-c", (SERVER % opening).replace("/data", to)],
+                 "ports": [{"port": 80, "protocol": "http"}], "volumes": [{"from": str(data), "to": to}],
                  "snapshot": "ready", "sleep": AWAKE})
     assert ask(host) == b"here"
     wait_for("an image is taken or refused", lambda: known(host)["usable"] or known(host).get("refused"))
@@ -69,6 +70,11 @@ def test_an_app_that_keeps_data_of_its_volume_open_is_refused_and_starts_cold(ga
     assert ask(garden) == b"here"
     assert garden.show("rows")["last_wake"]["path"] == "start"
     assert garden.rpc("host.status")["counts"]["failed_restores"] == 0
+
+
+def test_a_volume_below_a_link_of_the_image_is_looked_at_too(garden):
+    image = start(garden, "rows = open('/data/rows', 'r+b')", to="/var/run/data")
+    assert not image["usable"] and "'/run/data/rows' of a writable volume is open for writing" in image["why_not"], image
 
 
 def test_an_app_that_only_appends_to_its_volume_is_woken_from_its_image(garden):
