@@ -10,8 +10,8 @@
  * instance's group, hierarchies of limits and all its namespaces but the user namespace; what it must not load or read
  * of the instance (configuration, libraries, plugins) is switched off.
  *
- * CRIU's binary has to be static: inside the instance no library of the host is there, and none of the instance may be
- * loaded.
+ * CRIU's binary has to be static, which niwa_criu_open looks at: inside the instance an interpreter would be the
+ * tenant's.
  */
 #ifndef NIWA_CONTAINER_INSTANCE_SNAPSHOT_H
 #define NIWA_CONTAINER_INSTANCE_SNAPSHOT_H
@@ -84,6 +84,10 @@ struct niwa_criu_restore_params {
  * Anything else: kill the group; half-restored processes may be in it. */
 int niwa_criu_restore_plan(const struct niwa_host *host, const struct niwa_criu_restore_params *params,
 			   struct niwa_plan *ret, struct niwa_error *err);
+
+/* The descriptor for NIWA_CRIU_BINARY and NIWA_CRIU_CHECK_BINARY, the caller's; -ENOEXEC: not a static program. The one
+ * function here that looks at the host. */
+int niwa_criu_open(const char *path, struct niwa_error *err);
 
 /* `criu check --unprivileged` on the host, once per niwad run and CRIU: START with { plan, binary, log } (slots
  * NIWA_CRIU_CHECK_BINARY, _LOG). STARTED sends back NIWA_CRIU_CHECK_CACHE: the root folder of a tmpfs that is mounted

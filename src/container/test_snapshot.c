@@ -120,13 +120,16 @@ static void look_at_kernel(void)
 
 static int open_world(void **state)
 {
+	struct niwa_error err;
+
 	world_open(&world);
 	/* a tenant's own settings of CRIU, which would stop every one of these tests */
 	run("cd %s/plain && cp '%s' bin/sleeper && mkdir -p data etc/criu && touch data/gone && chmod 777 data && "
 	    "echo no-such-option > etc/criu/default.conf",
 	    world.dir, getenv("NIWA_TEST_SLEEPER"));
-	criu = open(criu_path, O_PATH | O_CLOEXEC);
-	assert_true(criu >= 0);
+	criu = niwa_criu_open(criu_path, &err);
+	if (criu < 0)
+		fail_msg("%s", err.msg);
 	look_at_kernel();
 	return 0;
 }
@@ -488,6 +491,20 @@ static int64_t clock_of(const struct started *s)
 	return strtoll(got, NULL, 10);
 }
 
+static void a_criu_that_would_load_something_is_refused(void **state)
+{
+	char path[160];
+	struct niwa_error err;
+
+	(void)snprintf(path, sizeof(path), "%s/script", world.dir);
+	run("printf '#!/bin/sh\\nexit 0\\n' > %s && chmod 755 %s", path, path);
+	assert_int_equal(niwa_criu_open(path, &err), -ENOEXEC);
+	assert_int_equal(niwa_criu_open("/proc/self/exe", &err), -ENOEXEC);
+	assert_non_null(strstr(err.msg, "no statically linked program"));
+	(void)snprintf(path, sizeof(path), "%s/none", world.dir);
+	assert_int_equal(niwa_criu_open(path, &err), -ENOENT);
+}
+
 static void clocks_go_on_for_restored_processes_and_who_joins_them(void **state)
 {
 	const int64_t hour_ms = 3600 * 1000;
@@ -616,6 +633,7 @@ static void nothing_is_left_of_a_restore_whose_criu_is_killed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_criu_that_would_load_something_is_refused),
 		cmocka_unit_test(clocks_go_on_for_restored_processes_and_who_joins_them),
 		cmocka_unit_test(a_restored_instance_is_dumped_again),
 		cmocka_unit_test(signals_reach_an_adopted_process_and_none_before),

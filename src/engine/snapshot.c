@@ -57,9 +57,9 @@ static int open_snapshots(struct niwa_engine *e, struct niwa_snapshots *s, struc
 		programs[n++] = niwad;
 	if (program_of(e->keep_pid, keep, sizeof(keep)))
 		programs[n++] = keep;
-	s->criu = open(e->config.criu, O_PATH | O_CLOEXEC);
+	s->criu = niwa_criu_open(e->config.criu, err);
 	if (s->criu < 0)
-		return niwa_fail(err, NIWA_PERMANENT, errno, "open '%s'", e->config.criu);
+		return s->criu;
 	r = niwa_key_host_read(e->config.criu, "", NIWA_VERSION, programs, &s->platform, err);
 	return r < 0 ? r : niwa_store_open(e->config.state_dir, &s->store, err);
 }
