@@ -37,6 +37,8 @@
 #define FIRST_TRY_US  (30 * NIWA_MS)
 #define AGAIN_US      (250 * NIWA_MS)
 #define AUTO_LEAST_US (40 * NIWA_MS) /* what starts sooner than this gains nothing */
+#define DUMPS_MAX     4              /* at a time */
+#define LATER_US      (60 * NIWA_SEC)
 #define WARM_TICKET   (UINT64_C(1) << 63)
 #define WARM_US       (2 * NIWA_SEC) /* that an answer is waited for */
 
@@ -75,6 +77,7 @@ static void free_dump(struct niwa_dump *d)
 		d->instance->snapshot->dump = NULL;
 	if (app && app->snapshot)
 		app->snapshot->taking = false;
+	d->engine->dumping--;
 	niwa_store_abort(&d->store, &d->files);
 	niwa_manifest_fini(&d->manifest);
 	niwa_roots_close(&d->roots);
@@ -98,6 +101,23 @@ static void refuse(struct niwa_dump *d, const char *reason)
 	s->refused = true;
 	s->failures++;
 	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
+}
+
+/* What will pass (no room, too much to do) is tried again; what will not is remembered. */
+static void failed(struct niwa_dump *d, const struct niwa_error *err)
+{
+	struct niwa_app *app = niwa_map_get(d->engine->apps_by_id, d->app_id);
+	struct niwa_log_ctx ctx = {.app = app ? app->name : NULL, .doing = "snapshot"};
+
+	if (err->kind != NIWA_TEMPORARY) {
+		refuse(d, err->msg);
+		return;
+	}
+	niwa_log(NIWA_LOG_WARN, &ctx, "no image for now: %s", err->msg);
+	if (app && app->snapshot)
+		(void)snprintf(app->snapshot->reason, sizeof(app->snapshot->reason), "%.159s", err->msg);
+	if (app && app->current && app->current->snapshot && !d->moment)
+		try_at(d->engine, app->current, LATER_US);
 }
 
 static void let_go(struct niwa_dump *d);
@@ -160,13 +180,13 @@ static void commit_done(int r, const struct niwa_error *err, void *arg)
 	struct niwa_log_ctx ctx = {.app = app ? app->name : NULL, .doing = "snapshot"};
 
 	if (r < 0) {
-		refuse(d, err->msg);
+		failed(d, err);
 	} else if (s) {
 		e->counts.dumps++;
 		s->key = d->manifest.key;
 		s->usable = true;
 		s->moment = d->moment;
-		s->refused = s->void_now = false;
+		s->refused = false;
 		s->reason[0] = '\0';
 		if (!s->cold_us[0])
 			s->cold_us[0] = d->manifest.cold_us;
@@ -282,18 +302,18 @@ static void copy_done(int r, const struct niwa_error *err, void *arg)
 	struct niwa_dump *d = arg;
 	bool ended = !d->instance;
 
-	struct niwa_error failed;
+	struct niwa_error why;
 
 	(void)niwa_fault("niwad.dump-copied");
 	if (r == 0 && d->moment && !ended) {
-		r = moment_key(d, &failed);
-		err = &failed;
+		r = moment_key(d, &why);
+		err = &why;
 	}
 	if (r < 0 || ended || !d->moment)
 		let_go(d);
 	if (r < 0 || ended) {
 		if (!ended)
-			refuse(d, err->msg);
+			failed(d, err);
 		free_dump(d);
 		return;
 	}
@@ -439,7 +459,7 @@ static void begin_moment(struct niwa_dump *d)
 	if (r == 0)
 		return;
 	let_go(d);
-	refuse(d, err.msg);
+	failed(d, &err);
 	free_dump(d);
 }
 
@@ -448,11 +468,11 @@ static void begin_done(int r, const struct niwa_error *err, void *arg)
 	struct niwa_dump *d = arg;
 	struct niwa_engine *e = d->engine;
 	struct niwa_instance *i = d->instance;
-	struct niwa_error failed;
+	struct niwa_error why;
 
 	if (r < 0 || !i) {
 		if (r < 0 && i)
-			refuse(d, err->msg);
+			failed(d, err);
 		if (i && d->moment)
 			let_go(d);
 		free_dump(d);
@@ -469,8 +489,8 @@ static void begin_done(int r, const struct niwa_error *err, void *arg)
 	}
 	niwa_awake_leave(e, i);
 	if (is_talked_to(i)) { /* somebody came just before */
-		if (niwa_awake_enter(e, i, &failed) < 0)
-			niwa_log(NIWA_LOG_ERR, NULL, "%s", failed.msg);
+		if (niwa_awake_enter(e, i, &why) < 0)
+			niwa_log(NIWA_LOG_ERR, NULL, "%s", why.msg);
 		free_dump(d);
 		try_at(e, i, AGAIN_US);
 		return;
@@ -478,12 +498,12 @@ static void begin_done(int r, const struct niwa_error *err, void *arg)
 	niwa_sleep_unwatch(i);
 	d->still = true;
 	(void)niwa_fault("niwad.dump-begins");
-	r = fill_manifest(d, &failed);
+	r = fill_manifest(d, &why);
 	if (r == 0)
-		r = run_criu(d, &failed);
+		r = run_criu(d, &why);
 	if (r < 0) {
 		let_go(d);
-		refuse(d, failed.msg);
+		failed(d, &why);
 		free_dump(d);
 	}
 }
@@ -501,6 +521,7 @@ static struct niwa_dump *new_dump(struct niwa_engine *e, struct niwa_instance *i
 
 	if (!d)
 		return NULL;
+	e->dumping++;
 	*d = (struct niwa_dump){.engine = e,
 				.instance = i,
 				.app_id = i->app->id,
@@ -553,6 +574,8 @@ int niwa_dump_moment(struct niwa_engine *e, struct niwa_instance *i, const char 
 	    !s || (s->refused && strcmp(s->key.hex, i->snapshot->key.hex) == 0) || i->app->rotate_wanted ||
 	    i->app->removed || i->generation != i->app->generation || i->life != NIWA_LIFE_SERVING)
 		return -EOPNOTSUPP;
+	if (e->dumping >= DUMPS_MAX)
+		return -EBUSY;
 	d = new_dump(e, i);
 	if (!d)
 		return -ENOMEM;
@@ -564,7 +587,7 @@ int niwa_dump_moment(struct niwa_engine *e, struct niwa_instance *i, const char 
 	if (r == 0)
 		r = niwa_background_run(e->event, begin_work, begin_done, d, &err);
 	if (r < 0) {
-		refuse(d, err.msg);
+		failed(d, &err);
 		free_dump(d);
 		return r;
 	}
@@ -594,7 +617,7 @@ static int on_try(sd_event_source *source, uint64_t usec, void *arg)
 	i->snapshot->timer = sd_event_source_disable_unref(i->snapshot->timer);
 	if (!e->snapshots || i->snapshot->dump || i->life != NIWA_LIFE_SERVING || has_one(i))
 		return 0;
-	if (e->snapshots->empty < 0 || !may_stand_still(i) || begin(e, i, &err) < 0)
+	if (e->snapshots->empty < 0 || e->dumping >= DUMPS_MAX || !may_stand_still(i) || begin(e, i, &err) < 0)
 		try_at(e, i, AGAIN_US);
 	return 0;
 }

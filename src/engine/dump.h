@@ -18,7 +18,8 @@ void niwa_dump_when_quiet(struct niwa_engine *e, struct niwa_instance *i);
 /* Now, and even if there is one. 0, or why not. */
 int niwa_dump_ask(struct niwa_engine *e, struct niwa_app *app, struct niwa_error *err);
 /* Hibernation: the idle instance, out of `awake`, is saved as it is, and ended when that is on disk; its app is saving.
- * A connection that comes meanwhile has it go on. -errno: it is not done, the caller stops it. */
+ * A connection that comes meanwhile has it go on. -EBUSY: too many are being saved, try later; else -errno: it is not
+ * done, the caller stops it. */
 int niwa_dump_moment(struct niwa_engine *e, struct niwa_instance *i, const char *why);
 /* The app stands still, or is about to: nothing may be done to its processes. */
 bool niwa_dump_is_under_way(const struct niwa_instance *i);

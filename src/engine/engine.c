@@ -335,6 +335,7 @@ void niwa_engine_free(struct niwa_engine **ep)
 	niwa_cmdb_close(&e->cmdb);
 	niwa_trash_free(&e->trash);
 	niwa_snapshots_close(e);
+	(void)sd_event_source_disable_unref(e->rebuild);
 	niwa_channel_free(&e->relay);
 	niwa_channel_free(&e->keep);
 	niwa_net_close(&e->net);

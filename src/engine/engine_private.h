@@ -217,6 +217,9 @@ struct niwa_engine {
 	struct niwa_snapshots *snapshots; /* NULL: CRIU cannot be used, for this reason: */
 	char no_snapshots[200];
 	bool snapshots_collecting;
+	unsigned dumping;         /* dumps under way, from their folder to their name */
+	sd_event_source *rebuild; /* rebuild.c */
+	uint64_t rebuilding, rebuild_began_us, rebuild_pause_us;
 	struct niwa_map *apps_by_id, *apps_by_name, *apps_by_addr, *tenants;
 	struct niwa_map *instances, *instances_by_addr, *images, *waiters_by_ticket, *silent, *checks, *execs, *criu;
 	LIST_HEAD(, niwa_instance) instance_list;

@@ -146,6 +146,16 @@ static bool is_quiet(struct niwa_engine *e, struct niwa_instance *i)
 	return niwa_sleep_usage(e, i, &bytes, &cpu) < 0 || bytes == i->seen_bytes;
 }
 
+/* -EBUSY: its memory is to be kept, and cannot be saved now. */
+static int sleep_or_end(struct niwa_engine *e, struct niwa_instance *i, enum niwa_leave how, const char *why)
+{
+	int r = how == NIWA_LEAVE_SLEEPS ? niwa_dump_moment(e, i, why) : -EOPNOTSUPP;
+
+	if (r < 0 && r != -EBUSY)
+		niwa_leave_stop(e, i, why);
+	return r == -EBUSY ? r : 0;
+}
+
 int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, enum niwa_leave how, const char *why)
 {
 	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "sleep"};
@@ -154,13 +164,11 @@ int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, enum niwa_le
 	if (!is_quiet(e, i)) /* a look before anything is changed: the common case of open connections */
 		return -EAGAIN;
 	niwa_awake_leave(e, i);
-	if (!is_quiet(e, i)) {
+	if (!is_quiet(e, i) || sleep_or_end(e, i, how, why) < 0) {
 		if (niwa_awake_enter(e, i, &err) < 0)
 			niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
 		return -EAGAIN;
 	}
-	if (how == NIWA_LEAVE_ENDS || niwa_dump_moment(e, i, why) < 0)
-		niwa_leave_stop(e, i, why);
 	return 0;
 }
 

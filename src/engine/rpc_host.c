@@ -22,6 +22,7 @@
 #include "engine/images.h"
 #include "engine/outside.h"
 #include "engine/relay_client.h"
+#include "engine/rebuild.h"
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
 
@@ -122,6 +123,7 @@ static void on_image_built(int r, const struct niwa_error *err, void *arg)
 		return;
 	}
 	niwa_images_forget(call->engine);
+	niwa_rebuild_begin(call->engine);
 	niwa_call_answer(call, json_object());
 }
 

@@ -24,6 +24,7 @@
 #include "engine/dump.h"
 #include "engine/instance.h"
 #include "engine/keep_client.h"
+#include "engine/rebuild.h"
 #include "engine/volume_print.h"
 
 #define CHECK_DEADLINE_US (5 * NIWA_SEC)
@@ -223,6 +224,7 @@ static void take_entry(struct niwa_engine *e, const struct niwa_store_entry *ent
 	memcpy(s->restored_us, entry->stats.restored_us, sizeof(s->restored_us));
 	if (!s->cold_us[0])
 		s->cold_us[0] = entry->cold_us;
+	s->week = niwa_store_week(&entry->stats, (uint32_t)(niwa_realtime_us() / NIWA_SEC / 86400));
 	niwa_snapshot_settle(e, app, "an image is on disk");
 }
 
@@ -234,6 +236,7 @@ static void scan_done(int r, const struct niwa_error *err, void *arg)
 		niwa_log(NIWA_LOG_WARN, NULL, "look at the images on disk: %s", err->msg);
 	for (size_t n = 0; r == 0 && n < s->list.count; n++)
 		take_entry(s->engine, &s->list.entry[n]);
+	niwa_rebuild_begin(s->engine);
 	niwa_store_list_fini(&s->list);
 	free(s);
 }
@@ -383,7 +386,6 @@ void niwa_snapshot_drop(struct niwa_engine *e, struct niwa_app *app, const char 
 	if (s->usable && e->snapshots)
 		remove_entry(e, &s->key);
 	s->usable = s->moment = false;
-	s->void_now = true;
 	memset(s->restored_us, 0, sizeof(s->restored_us));
 }
 

@@ -27,7 +27,8 @@ struct niwa_app_snapshot {
 	bool moment;                  /* of the moment of sleep: used once */
 	bool refused;                 /* no dump of a start with this key is tried again */
 	bool taking;
-	bool void_now; /* the image was dropped: another one is wanted */
+	bool unchecked, wanted_anew; /* rebuild.h */
+	uint32_t week;               /* wakes in the week before niwad started */
 	uint64_t bytes, taken_us, still_us;
 	uint64_t cold_us[NIWA_STORE_SAMPLES], restored_us[NIWA_STORE_SAMPLES]; /* newest first */
 	uint64_t restores, failures, last_restore_us;

@@ -195,23 +195,40 @@ def test_a_damaged_image_is_answered_by_a_start_and_dropped(garden, damage):
     assert ASK["php"](address) and path(garden, "php") == "restore"
 
 
-def test_an_image_whose_files_have_changed_is_answered_by_a_start(garden):
-    programs = garden.dir / "programs"
+def pages_of_own_program(host):
+    """A server whose program is on a volume, asleep; its address, the program."""
+    programs = host.dir / "programs"
     programs.mkdir()
     shutil.copy2(os.path.realpath("/usr/bin/python3"), programs / "python")
-    apply(garden, {"name": "pages", "tenant": "web", "image": "host", "sleep": AWAKE, "snapshot": "ready", "workdir": "/usr",
-                   "command": ["/srv/programs/python", "-m", "http.server", "80"],
-                   "ports": [{"port": 80, "protocol": "http"}],
-                   "volumes": [{"from": str(programs), "to": "/srv/programs", "read_only": True}]})
-    address = garden.address("pages")
+    apply(host, {"name": "pages", "tenant": "web", "image": "host", "sleep": AWAKE, "snapshot": "ready", "workdir": "/usr",
+                 "command": ["/srv/programs/python", "-m", "http.server", "80"],
+                 "ports": [{"port": 80, "protocol": "http"}],
+                 "volumes": [{"from": str(programs), "to": "/srv/programs", "read_only": True}]})
+    address = host.address("pages")
     assert http(address).startswith(b"HTTP/1.0 200")
-    taken(garden, "pages")
-    garden.niwa("stop", "pages")
-    assert http(address).startswith(b"HTTP/1.0 200") and path(garden, "pages") == "restore"
-    garden.niwa("stop", "pages")
-    os.utime(programs / "python")
+    taken(host, "pages")
+    host.niwa("stop", "pages")
+    assert http(address).startswith(b"HTTP/1.0 200") and path(host, "pages") == "restore"
+    host.niwa("stop", "pages")
+    return address, programs / "python"
+
+
+def test_an_image_whose_files_have_changed_is_answered_by_a_start(garden):
+    address, program = pages_of_own_program(garden)
+    os.utime(program)
     assert http(address).startswith(b"HTTP/1.0 200") and path(garden, "pages") == "start"
     assert "/srv/programs/python" in image(garden, "pages")["last_reason"]
+
+
+def test_an_image_that_became_void_in_sleep_is_made_anew(garden):
+    address, program = pages_of_own_program(garden)
+    before = image(garden, "pages")["taken_at"]
+    garden.kill_niwad()
+    os.utime(program)
+    garden.start_niwad()
+    wait_for("there is a newer image", lambda: image(garden, "pages").get("taken_at", 0) > before, timeout=30)
+    garden.wait_state("pages", "saved", timeout=30)
+    assert http(address).startswith(b"HTTP/1.0 200") and path(garden, "pages") == "restore"
 
 
 def test_an_app_that_was_changed_is_answered_by_a_start(garden):
@@ -379,11 +396,16 @@ http.server.ThreadingHTTPServer(("", 80), Answer).serve_forever()
 
 def counting(host, **keys):
     """An app whose memory is a counter and whose volume has rows."""
-    data = host.dir / "data"
-    data.mkdir()
+    data = folder_for(host)
     apply(host, {"name": "counter", "tenant": "web", "image": "host", "command": ["python3", "-c", COUNTER],
                  "ports": [{"port": 80, "protocol": "http"}], "volumes": [{"from": str(data), "to": "/data"}], **keys})
     return host.address("counter"), data
+
+
+def folder_for(host):
+    data = host.dir / "data"
+    data.mkdir()
+    return data
 
 
 def ask(address, path="/"):
@@ -438,3 +460,40 @@ def test_no_row_is_lost_when_niwad_dies_while_memory_is_saved(point):
         assert len((data / "rows").read_text().splitlines()) == rows
     finally:
         host.stop()
+
+
+def test_warm_requests_are_made_before_the_image_is_taken(garden):
+    address, _ = counting(garden, snapshot="ready", warm=["/", "/write", "/"], sleep=AWAKE)
+    assert ask(address)[0] == 1
+    taken(garden, "counter")
+    garden.niwa("stop", "counter")
+    assert ask(address) == (5, 1) and path(garden, "counter") == "restore"
+
+
+def test_an_app_is_told_that_it_was_restored_by_a_signal(garden):
+    program = "import signal, sys\nsignal.signal(signal.SIGUSR1, lambda *_: print('restored', flush=True))\n" + COUNTER
+    apply(garden, {"name": "told", "tenant": "web", "image": "host", "command": ["python3", "-c", program],
+                   "ports": [{"port": 80, "protocol": "http"}], "snapshot": "ready", "restore_signal": "USR1", "sleep": AWAKE,
+                   "volumes": [{"from": str(folder_for(garden)), "to": "/data"}]})
+    address = garden.address("told")
+    assert ask(address)[0] == 1
+    taken(garden, "told")
+    garden.niwa("stop", "told")
+    assert ask(address)[0] == 2
+    wait_for("it says so", lambda: "restored" in garden.app_log("told"))
+
+
+def test_many_apps_wake_from_their_images_at_the_same_time(garden):
+    apps = [record("static", name=f"static{n}", sleep=AWAKE, snapshot="ready") for n in range(20)]
+    apply(garden, *apps)
+    addresses = [garden.address(a["name"]) for a in apps]
+    with ThreadPoolExecutor(20) as pool:
+        assert all(pool.map(ASK["static"], addresses))
+    for a in apps:
+        taken(garden, a["name"])
+    garden.niwa("stop", *[a["name"] for a in apps])
+    assert {garden.state(a["name"]) for a in apps} == {"saved"}
+    with ThreadPoolExecutor(20) as pool:
+        assert all(pool.map(ASK["static"], addresses))
+    assert garden.rpc("host.status")["counts"]["failed_restores"] == 0
+    assert {path(garden, a["name"]) for a in apps} == {"restore"}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A look at one image a turn of a timer; then one start a time.
+ */
+#include "engine/rebuild.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "engine/app.h"
+#include "engine/dump.h"
+#include "engine/instance.h"
+#include "engine/leave.h"
+#include "engine/snapshot.h"
+#include "engine/wake.h"
+
+#define TURN_US     (100 * NIWA_MS)
+#define PAUSE_TIMES 4               /* a pause is so many times as long as what was done before it */
+#define GIVE_UP_US  (60 * NIWA_SEC) /* somebody uses the app: its image is taken when it is quiet, if ever */
+
+static int on_turn(sd_event_source *source, uint64_t usec, void *arg);
+
+static void next_turn(struct niwa_engine *e, uint64_t pause_us)
+{
+	e->rebuild = sd_event_source_disable_unref(e->rebuild);
+	(void)sd_event_add_time_relative(e->event, &e->rebuild, CLOCK_MONOTONIC, pause_us, 10 * NIWA_MS, on_turn,
+					 e); /* without memory nothing is made anew */
+}
+
+void niwa_rebuild_begin(struct niwa_engine *e)
+{
+	struct niwa_app *app;
+	size_t pos = 0;
+	bool any = false;
+
+	while ((app = niwa_map_next(e->apps_by_id, &pos)))
+		if (app->snapshot && app->snapshot->usable && !app->snapshot->moment)
+			any = app->snapshot->unchecked = true;
+	if (any)
+		next_turn(e, TURN_US);
+}
+
+/* 0: it is what a restore would find good. */
+static int look(struct niwa_engine *e, struct niwa_app *app, struct niwa_error *err)
+{
+	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
+	NIWA_AUTO(niwa_prepared_fini) struct niwa_prepared p = {0};
+	struct niwa_instance nobody = {.engine = e, .app = app, .tenant = app->tenant};
+	struct niwa_store_image image;
+	struct niwa_snapshot_key key;
+	struct niwa_roots roots;
+	int r = niwa_app_spec_read(e, app, &spec, err);
+
+	nobody.spec = spec;
+	if (r == 0)
+		r = niwa_instance_prepare(e, &nobody, &p, err);
+	p.params.init = true;
+	if (r == 0)
+		r = niwa_snapshot_key_of(e, spec, &p.params, NULL, &key, err);
+	if (r == 0 && strcmp(key.hex, app->snapshot->key.hex) != 0)
+		return niwa_fail(err, NIWA_PERMANENT, 0, "the app, its image, CRIU or this host were changed");
+	if (r == 0)
+		r = niwa_store_use(&e->snapshots->store, &key, NIWA_STORE_QUICK, &image, err);
+	if (r < 0)
+		return r;
+	r = niwa_roots_open(&p.params, &roots, err);
+	if (r == 0) {
+		r = niwa_manifest_compare(&image.manifest, roots.root, roots.count, err);
+		niwa_roots_close(&roots);
+	}
+	niwa_store_image_close(&image);
+	return r;
+}
+
+static void look_at(struct niwa_engine *e, struct niwa_app *app)
+{
+	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
+	char refusal[NIWA_STORE_REASON_MAX];
+	struct niwa_error err;
+
+	app->snapshot->unchecked = false;
+	if (look(e, app, &err) == 0)
+		return;
+	niwa_snapshot_drop(e, app, err.msg);
+	niwa_snapshot_settle(e, app, "its image is void");
+	app->snapshot->wanted_anew = niwa_app_spec_read(e, app, &spec, &err) == 0 &&
+				     !*niwa_snapshot_refusal(e, spec, refusal, sizeof(refusal));
+}
+
+/* The app that was woken most often of those that sleep and wait for this. */
+static struct niwa_app *pick(struct niwa_engine *e, bool anew)
+{
+	struct niwa_app *app, *best = NULL;
+	size_t pos = 0;
+
+	while ((app = niwa_map_next(e->apps_by_id, &pos))) {
+		const struct niwa_app_snapshot *s = app->snapshot;
+
+		if (!s || app->removed || !niwa_state_is_down(app->state))
+			continue;
+		if (anew ? !s->wanted_anew || app->retry : !s->unchecked || !s->usable)
+			continue;
+		if (!best || best->snapshot->week < s->week)
+			best = app;
+	}
+	return best;
+}
+
+/* True: the app of the last turn is still being dealt with. */
+static bool under_way(struct niwa_engine *e)
+{
+	struct niwa_app *app = niwa_map_get(e->apps_by_id, e->rebuilding);
+	uint64_t took = niwa_now_us() - e->rebuild_began_us;
+	struct niwa_app_snapshot *s = app ? app->snapshot : NULL;
+
+	if (!e->rebuilding)
+		return false;
+	if (s && !niwa_state_is_down(app->state) && took < GIVE_UP_US) {
+		if (app->state != NIWA_RUNNING || niwa_dump_is_under_way(app->current) || s->taking)
+			return true;
+		if (!s->usable && !s->refused)
+			return true;
+		(void)niwa_leave_idle(e, app->current, NIWA_LEAVE_ENDS, "its image was made"); /* else it is used */
+	}
+	e->rebuilding = 0;
+	e->rebuild_pause_us = took * PAUSE_TIMES;
+	return false;
+}
+
+static int on_turn(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct niwa_engine *e = arg;
+	struct niwa_app *app;
+
+	(void)source, (void)usec;
+	if (!e->snapshots)
+		return 0;
+	if (under_way(e)) {
+		next_turn(e, TURN_US);
+		return 0;
+	}
+	if (e->rebuild_pause_us) {
+		next_turn(e, e->rebuild_pause_us);
+		e->rebuild_pause_us = 0;
+		return 0;
+	}
+	app = pick(e, false);
+	if (app) {
+		look_at(e, app);
+	} else if ((app = pick(e, true))) {
+		app->snapshot->wanted_anew = false;
+		e->rebuilding = app->id;
+		e->rebuild_began_us = niwa_now_us();
+		niwa_wake_start_cold(e, app, "its image is made anew");
+	} else {
+		return 0;
+	}
+	next_turn(e, TURN_US);
+	return 0;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Images that became void while their apps slept, by an upgrade of the host, of CRIU or of an image, are made anew
+ * before somebody waits for them: the apps that were woken most often first, one at a time, with pauses so long that
+ * it takes a fifth of a CPU at most.
+ */
+#ifndef NIWA_ENGINE_REBUILD_H
+#define NIWA_ENGINE_REBUILD_H
+
+#include "engine/engine_private.h"
+
+/* All images are to be looked at: niwad has started, or an image of apps was changed. */
+void niwa_rebuild_begin(struct niwa_engine *e);
+
+#endif
