@@ -73,6 +73,7 @@ int keep_child_init(const struct rlimit *started_with)
 	hurried = getpriority(PRIO_PROCESS, 0) < 0;
 	note_signals();
 	keep_child_init_system();
+	keep_child_init_memory();
 	nofile = *started_with;
 	if (nofile.rlim_cur > USUAL_FILES)
 		nofile.rlim_cur = USUAL_FILES;
