@@ -4,6 +4,7 @@
  * Ends with the command's exit status.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
@@ -228,6 +229,17 @@ static void open_input(void)
 		(void)fchmod(STDIN_FILENO, 0666); /* else it can only be read from */
 }
 
+/* What we were started with has passed an exec; what we open does not. Nothing of ours is given away, such as the
+ * engine's socket: whoever has that is root. */
+static int check_input(struct niwa_error *err)
+{
+	int flags = fcntl(STDIN_FILENO, F_GETFD);
+
+	if (flags < 0 || (flags & FD_CLOEXEC))
+		return niwa_fail(err, NIWA_CALLER, 0, "standard input is closed");
+	return 0;
+}
+
 static int with_pipes(struct run *run, struct niwa_cli *cli)
 {
 	NIWA_AUTO(niwa_outflow_free) struct niwa_outflow *flow = NULL;
@@ -236,6 +248,8 @@ static int with_pipes(struct run *run, struct niwa_cli *cli)
 	NIWA_AUTO_FD error = -1;
 
 	(void)signal(SIGPIPE, SIG_IGN); /* the command shall get it */
+	if (check_input(&run->err) < 0)
+		return niwa_cli_fail(&run->err);
 	open_input();
 	if (niwa_outflow_new(&flow, fds + 1, &run->err) < 0)
 		return niwa_cli_fail(&run->err);

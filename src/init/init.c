@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/standard.h"
+
 static void complain(const char *what)
 {
 	const char *why = strerror(errno);
@@ -49,6 +51,8 @@ int main(int argc, char **argv)
 	int sig, result;
 	pid_t command;
 
+	if (niwa_standard_hold() < 0)
+		return 126;
 	if (argc < 2) {
 		errno = EINVAL;
 		complain("usage: niwa-init COMMAND [ARG...]");

@@ -25,6 +25,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/standard.h"
 #include "base/text.h"
 
 #define EVENTS_A_TURN 64
@@ -239,6 +240,8 @@ int main(int argc, char **argv)
 	struct niwa_error err;
 	int opt;
 
+	if (niwa_standard_hold() < 0)
+		return 1;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (opt) {
 		case 'r':

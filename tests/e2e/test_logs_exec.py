@@ -233,6 +233,37 @@ def test_a_reader_that_does_not_read_makes_exec_neither_deaf_nor_endless(box):
     process.stdout.close()
 
 
+STEAL = """
+import json, os
+stolen = {"name": "stolen.example.com", "image": "host", "command": ["sleep", "9"], "ports": [{"port": 80}]}
+for n, (method, params) in enumerate([("apply.begin", {}), ("apply.put", {"txn": 1, "apps": [stolen]}), ("apply.commit", {"txn": 1})]):
+    os.write(0, json.dumps({"jsonrpc": "2.0", "id": 9000 + n, "method": method, "params": params}).encode() + b"\\n")
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_exec_with_closed_standard_streams_gives_away_no_descriptor_of_its_own(box, closed):
+    """Else the socket to the engine, on which the engine trusts who speaks, would be number 0 and the command's input."""
+    before = [row["name"] for row in box.rpc("app.list")["apps"]]
+    subprocess.run(["bash", "-c", f'"$0" exec -T box.example.com -- python3 -c "$1" {closed}', BUILD / "src/cli/niwa", STEAL],
+                   env={**os.environ, "NIWA_SOCKET": str(box.socket)}, capture_output=True, timeout=60 * SLOW, check=False)
+    time.sleep(0.3)  # a commit has its time
+    assert [row["name"] for row in box.rpc("app.list")["apps"]] == before
+
+
+def test_a_program_started_with_closed_standard_streams_holds_their_numbers(box):
+    """What it opens later must not get the number of a stream."""
+    script = "import os\nos.closerange(0, 3)\nos.execv(%r, ['niwa', 'exec', '-T', 'box.example.com', '--', 'sleep', '9'])"
+    process = subprocess.Popen(["/usr/bin/python3", "-c", script % str(BUILD / "src/cli/niwa")], env={**os.environ, "NIWA_SOCKET": str(box.socket)})
+    links = lambda: [os.readlink(f"/proc/{process.pid}/fd/{n}") for n in os.listdir(f"/proc/{process.pid}/fd") if int(n) < 3]  # noqa: E731
+    try:
+        wait_for("it is connected", lambda: len(os.listdir(f"/proc/{process.pid}/fd")) > 5)
+        assert links() == ["/dev/null"] * 3
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_exec_has_the_app_s_environment_folder_and_user(box):
     out = run(box, "box.example.com", "sh", "-c", "echo $GREETING $PLACE $PWD $HOME; id -u").stdout
     assert out == "hello here /var/tmp /root\n0\n"
