@@ -229,11 +229,18 @@ void keep_test_send(struct keep_test *t, const struct niwa_keep_msg *msg, const 
 	assert_int_equal(r, 0);
 }
 
+int keep_test_slow(int n)
+{
+	const char *slowness = getenv("NIWA_TEST_SLOWNESS");
+
+	return slowness ? n * atoi(slowness) : n;
+}
+
 void keep_test_receive(struct keep_test *t, struct keep_reply *ret)
 {
 	struct pollfd p = {.fd = t->sock, .events = POLLIN};
 
-	if (poll(&p, 1, 10000) != 1)
+	if (poll(&p, 1, keep_test_slow(10000)) != 1)
 		fail_msg("niwa-keep does not answer");
 	assert_int_equal(niwa_ipc_recv(t->sock, &ret->msg, sizeof(ret->msg), ret->fds, &ret->nfds), sizeof(ret->msg));
 	assert_int_equal(ret->msg.version, NIWA_KEEP_VERSION);
@@ -353,7 +360,7 @@ void keep_test_read_log(int fd, char *buf, size_t size)
 	for (;;) {
 		ssize_t n;
 
-		if (poll(&p, 1, 10000) != 1)
+		if (poll(&p, 1, keep_test_slow(10000)) != 1)
 			fail_msg("the log does not end");
 		n = read(fd, buf + used, size - 1 - used);
 		if (n < 0)

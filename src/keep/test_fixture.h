@@ -43,6 +43,7 @@ void keep_test_stop_keep(struct keep_test *t);                 /* also removes g
 bool keep_test_has_ended(struct keep_test *t, unsigned tries); /* looks every 10 ms */
 void keep_test_connect(struct keep_test *t);
 void keep_test_send(struct keep_test *t, const struct niwa_keep_msg *msg, const int *fds, size_t nfds);
+int keep_test_slow(int n); /* times NIWA_TEST_SLOWNESS, for bounds of time where the processor is emulated */
 void keep_test_receive(struct keep_test *t, struct keep_reply *ret); /* waits up to 10 s */
 void keep_test_expect(struct keep_test *t, enum niwa_keep_type type, uint64_t id, struct keep_reply *ret);
 void keep_reply_close(struct keep_reply *reply);

@@ -421,8 +421,10 @@ static void starts_beyond_the_bound_are_refused_and_the_rest_goes_on(void **stat
 	enum { BOUND = 256, MORE = 5 };
 	unsigned refused = 0, timed_out = 0, fds;
 	struct keep_reply r;
+	char timeout[16];
 
-	keep_test_start_keep(&world, NULL, "3s");
+	(void)snprintf(timeout, sizeof(timeout), "%ds", keep_test_slow(3));
+	keep_test_start_keep(&world, NULL, timeout);
 	fds = keep_test_count_fds(&world);
 	for (int i = 0; i < BOUND + MORE; i++) {
 		struct niwa_plan plan = {0};
