@@ -264,6 +264,71 @@ def test_a_program_started_with_closed_standard_streams_holds_their_numbers(box)
         process.wait()
 
 
+STAY = """
+import os
+if os.fork():
+    os._exit(0)
+os.setsid()
+open("/tmp/keys", "a").write("began ")
+while data := os.read(0, 100):
+    open("/tmp/keys", "a").write(repr(data))
+open("/tmp/keys", "a").write("ended")
+"""
+
+
+def test_what_a_command_leaves_behind_has_nothing_of_the_caller_s_terminal(box):
+    """niwa exec APP -- CMD | less: what is typed after that is not for the app."""
+    master, slave = pty.openpty()
+    try:
+        subprocess.run([BUILD / "src/cli/niwa", "exec", "box.example.com", "--", "python3", "-c", STAY], stdin=slave, stdout=subprocess.PIPE,
+                       env={**os.environ, "NIWA_SOCKET": str(box.socket)}, timeout=30 * SLOW, check=True)
+        os.write(master, b"my password\n")
+        keys = lambda: run(box, "box.example.com", "cat", "/tmp/keys").stdout  # noqa: E731
+        wait_for("its input has ended", lambda: keys().endswith("ended"))
+        assert keys() == "began ended"
+        assert os.read(slave, 100) == b"my password\n"
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def test_lines_typed_at_a_terminal_reach_a_command_that_has_none(box):
+    master, slave = pty.openpty()
+    process = subprocess.Popen([BUILD / "src/cli/niwa", "exec", "box.example.com", "--", "sh", "-c", "test -t 0 || cat"], stdin=slave,
+                               stdout=subprocess.PIPE, env={**os.environ, "NIWA_SOCKET": str(box.socket)})
+    try:
+        for word in (b"one\n", b"two\n"):
+            os.write(master, word)
+            assert process.stdout.readline() == word
+        os.write(master, b"\x04")
+        assert process.stdout.read() == b""
+        assert process.wait(20 * SLOW) == 0
+    finally:
+        process.kill()
+        os.close(master)
+        os.close(slave)
+
+
+def test_keys_for_a_pager_beside_exec_are_left_to_it(box):
+    """A pager reads single keys of the same terminal."""
+    master, slave = pty.openpty()
+    mode = termios.tcgetattr(slave)
+    mode[3] &= ~(termios.ICANON | termios.ECHO)
+    process = subprocess.Popen([BUILD / "src/cli/niwa", "exec", "box.example.com", "--", "sh", "-c", "echo in; cat"], stdin=slave,
+                               stdout=subprocess.PIPE, env={**os.environ, "NIWA_SOCKET": str(box.socket)})
+    try:
+        assert process.stdout.readline() == b"in\n"
+        termios.tcsetattr(slave, termios.TCSANOW, mode)
+        os.write(master, b"q")
+        time.sleep(0.7)
+        assert select.select([slave], [], [], 0)[0] and os.read(slave, 10) == b"q"
+    finally:
+        process.terminate()
+        process.wait()
+        os.close(master)
+        os.close(slave)
+
+
 def test_exec_has_the_app_s_environment_folder_and_user(box):
     out = run(box, "box.example.com", "sh", "-c", "echo $GREETING $PLACE $PWD $HOME; id -u").stdout
     assert out == "hello here /var/tmp /root\n0\n"
