@@ -52,7 +52,7 @@ static void on_refused(uint32_t private_addr, uint16_t port, void *arg)
 	if (!i || i->app->current != i || i->app->state != NIWA_RUNNING || i->diag_fd < 0 ||
 	    niwa_diag_listens(i->diag_fd, private_addr, port) != 0)
 		return;
-	if (niwa_ready_listens(i) != 0) { /* it is alive, and ready by another port */
+	if (niwa_ready_listens_at_all(i) != 0) { /* it is alive, and serves others by another port */
 		niwa_awake_withhold(e, i, port);
 		return;
 	}

@@ -33,6 +33,7 @@
 struct niwa_engine;
 struct niwa_app;
 struct niwa_instance;
+struct niwa_applog;
 
 /* The stages of a wake; CLOCK_MONOTONIC microseconds, 0: did not happen. */
 struct niwa_stages {
@@ -110,6 +111,7 @@ struct niwa_app {
 	TAILQ_ENTRY(niwa_app) start_link; /* in engine.start_queue */
 	sd_event_source *retry;           /* restart policy */
 	struct niwa_app_past *past;
+	struct niwa_applog *log; /* while it has instances; applog.c */
 	char name[];
 };
 TAILQ_HEAD(niwa_app_queue, niwa_app);
@@ -140,12 +142,6 @@ struct niwa_tag {
 #define NIWA_TAG_VERSION 1
 enum niwa_tag_kind { NIWA_TAG_INSTANCE = 1, NIWA_TAG_EXEC, NIWA_TAG_RELAY };
 
-struct niwa_log_file {
-	int fd;
-	uint64_t size;
-	bool in_line; /* the last byte written was not a newline */
-};
-
 struct niwa_instance {
 	struct niwa_engine *engine;
 	uint64_t id;
@@ -161,10 +157,11 @@ struct niwa_instance {
 	int plan_fd;       /* until it is carried out: to name the operation that failed */
 	int pidfd, log_fd, diag_fd, notify_fd, cgroup_events_fd;
 	bool in_awake, in_frozen, notified, net_ready, killed, deaf;
+	bool lost;             /* it served, then nothing listened any more */
 	bool watched;          /* adoption: it is in the kernel's `frozen` set, so what came has knocked */
 	bool adopting, follow; /* not resumed yet; as in its tag */
 	sd_event_source *log_source, *log_pause, *notify_source, *timer, *freeze_source, *life_timer;
-	struct niwa_log_file log;
+	struct niwa_applog *log; /* the app's; NULL: what it prints is lost */
 	struct niwa_stages stages;
 	uint64_t began_us, ready_deadline_us, stop_deadline_us, drain_deadline_us;
 	uint64_t ready_pause_us, others_until_us; /* others: see ready.c */

@@ -235,7 +235,7 @@ void niwa_wake_connected(struct niwa_engine *e, uint64_t ticket, int error, uint
 		fail(e, w, &err);
 		return;
 	}
-	if (app->state == NIWA_RUNNING && niwa_ready_listens(app->current) == 0)
+	if (app->state == NIWA_RUNNING && niwa_ready_listens_at_all(app->current) == 0)
 		niwa_ready_lost(e, app->current, "nothing listens any more");
 	niwa_wake(e, app, w, w->since_us);
 }
