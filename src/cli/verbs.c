@@ -118,6 +118,8 @@ const struct niwa_verb niwa_verbs[] = {
 		.usage = "[-t|-T] APP [--] COMMAND [ARG...]",
 		.summary = "run a command inside an app",
 		.help = "Wakes the app if it sleeps. With a terminal on both sides the command gets one of its own.\n"
+			"It never gets ours: lines typed where only its input is a terminal are passed on while it "
+			"runs.\n"
 			"Without, what it has printed by its end is waited for; what processes print that it leaves\n"
 			"behind is lost.\n"
 			"Exits with the command's exit status, or 128 and the number of the signal that ended it.",
