@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "engine/applog.h"
 #include "engine/leave.h"
 #include "engine/publish.h"
 #include "engine/rotate.h"
@@ -371,6 +372,7 @@ static int tenant_change(struct niwa_engine *e, struct niwa_app *app, const stru
 	t = tenant_get(e, stored->tenant, stored->tenant_id);
 	if (!t)
 		return -ENOMEM;
+	niwa_applog_forget(e, app);
 	app->tenant->apps--;
 	app->tenant->hosts_dirty = true;
 	app->tenant = t;
@@ -397,6 +399,8 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 	if (!app) {
 		displace_removed(e, stored);
 		app = app_new(e, stored);
+		if (app && txn) /* not at the start of niwad: whatever is there was another app's */
+			niwa_applog_forget(e, app);
 	}
 	if (!app || tenant_change(e, app, stored) < 0 || spec_take(e, app, spec, txn) < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "app %s", stored->name);
@@ -441,6 +445,7 @@ void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_ne
 	(void)niwa_fail(&err, NIWA_PERMANENT, 0, "app %s was removed", app->name);
 	niwa_wake_fail_all(e, app, &err);
 	niwa_app_unwatch(app);
+	niwa_applog_forget(e, app);
 	niwa_leave_all(e, app, "removed");
 	niwa_app_unlink_if_done(e, app);
 }

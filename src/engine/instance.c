@@ -44,7 +44,7 @@ static struct niwa_instance *new_object(struct niwa_engine *e, struct niwa_app *
 	i->engine = e;
 	i->app = app;
 	i->id = id;
-	i->plan_fd = i->pidfd = i->log_fd = i->diag_fd = i->notify_fd = i->cgroup_events_fd = i->log.fd = -1;
+	i->plan_fd = i->pidfd = i->log_fd = i->diag_fd = i->notify_fd = i->cgroup_events_fd = -1;
 	niwa_instance_veth_name(id, i->veth);
 	if (niwa_map_put(e->instances, id, i) < 0) {
 		free(i);
@@ -68,7 +68,6 @@ static void free_object(struct niwa_instance *i)
 	niwa_fd_close(&i->diag_fd);
 	niwa_fd_close(&i->notify_fd);
 	niwa_fd_close(&i->cgroup_events_fd);
-	niwa_fd_close(&i->log.fd);
 	niwa_app_spec_free(&i->spec);
 	free(i);
 }
@@ -87,6 +86,7 @@ void niwa_instance_bury(struct niwa_engine *e, struct niwa_instance *i)
 	i->log_source = sd_event_source_disable_unref(i->log_source);
 	i->log_pause = sd_event_source_disable_unref(i->log_pause);
 	i->notify_source = sd_event_source_disable_unref(i->notify_source);
+	niwa_applog_close(i);
 	SLIST_INSERT_HEAD(&e->dead, i, dead_link);
 	(void)sd_event_source_set_enabled(e->bury_source, SD_EVENT_ON);
 	if (app)
@@ -277,7 +277,7 @@ static int make(struct niwa_engine *e, struct niwa_instance *i, struct niwa_erro
 	if (r < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "ask niwa-keep to start %s", i->app->name);
 	/* while keep works: a new file may take a disk a millisecond */
-	if (niwa_applog_open(e, i->app->name, &i->log, err) < 0)
+	if (niwa_applog_open(e, i, err) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "%s; what it prints is lost", err->msg);
 	return 0;
 }
@@ -370,7 +370,7 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	(void)niwa_lease_mark(e->leases, i->lease);
 	(void)niwa_addr_mark(e->addresses, i->private_addr);
 	(void)niwa_map_put(e->instances_by_addr, i->private_addr, i);
-	if (niwa_applog_open(e, app->name, &i->log, &err) < 0)
+	if (niwa_applog_open(e, i, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
 	return i;
 }

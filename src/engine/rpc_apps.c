@@ -187,7 +187,7 @@ void niwa_rpc_app_log(struct niwa_call *call)
 
 	if (!app)
 		return;
-	niwa_applog_path(call->engine, app->name, path, sizeof(path));
+	niwa_applog_path(call->engine, app, path, sizeof(path));
 	niwa_call_answer(call, json_pack("{s:s}", "path", path));
 }
 

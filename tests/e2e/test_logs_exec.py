@@ -8,6 +8,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import termios
@@ -130,6 +131,89 @@ def test_logs_are_for_root_and_the_group_niwa_alone():
         assert (path.parent.stat().st_gid, stat.S_IMODE(path.parent.stat().st_mode)) == (group, 0o750)
     finally:
         host.stop()
+
+
+NAMES = [".".join(["a" * 63] * 3 + ["b" * n]) for n in (57, 58, 61)]  # 249, 250, 253 characters
+
+
+@pytest.mark.parametrize("name", NAMES, ids=len)
+def test_the_log_of_an_app_with_a_long_name_is_bounded(host, name):
+    """NAME.log.1 has to be a file name, too."""
+    host.kill_niwad()
+    host.configure(log_max="64K")
+    host.start_niwad()
+    shell = "yes a line of the log | head -n 100000; exec /usr/bin/python3 -m http.server 80"
+    apply(host, app(name, tenant="t", command=["/bin/sh", "-c", shell]))
+    host.niwa("wake", name)
+    wait_for("it is logged", lambda: "a line" in host.niwa("logs", name).stdout)
+    size = sum(f.stat().st_size for f in (host.dir / "log").glob("aaa*"))
+    assert size < 64 * 1024 * 2 + 256 * 1024, f"{size} bytes of log"
+
+
+def says(text):
+    return ["sh", "-c", f"echo {text}; exec /usr/bin/python3 -m http.server 80"]
+
+
+def test_an_app_of_another_tenant_with_the_same_name_does_not_find_what_was_printed(host):
+    name = "web.example.com"
+    apply(host, app(name, tenant="one", command=says("secret of one")))
+    host.niwa("wake", name)
+    wait_for("a line", lambda: host.app_log(name))
+    host.niwa("rm", name)
+    assert not host.app_log(name)
+    for tenant in ("two", "three"):  # declared anew, and moved to another tenant
+        apply(host, app(name, tenant=tenant, command=says(f"hello from {tenant}")))
+        assert "secret of one" not in host.niwa("logs", "-n", "all", name).stdout
+        host.niwa("wake", name)
+        wait_for("only its own", lambda: lines(host.niwa("logs", "-n", "all", name).stdout)[:1] == [f"hello from {tenant}"])
+    host.niwa("rm", name)
+    wait_for("no file of it is left", lambda: not list((host.dir / "log").glob("*web.example.com*"))
+             and not list((host.dir / "log").glob(".removed*")))
+
+
+def test_an_app_that_is_new_does_not_find_the_log_that_a_killed_niwad_left(host):
+    path = host.dir / "log/web.example.com.log"
+    path.write_text("secret\n")
+    path.with_name("web.example.com.log.1").write_text("older secret\n")
+    apply(host, app("web.example.com", command=says("hello")))
+    assert "secret" not in host.niwa("logs", "-n", "all", "web.example.com").stdout
+
+
+WRITER = """
+import os, socket, threading
+def serve(c):
+    while data := c.recv(4096):
+        os.write(1, data)
+        c.sendall(b'.')
+s = socket.create_server(('', 80))
+while True:
+    threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+"""
+
+
+def test_two_instances_of_an_app_that_overlap_print_whole_lines_into_one_log(host):
+    apply(host, app("web.example.com", command=["/usr/bin/python3", "-Ic", WRITER]))
+
+    def connect():
+        return socket.create_connection((host.address("web.example.com"), 80), timeout=20 * SLOW)
+
+    def prints(s, text):
+        s.sendall(text.encode())
+        assert s.recv(1) == b"."
+
+    with connect() as old:
+        prints(old, "old 1\nold 2 is cut ")
+        host.niwa("restart", "web.example.com")
+        with connect() as fresh:
+            wait_for("both are there", lambda: len(host.show("web.example.com")["instances"]) == 2)
+            wait_for("the first is read", lambda: "cut" in host.app_log("web.example.com"))
+            prints(fresh, "fresh 1\n")
+            wait_for("it is read", lambda: "fresh 1" in host.app_log("web.example.com"))
+            prints(old, "in two\n")
+            wait_for("it is read", lambda: "in two" in host.app_log("web.example.com"))
+            prints(fresh, "fresh 2\n")
+    wait_for("all is read", lambda: "fresh 2" in host.app_log("web.example.com"))
+    assert lines(host.app_log("web.example.com")) == ["old 1", "old 2 is cut ", "fresh 1", "in two", "fresh 2"]
 
 
 # -- exec -------------------------------------------------------------------------------------------------------------
@@ -415,3 +499,18 @@ def test_an_app_somebody_works_in_does_not_sleep(box):
     finally:
         process.kill()
     box.wait_state("quiet.example.com", "stopped")
+
+
+def test_an_app_somebody_works_in_is_not_frozen_by_hand(box):
+    process = subprocess.Popen([BUILD / "src/cli/niwa", "exec", "box.example.com", "--", "sh", "-c", "echo in; read x; echo out"],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "NIWA_SOCKET": str(box.socket)})
+    try:
+        assert process.stdout.readline() == "in\n"
+        refused = box.niwa("freeze", "box.example.com", check=False)
+        assert refused.returncode == 1 and "a command of 'niwa exec' runs in it" in refused.stderr, refused.stderr
+        assert box.state("box.example.com") == "running"
+        assert process.communicate("\n", timeout=20 * SLOW)[0] == "out\n"
+    finally:
+        process.kill()
+        process.wait()
+    assert "box.example.com: frozen" in box.niwa("freeze", "box.example.com").stdout
