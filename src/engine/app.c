@@ -160,6 +160,18 @@ static struct niwa_tenant *tenant_get(struct niwa_engine *e, const char *name, u
 	return t;
 }
 
+void niwa_app_tenant_unref(struct niwa_engine *e, struct niwa_tenant **tenant)
+{
+	struct niwa_tenant *t = *tenant;
+
+	*tenant = NULL;
+	if (!t || --t->users)
+		return;
+	niwa_tenant_forget(e, t->name);
+	(void)niwa_map_del_str(e->tenants, t->name);
+	free(t);
+}
+
 /* Classes of ports that others than the tenant may reach. */
 
 static void class_free(struct niwa_class *c)
@@ -334,7 +346,10 @@ static struct niwa_app *app_new(struct niwa_engine *e, const struct niwa_cmdb_ap
 	app->service_addr = stored->service_addr;
 	TAILQ_INIT(&app->waiters);
 	app->tenant = tenant_get(e, stored->tenant, stored->tenant_id);
+	if (app->tenant)
+		app->tenant->users++;
 	if (!app->tenant || niwa_map_put(e->apps_by_id, app->id, app) < 0) {
+		niwa_app_tenant_unref(e, &app->tenant);
 		free(app);
 		return NULL;
 	}
@@ -343,6 +358,7 @@ static struct niwa_app *app_new(struct niwa_engine *e, const struct niwa_cmdb_ap
 		(void)niwa_map_del(e->apps_by_id, app->id);
 		if (niwa_map_get_str(e->apps_by_name, app->name) == app)
 			(void)niwa_map_del_str(e->apps_by_name, app->name);
+		niwa_app_tenant_unref(e, &app->tenant);
 		free(app);
 		return NULL;
 	}
@@ -375,6 +391,8 @@ static int tenant_change(struct niwa_engine *e, struct niwa_app *app, const stru
 	niwa_applog_forget(e, app);
 	app->tenant->apps--;
 	app->tenant->hosts_dirty = true;
+	t->users++;
+	niwa_app_tenant_unref(e, &app->tenant);
 	app->tenant = t;
 	t->apps++;
 	return 0;
@@ -471,6 +489,7 @@ void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app)
 	if (niwa_map_get(e->apps_by_addr, app->service_addr) == app)
 		(void)niwa_map_del(e->apps_by_addr, app->service_addr);
 	(void)niwa_map_del(e->apps_by_id, app->id);
+	niwa_app_tenant_unref(e, &app->tenant);
 	niwa_app_free(app);
 }
 

@@ -43,6 +43,7 @@ struct niwa_stages {
 struct niwa_tenant {
 	uint32_t id;
 	unsigned apps;      /* declared ones */
+	unsigned users;     /* apps and instances that point here */
 	bool hosts_dirty;   /* the tenant's hosts file does not say what is declared */
 	uint32_t resolvers; /* which name servers its resolv.conf says, as a sum */
 	char name[];

@@ -89,6 +89,7 @@ void niwa_instance_bury(struct niwa_engine *e, struct niwa_instance *i)
 	niwa_applog_close(i);
 	SLIST_INSERT_HEAD(&e->dead, i, dead_link);
 	(void)sd_event_source_set_enabled(e->bury_source, SD_EVENT_ON);
+	niwa_app_tenant_unref(e, &i->tenant);
 	if (app)
 		niwa_app_unlink_if_done(e, app);
 }
@@ -335,6 +336,7 @@ int niwa_instance_make(struct niwa_engine *e, struct niwa_app *app, struct niwa_
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start %s", app->name);
 	i->generation = app->generation;
 	i->tenant = app->tenant;
+	i->tenant->users++;
 	i->began_us = niwa_now_us();
 	i->life = NIWA_LIFE_CLONING;
 	r = make(e, i, err);
@@ -363,6 +365,8 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	i->mark = tag->mark;
 	i->life = (enum niwa_phase_of_life)tag->life;
 	i->tenant = niwa_app_tenant(e, app, tag->tenant);
+	if (i->tenant)
+		i->tenant->users++;
 	i->adopting = true;
 	i->follow = tag->follow;
 	i->began_us = niwa_now_us() - (niwa_realtime_us() - tag->began_realtime_us);
