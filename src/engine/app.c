@@ -16,6 +16,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/applog.h"
+#include "engine/folder.h"
+#include "engine/folder_claim.h"
 #include "engine/leave.h"
 #include "engine/publish.h"
 #include "engine/rotate.h"
@@ -314,6 +316,9 @@ static int spec_take(struct niwa_engine *e, struct niwa_app *app, const struct n
 	bool declare = txn;
 	int r;
 
+	r = niwa_folder_declare(e, app, spec);
+	if (r < 0)
+		return r;
 	classes_drop(e, app);
 	r = ports_make(e, app, spec, txn, &ports);
 	if (r < 0)
@@ -363,6 +368,21 @@ static struct niwa_app *app_new(struct niwa_engine *e, const struct niwa_cmdb_ap
 		return NULL;
 	}
 	app->tenant->apps++;
+	return app;
+}
+
+struct niwa_app *niwa_app_new_removed(struct niwa_engine *e, const struct niwa_tag *tag)
+{
+	size_t len = strnlen(tag->name, sizeof(tag->name) - 1);
+	struct niwa_app *app = niwa_zalloc(sizeof(*app) + len + 1);
+
+	if (!app)
+		return NULL;
+	memcpy(app->name, tag->name, len);
+	app->engine = e;
+	app->id = tag->app_id;
+	app->removed = true;
+	TAILQ_INIT(&app->waiters);
 	return app;
 }
 
@@ -429,6 +449,7 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 		niwa_publish_app(e, app);
 	if (!fresh)
 		niwa_rotate_changed(e, app);
+	niwa_folder_look_again(e);
 	return 0;
 }
 
@@ -459,6 +480,7 @@ void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_ne
 	if (txn)
 		niwa_app_declare(app, txn, NIWA_DEL);
 	niwa_publish_drop(e, app);
+	(void)niwa_folder_declare(e, app, NULL); /* takes no memory */
 	classes_drop(e, app);
 	(void)niwa_fail(&err, NIWA_PERMANENT, 0, "app %s was removed", app->name);
 	niwa_wake_fail_all(e, app, &err);
@@ -482,13 +504,13 @@ void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app)
 {
 	if (!app->removed || lives(e, app))
 		return;
-	if (app->start_queued)
-		TAILQ_REMOVE(&e->start_queue, app, start_link);
+	(void)niwa_wake_dequeue(e, app);
 	if (niwa_map_get_str(e->apps_by_name, app->name) == app)
 		(void)niwa_map_del_str(e->apps_by_name, app->name);
 	if (niwa_map_get(e->apps_by_addr, app->service_addr) == app)
 		(void)niwa_map_del(e->apps_by_addr, app->service_addr);
-	(void)niwa_map_del(e->apps_by_id, app->id);
+	if (niwa_map_get(e->apps_by_id, app->id) == app)
+		(void)niwa_map_del(e->apps_by_id, app->id);
 	niwa_app_tenant_unref(e, &app->tenant);
 	niwa_app_free(app);
 }

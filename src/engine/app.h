@@ -17,6 +17,9 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 		  struct niwa_error *err);
 /* The app is no longer declared: its elements go, its instances stop, it is freed when nothing of it lives. */
 void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_net_txn *txn);
+/* A removed app that a niwad before this one has left to its instance's grace: in no map, without a tenant, freed with
+ * that instance. NULL: out of memory. */
+struct niwa_app *niwa_app_new_removed(struct niwa_engine *e, const struct niwa_tag *tag);
 /* Frees the app if it is removed and nothing of it lives. */
 void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app);
 void niwa_app_free(struct niwa_app *app);

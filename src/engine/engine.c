@@ -287,9 +287,12 @@ int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, 
 	e->started_us = niwa_now_us();
 	LIST_INIT(&e->instance_list);
 	LIST_INIT(&e->classes);
+	LIST_INIT(&e->folder_apps);
+	SLIST_INIT(&e->folder_claims);
 	SLIST_INIT(&e->dead);
 	STAILQ_INIT(&e->deferred);
 	TAILQ_INIT(&e->start_queue);
+	TAILQ_INIT(&e->held_queue);
 	raise_limits();
 	fill_host(e);
 	r = open_all(e, err);

@@ -23,6 +23,7 @@
 #include "base/text.h"
 #include "engine/app.h"
 #include "engine/apply_check.h"
+#include "engine/folder_claim.h"
 #include "engine/publish_claim.h"
 
 #define OUT_MAX    (16 * 1024 * 1024)
@@ -82,6 +83,7 @@ static void conn_free(struct niwa_rpc_conn *c)
 	call->conn = NULL;
 	niwa_cmdb_txn_free(&c->state.txn);
 	niwa_publish_claims_free(e, &c->state.claims);
+	niwa_folder_claims_free(e, &c->state.folders);
 	niwa_apply_checks_free(&c->state.checks);
 	niwa_rpc_exec_conn_gone(e, &c->state);
 	(void)sd_event_source_disable_unref(c->source);

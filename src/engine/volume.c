@@ -80,6 +80,15 @@ static int explain_source(const struct niwa_volume *v, size_t n, int r, struct n
 			 v->owner == NIWA_OWNER_TENANT ? "root and empty, or by the tenant's ids" : v->owner_user);
 }
 
+int niwa_volume_stat(const struct niwa_volume *v, struct stat *ret)
+{
+	NIWA_AUTO_FD fd = open_source(v->from, O_PATH);
+
+	if (fd < 0)
+		return fd;
+	return fstat(fd, ret) < 0 ? -errno : 0;
+}
+
 int niwa_volume_look(const struct niwa_volume *v, struct niwa_error *err)
 {
 	NIWA_AUTO_FD fd = open_source(v->from, O_PATH);
