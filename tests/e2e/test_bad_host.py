@@ -211,7 +211,9 @@ def test_ranges_that_overlap_each_other_are_refused_at_start(made):
 
 def test_a_configuration_with_a_mistake_is_refused_with_its_line(made):
     for text, parts in (("servce_range = 10.64.0.0/12\n", ["niwad.conf:1", "servce_range"]),
-                        ("relay_port = 99999\n", ["niwad.conf:1", "relay_port", "99999"]),
+                        ("relay_port = 99999\n", ["niwad.conf:1", "relay_port", "99999", "a number from 0 to 65535"]),
+                        ("service_range = 127.0.0.0/8\n", ["niwad.conf: service_range", "127.0.0.0/8"]),
+                        ("private_range = 224.0.0.0/8\n", ["niwad.conf: private_range", "224.0.0.0"]),
                         ("service_range = 10.64.0.1/12\n", ["niwad.conf:1", "service_range", "10.64.0.1/12"]),
                         ("\nstate_dir = relative\n", ["niwad.conf:2", "state_dir"]),
                         ("just words\n", ["niwad.conf:1"])):
