@@ -148,6 +148,7 @@ void keep_release(struct keep_start *s, uint32_t number);
 
 int keep_serve_init(int epoll_fd, const char *run_dir);
 void keep_serve_accept(void);
+int keep_serve_timeout(void);           /* ms until a turn is due without an event; -1: none is */
 void keep_serve_event(uint32_t events); /* of the connection */
 void keep_serve_flush(void);            /* sends what can be sent; once a turn */
 

@@ -110,8 +110,10 @@ static bool read_signals(void)
 
 static bool turn(void)
 {
+	int start_ms = keep_start_timeout(), serve_ms = keep_serve_timeout();
+	bool serve_first = serve_ms >= 0 && (start_ms < 0 || serve_ms < start_ms);
 	struct epoll_event events[EVENTS_A_TURN];
-	int n = epoll_wait(epoll_fd, events, EVENTS_A_TURN, keep_start_timeout());
+	int n = epoll_wait(epoll_fd, events, EVENTS_A_TURN, serve_first ? serve_ms : start_ms);
 	bool end = false;
 
 	for (int i = 0; i < n; i++) {

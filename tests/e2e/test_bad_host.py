@@ -6,6 +6,7 @@ import errno
 import grp
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -402,6 +403,44 @@ def test_a_host_out_of_processes_answers_and_works_again_later(made):
             assert status(host.address("running")) == 200
         allow()
         wait_for("it starts", lambda: status(host.address("app")) == 200)
+
+
+def cpu_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_keep_without_descriptors_has_one_for_the_engine_that_returns(made):
+    host = made().start()
+    host.apply(echo.file(echo.app("running")))
+    assert status(host.address("running")) == 200
+    pid = host.pid("running")
+    host.kill_niwad()
+    wait_for("its place is free", lambda: "niwad is gone" in (host.dir / "log/keep.err").read_text())
+    before = resource.prlimit(host.keep.pid, resource.RLIMIT_NOFILE)
+    low = [int(n) for n in os.listdir(f"/proc/{host.keep.pid}/fd") if int(n) < 1024]  # above is what instances have
+    resource.prlimit(host.keep.pid, resource.RLIMIT_NOFILE, (max(low) + 1, before[1]))
+    with contextlib.ExitStack() as stack:
+        for _ in range(max(low) + 1 - len(low) + 1):  # the last of these, too, needs more than there are
+            one = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            one.connect(str(host.dir / "run/keep.sock"))
+        host.start_niwad()
+    assert host.pid("running") == pid
+    assert status(host.address("running")) == 200
+
+
+def test_a_keep_that_cannot_let_the_engine_in_does_not_spin_and_lets_it_in_later(made):
+    host = made().start()
+    host.kill_niwad()
+    before = resource.prlimit(host.keep.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(host.keep.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    host.start_niwad(wait=False)
+    wait_for("it says so", lambda: "accept niwad's connection" in (host.dir / "log/keep.err").read_text())
+    used = cpu_seconds(host.keep.pid)
+    time.sleep(1)
+    assert cpu_seconds(host.keep.pid) - used < 0.1
+    resource.prlimit(host.keep.pid, resource.RLIMIT_NOFILE, before)
+    wait_for("niwad answers", host.answers, timeout=20)
 
 
 # -- somebody else's hands in nftables ------------------------------------------------------------------------------
