@@ -99,10 +99,10 @@ static int check(struct job *job, struct niwa_error *err)
 	int r;
 
 	if (!image_name_valid(i->name))
-		return niwa_fail(
-			err, NIWA_CALLER, 0,
-			"image name '%.80s': allowed are a-z, 0-9 and then also . _ -, up to %d; not host or host.*",
-			i->name, IMAGE_NAME_MAX);
+		return niwa_fail(err, NIWA_CALLER, 0,
+				 "image name '%.80s': allowed are letters, digits and then also . _ -, up to %d; not "
+				 "host or host.*",
+				 i->name, IMAGE_NAME_MAX);
 	if (strlen(i->state_dir) > PATH_MAX - 256)
 		return niwa_fail(err, NIWA_CALLER, ENAMETOOLONG, "state folder");
 	(void)snprintf(job->images, sizeof(job->images), "%s/images", i->state_dir);

@@ -553,7 +553,7 @@ static void a_name_that_is_taken_needs_replace_and_nobody_inside(void **unused)
 	assert_int_equal(count, 1);
 }
 
-static void a_name_is_as_long_as_app_files_allow(void **unused)
+static void a_name_is_one_that_app_files_allow(void **unused)
 {
 	struct niwa_error err;
 	char name[130];
@@ -562,6 +562,7 @@ static void a_name_is_as_long_as_app_files_allow(void **unused)
 	name[129] = '\0';
 	assert_int_equal(niwa_image_remove(state, name, NULL, NULL, &err), -EINVAL);
 	name[128] = '\0';
+	name[0] = 'N';
 	assert_int_equal(niwa_image_remove(state, name, NULL, NULL, &err), -ENOENT);
 }
 
@@ -698,7 +699,7 @@ int main(void)
 		cmocka_unit_test(a_broken_configuration_is_refused),
 		cmocka_unit_test(an_oci_image_is_imported_with_canonical_ids),
 		cmocka_unit_test(a_name_that_is_taken_needs_replace_and_nobody_inside),
-		cmocka_unit_test(a_name_is_as_long_as_app_files_allow),
+		cmocka_unit_test(a_name_is_one_that_app_files_allow),
 		cmocka_unit_test(a_docker_archive_is_imported),
 		cmocka_unit_test(a_hostile_archive_stays_inside),
 		cmocka_unit_test(imports_that_cannot_work_say_why_and_leave_nothing),
