@@ -445,6 +445,8 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 	app->removed = false;
 	app->generation = stored->generation;
 	app->tenant->hosts_dirty = true;
+	if (stored->tenant_files)
+		app->tenant->files = stored->tenant_files;
 	if (e->adopted) /* before, sockets that keep holds are waited for */
 		niwa_publish_app(e, app);
 	if (!fresh)

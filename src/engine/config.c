@@ -219,6 +219,10 @@ static int check_whole(struct niwa_config *c, const char *path, struct niwa_erro
 	if (c->lease_base < 65536 || c->lease_base + c->lease_count * 65536 > UINT32_MAX)
 		return niwa_fail(err, NIWA_CALLER, 0, "%s: lease_base and lease_count leave the range of user ids",
 				 path);
+	if (c->lease_base + c->lease_count * 65536 > NIWA_TENANT_IDS_FIRST)
+		return niwa_fail(err, NIWA_CALLER, 0,
+				 "%s: lease_base and lease_count must end before %u, where the ids of tenants begin",
+				 path, NIWA_TENANT_IDS_FIRST);
 	if (!c->concurrent_starts || !c->relay_port || !c->rpc_connections || !c->lease_count)
 		return niwa_fail(err, NIWA_CALLER, 0,
 				 "%s: concurrent_starts, relay_port, rpc_connections and lease_count must not be 0",

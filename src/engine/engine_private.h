@@ -44,6 +44,7 @@ struct niwa_stages {
 
 struct niwa_tenant {
 	uint32_t id;
+	uint32_t files;     /* number of its ids on volumes; 0: it has no volume */
 	unsigned apps;      /* declared ones */
 	unsigned users;     /* apps and instances that point here */
 	bool hosts_dirty;   /* the tenant's hosts file does not say what is declared */

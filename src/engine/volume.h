@@ -19,7 +19,7 @@ int niwa_volume_look(const struct niwa_volume *v, struct niwa_error *err);
 void niwa_volume_egress(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change);
 /* The name servers of this host have changed: what running instances of the tenant may ask follows. */
 void niwa_volume_name_servers(struct niwa_engine *e, const struct niwa_tenant *tenant);
-/* First id on disk of a tenant's files. */
+/* First id on disk of a tenant's files; 0: it has no volume with such files. */
 uint32_t niwa_volume_tenant_base(const struct niwa_tenant *tenant);
 
 #endif

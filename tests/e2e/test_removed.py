@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What is left of apps that were removed: nothing."""
+"""What is left of apps that were removed: nothing but the ids that their files may have."""
+
+import contextlib
+import sqlite3
 
 from host import wait_for
 from inside import app, apply, run
@@ -39,3 +42,28 @@ def test_folders_of_tenants_and_logs_of_apps_that_a_killed_niwad_left_are_collec
     host.start_niwad()
     wait_for("it is collected", lambda: tenants(host) == ["t"] and not log.exists())
     assert "a.example.com" in run(host, "a.example.com", "cat", "/etc/hosts").stdout
+
+
+def test_the_tenant_after_45054_others_has_ids_of_its_own_and_when_none_are_left_it_is_told(host):
+    """There are so many ranges of 65536 ids on disk; tenants without files of their own use none of them."""
+    folder = host.dir / "volume"
+    folder.mkdir()
+    apply(host, app("one.example.com", tenant="one"))
+    host.kill_niwad()
+    with contextlib.closing(sqlite3.connect(host.dir / "state/niwa.db")) as db, db:
+        db.execute("UPDATE sqlite_sequence SET seq = 70000 WHERE name = 'tenant'")
+    host.start_niwad()
+    record = app("many.example.com", tenant="many", volumes=[{"from": str(folder), "to": "/srv/data"}])
+    apply(host, record)
+    run(host, "many.example.com", "touch", "/srv/data/file")
+    base = (folder / "file").stat().st_uid
+    assert base % 65536 == 0 and 0x50000000 < base < 2**32 - 65536
+    host.niwa("rm", "many.example.com")
+    host.kill_niwad()
+    with contextlib.closing(sqlite3.connect(host.dir / "state/niwa.db")) as db, db:
+        db.execute("UPDATE tenant SET files = 45054 WHERE name = 'many'")
+    host.start_niwad()
+    done = apply(host, dict(record, tenant="late"), check=False)
+    assert done.returncode == 1 and "tenant late cannot have volumes: 45054 tenants had some" in done.stderr
+    apply(host, app("late.example.com", tenant="late"), dict(record, tenant="many"))
+    run(host, "many.example.com", "true")
