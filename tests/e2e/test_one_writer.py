@@ -5,14 +5,15 @@ import subprocess
 import threading
 import time
 
+import crash
 import pytest
 from host import Host, Rpc, RpcError, wait_for
 from inside import app, apply
 
-# Writes its beats into each of its volumes; takes two seconds to end.
+# Writes its beats into its volume; takes two seconds to end, or as many as $ENDS says.
 SLOW = """
 import os, signal, socket, threading, time
-signal.signal(signal.SIGTERM, lambda *a: threading.Thread(target=lambda: (time.sleep(2), os._exit(0))).start())
+signal.signal(signal.SIGTERM, lambda *a: threading.Thread(target=lambda: (time.sleep(int(os.environ.get("ENDS", "2"))), os._exit(0))).start())
 me = str(time.time_ns())
 def beat():
     while True:
@@ -55,6 +56,7 @@ def beats(path):
 
 
 def one_after_the_other(path, count):
+    wait_for("the older ones have ended", lambda: all(life[1] < time.monotonic() - 0.5 for life in beats(path)[:-1]))
     lives = beats(path)
     assert len(lives) == count, lives
     for before, after in zip(lives, lives[1:]):
@@ -86,7 +88,7 @@ def test_a_removed_app_has_its_folder_until_it_has_ended(host, again, restart):
 
 def test_one_apply_that_swaps_the_folders_of_two_running_apps_lets_each_wait_for_the_other(host):
     one, two = folder(host, "one"), folder(host, "two")
-    apply(host, db("a.example", one), db("b.example", two))
+    apply(host, db("a.example", one), db("b.example", two, env={"ENDS": "4"}))
     host.niwa("wake", "a.example")
     host.niwa("wake", "b.example")
     wait_for("both write", lambda: (one / "beats").exists() and (two / "beats").exists())
@@ -98,6 +100,18 @@ def test_one_apply_that_swaps_the_folders_of_two_running_apps_lets_each_wait_for
     one_after_the_other(one, 2)
     one_after_the_other(two, 2)
     assert not first & {host.pid("a.example"), host.pid("b.example")}
+
+
+def test_a_folder_that_becomes_shared_is_handed_over_also_when_niwad_died_before_the_rotation(host):
+    path = folder(host)
+    apply(host, db("db.example", path))
+    host.niwa("wake", "db.example")
+    crash.fail_at(host, "niwad.committed")
+    apply(host, db("db.example", path, volume={"shared": True}), check=False)
+    crash.wait_dead(host, "niwad.committed")
+    host.start_niwad()
+    wait_for("a fresh one writes", lambda: len(beats(path)) == 2)
+    one_after_the_other(path, 2)
 
 
 def test_a_start_that_waits_for_a_folder_can_be_given_up(host):
