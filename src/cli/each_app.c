@@ -4,7 +4,9 @@
  */
 #include "cli/each_app.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -20,6 +22,11 @@ static void print_answer(const struct niwa_cli *cli, const char *name, const jso
 		return;
 	if (json_object_get(result, "took_us"))
 		elapsed_us = niwa_answer_number(result, "took_us");
+	if (json_object_get(result, "waiting") && strcmp(niwa_answer_text(result, "state"), "stopped") != 0) {
+		(void)printf("%s: stopped, and started again by %" PRIu64 " waiting connections (%s)\n", name,
+			     niwa_answer_number(result, "waiting"), niwa_human_took(elapsed_us, took, sizeof(took)));
+		return;
+	}
 	(void)printf("%s: %s (%s)\n", name, niwa_answer_safe(result, "state", state, sizeof(state)),
 		     niwa_human_took(elapsed_us, took, sizeof(took)));
 }

@@ -6,6 +6,7 @@
 #include <locale.h>
 #include <stdio.h>
 
+#include "base/standard.h"
 #include "cli/cli.h"
 
 int main(int argc, char **argv)
@@ -13,6 +14,8 @@ int main(int argc, char **argv)
 	struct niwa_cli cli = {0};
 	int status;
 
+	if (niwa_standard_hold() < 0)
+		return NIWA_EXIT_FAILED;
 	(void)setlocale(LC_CTYPE, "");
 	status = niwa_cli_parse(&cli, argc, argv) - 1;
 	if (status < 0)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * niwa exec: a command inside an app, with our own input and pipes to our own output, or with a terminal of its own.
- * Ends with the command's exit status.
+ * niwa exec: a command inside an app, with our own input (never a terminal: a pipe from it) and pipes to our own
+ * output, or with a terminal of its own. Ends with the command's exit status.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
@@ -20,6 +21,7 @@
 #include "cli/answer.h"
 #include "cli/client.h"
 #include "cli/console.h"
+#include "cli/inflow.h"
 #include "cli/outflow.h"
 #include "cli/signals.h"
 #include "cli/verb_list.h"
@@ -32,7 +34,7 @@
 enum { OPT_TERMINAL, OPT_NO_TERMINAL };
 const struct niwa_option niwa_options_exec[] = {
 	{'t', "terminal", NULL, "give the command a terminal (default when there is one on both sides)"},
-	{'T', "no-terminal", NULL, "give it our own input, and pipes to our own output"},
+	{'T', "no-terminal", NULL, "give it our own input (from a terminal whole lines), and pipes to our own output"},
 	{0},
 };
 
@@ -40,6 +42,7 @@ struct run {
 	struct niwa_client *client;
 	json_int_t exec; /* the engine's number of this command */
 	int signal_fd;
+	struct niwa_inflow *in; /* NULL: the command has our input itself */
 	struct niwa_error err;
 };
 
@@ -181,17 +184,18 @@ static int pass_signal(struct run *run, int sig)
 /* Waits for news of the engine, of signals, of what is printed; moves that. 0: none in time. */
 static int wait_and_move(struct run *run, struct niwa_outflow *flow, int timeout_ms)
 {
-	int n;
-
-	struct pollfd p[2 + NIWA_OUTFLOW_STREAMS] = {{.fd = niwa_client_fd(run->client), .events = POLLIN},
+	struct pollfd p[3 + NIWA_OUTFLOW_STREAMS] = {{.fd = niwa_client_fd(run->client), .events = POLLIN},
 						     {.fd = run->signal_fd, .events = POLLIN}};
+	int again_ms = niwa_inflow_poll(run->in, p + 2), n;
+	bool sooner = again_ms >= 0 && (timeout_ms < 0 || again_ms < timeout_ms);
 
-	niwa_outflow_poll(flow, p + 2);
-	n = poll(p, NIWA_ARRAY_LEN(p), timeout_ms);
+	niwa_outflow_poll(flow, p + 3);
+	n = poll(p, NIWA_ARRAY_LEN(p), sooner ? again_ms : timeout_ms);
 	if (n < 0 && errno != EINTR)
 		return niwa_fail(&run->err, NIWA_TEMPORARY, errno, "wait for the command");
+	niwa_inflow_move(run->in);
 	niwa_outflow_move(flow);
-	return n != 0;
+	return n != 0 || sooner;
 }
 
 /* Until the end of the command and of what it has printed: its exit status, or -1 (err). Who has been told to end does
@@ -203,8 +207,10 @@ static int wait_with_signals(struct run *run, struct niwa_outflow *flow)
 
 	for (;;) {
 		/* first: notes may have come with an answer and are in the client's memory by now */
-		if (status == NO_END && (status = wait_end(run, 0)) != NO_END)
+		if (status == NO_END && (status = wait_end(run, 0)) != NO_END) {
+			niwa_inflow_free(&run->in); /* what is typed from here on is for others */
 			niwa_outflow_end(flow);
+		}
 		if (status != NO_END && niwa_outflow_done(flow))
 			return status;
 		r = wait_and_move(run, flow, told && status != NO_END ? UNREAD_WAIT_MS : -1);
@@ -228,21 +234,41 @@ static void open_input(void)
 		(void)fchmod(STDIN_FILENO, 0666); /* else it can only be read from */
 }
 
+/* What we were started with has passed an exec; what we open does not. Nothing of ours is given away, such as the
+ * engine's socket: whoever has that is root. */
+static int check_input(struct niwa_error *err)
+{
+	int flags = fcntl(STDIN_FILENO, F_GETFD);
+
+	if (flags < 0 || (flags & FD_CLOEXEC))
+		return niwa_fail(err, NIWA_CALLER, 0, "standard input is closed");
+	return 0;
+}
+
 static int with_pipes(struct run *run, struct niwa_cli *cli)
 {
 	NIWA_AUTO(niwa_outflow_free) struct niwa_outflow *flow = NULL;
 	int fds[] = {STDIN_FILENO, -1, -1}, status;
+	NIWA_AUTO_FD in = -1;
 	NIWA_AUTO_FD out = -1;
 	NIWA_AUTO_FD error = -1;
 
 	(void)signal(SIGPIPE, SIG_IGN); /* the command shall get it */
+	if (check_input(&run->err) < 0)
+		return niwa_cli_fail(&run->err);
 	open_input();
+	if (isatty(STDIN_FILENO)) {
+		if (niwa_inflow_new(&run->in, &in, &run->err) < 0)
+			return niwa_cli_fail(&run->err);
+		fds[0] = in;
+	}
 	if (niwa_outflow_new(&flow, fds + 1, &run->err) < 0)
 		return niwa_cli_fail(&run->err);
 	out = fds[1];
 	error = fds[2];
 	if (start(run, cli, false, &(struct niwa_client_fds){fds, 3}) < 0)
 		return niwa_cli_fail(&run->err);
+	niwa_fd_close(&in);
 	niwa_fd_close(&out);
 	niwa_fd_close(&error);
 	status = wait_with_signals(run, flow);
@@ -256,6 +282,7 @@ int niwa_verb_exec(struct niwa_cli *cli)
 	NIWA_AUTO(niwa_client_free) struct niwa_client *client = NULL;
 	NIWA_AUTO_FD signal_fd = -1;
 	struct run run = {0};
+	int status;
 	bool terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 
 	if (cli->word_count > 1 && !strcmp(cli->words[1], "--")) { /* APP -- COMMAND */
@@ -276,5 +303,7 @@ int niwa_verb_exec(struct niwa_cli *cli)
 		(void)niwa_fail(&run.err, NIWA_TEMPORARY, -signal_fd, "watch signals");
 		return niwa_cli_fail(&run.err);
 	}
-	return terminal ? with_terminal(&run, cli) : with_pipes(&run, cli);
+	status = terminal ? with_terminal(&run, cli) : with_pipes(&run, cli);
+	niwa_inflow_free(&run.in);
+	return status;
 }

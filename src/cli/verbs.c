@@ -25,7 +25,7 @@ const struct niwa_verb niwa_verbs[] = {
 		.help = "Checks all files first and shows every mistake with its line; then applies them in one\n"
 			"transaction: one bad app refuses all. Applying twice changes nothing. An app that is\n"
 			"awake and was changed is rotated. Apps that no file names stay as they are. FILE may be -.\n"
-			"An image, command or volume source that is not there is a warning: it may come later.",
+			"An image, command, user or volume source that is not there is a warning: it may come later.",
 		.options = niwa_options_apply,
 		.run = niwa_verb_apply,
 		.words_min = 1,
@@ -70,7 +70,8 @@ const struct niwa_verb niwa_verbs[] = {
 		.name = "freeze",
 		.usage = "APP...",
 		.summary = "freeze running apps now",
-		.help = "The next connection, or the next byte on an open one, thaws them.",
+		.help = "The next connection, or the next byte on an open one, thaws them.\n"
+			"An app in which a command of niwa exec runs is not frozen.",
 		.options = niwa_options_none,
 		.run = niwa_verb_freeze,
 		.words_min = 1,
@@ -81,7 +82,8 @@ const struct niwa_verb niwa_verbs[] = {
 		.name = "stop",
 		.usage = "APP...",
 		.summary = "stop apps now",
-		.help = "Open connections end. The app stays declared: the next connection starts it again.",
+		.help = "Open connections end. The app stays declared: the next connection starts it again,\n"
+			"as do those that wait for it now.",
 		.options = niwa_options_none,
 		.run = niwa_verb_stop,
 		.words_min = 1,
@@ -118,6 +120,8 @@ const struct niwa_verb niwa_verbs[] = {
 		.usage = "[-t|-T] APP [--] COMMAND [ARG...]",
 		.summary = "run a command inside an app",
 		.help = "Wakes the app if it sleeps. With a terminal on both sides the command gets one of its own.\n"
+			"It never gets ours: lines typed where only its input is a terminal are passed on while it "
+			"runs.\n"
 			"Without, what it has printed by its end is waited for; what processes print that it leaves\n"
 			"behind is lost.\n"
 			"Exits with the command's exit status, or 128 and the number of the signal that ended it.",

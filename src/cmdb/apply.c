@@ -6,6 +6,7 @@
 #include "cmdb_private.h"
 
 #include <arpa/inet.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/fault.h"
@@ -66,6 +67,55 @@ static void result(struct niwa_cmdb_op *op, enum niwa_cmdb_change_kind kind, con
 	op->generation = row->generation;
 }
 
+int niwa_cmdb_no_files_left(const char *tenant, struct niwa_error *err)
+{
+	(void)niwa_fail(err, NIWA_PERMANENT, 0,
+			"tenant %s cannot have volumes: %d tenants had some on this host, and their ids are not given "
+			"again, for files may be left; declare the app as one of an existing tenant, or on another "
+			"host",
+			tenant, NIWA_CMDB_TENANT_FILES_MAX);
+	return -EDQUOT;
+}
+
+static const char *string_end(const char *at)
+{
+	for (at++; *at && *at != '"'; at++)
+		if (*at == '\\' && at[1])
+			at++;
+	return at;
+}
+
+/* Does a volume say nothing of its owner, which means the tenant? Records are canonical: no blanks, defaults left out;
+ * inside a string the quotes that are looked for would be escaped. */
+static bool has_tenant_volume(const char *json)
+{
+	const char *at = strstr(json, "\"volumes\":[{");
+	bool owner = true;
+
+	for (at = at ? strchr(at, '[') : ""; *at && *at != ']'; at++) {
+		if (*at == '{')
+			owner = false;
+		if (*at == '}' && !owner)
+			return true;
+		if (*at != '"')
+			continue;
+		owner = owner || strncmp(at, "\"owner\":", strlen("\"owner\":")) == 0;
+		at = string_end(at);
+		if (!*at)
+			return false;
+	}
+	return false;
+}
+
+static int tenant_of(const struct apply *a, struct niwa_cmdb_op *op, uint32_t *ret_id)
+{
+	int r = a->ops->tenant(a->store, op->tenant, ret_id, a->err);
+
+	if (r == 0 && has_tenant_volume(op->json))
+		r = a->ops->files(a->store, op->tenant, &op->tenant_files, a->err);
+	return r;
+}
+
 static int put_new(const struct apply *a, struct niwa_cmdb_op *op)
 {
 	struct niwa_cmdb_row row = {
@@ -75,7 +125,7 @@ static int put_new(const struct apply *a, struct niwa_cmdb_op *op)
 		.json_len = op->json_len,
 		.generation = 1,
 	};
-	int r = a->ops->tenant(a->store, op->tenant, &row.tenant_id, a->err);
+	int r = tenant_of(a, op, &row.tenant_id);
 
 	if (r < 0)
 		return r;
@@ -108,7 +158,7 @@ static int put(const struct apply *a, struct niwa_cmdb_op *op)
 	row.json = op->json;
 	row.json_len = op->json_len;
 	row.generation++;
-	r = a->ops->tenant(a->store, op->tenant, &row.tenant_id, a->err);
+	r = tenant_of(a, op, &row.tenant_id);
 	if (r == 0)
 		r = a->ops->update(a->store, &row, a->err);
 	if (r == 0)

@@ -40,6 +40,7 @@ static void fill_change(struct niwa_cmdb_change *change, const struct niwa_cmdb_
 				.name = op->name,
 				.tenant = op->tenant,
 				.tenant_id = op->tenant_id,
+				.tenant_files = op->tenant_files,
 				.service_addr = htonl(op->addr),
 				.generation = op->generation,
 				.json = op->json,

@@ -18,11 +18,15 @@
 
 struct niwa_cmdb; /* opaque */
 
+/* Ranges of 65536 ids from 0x50000000 up to the last whole one below 2^32 - 1. */
+#define NIWA_CMDB_TENANT_FILES_MAX 0xaffe
+
 /* What the engine keeps of each app comes from here at start. Strings are borrowed for the call. */
 struct niwa_cmdb_app {
 	uint64_t id; /* for ever this app's; never reused */
 	const char *name, *tenant;
-	uint32_t tenant_id;    /* 1..; fixed, the base of the tenant's ids on disk */
+	uint32_t tenant_id;    /* 1..; fixed */
+	uint32_t tenant_files; /* 1..NIWA_CMDB_TENANT_FILES_MAX; fixed: whose files on volumes; 0: it has none yet */
 	uint32_t service_addr; /* IPv4, network order */
 	uint64_t generation;   /* grows with every change of the record */
 	const char *json;      /* canonical record; NULL in niwa_cmdb_each when not asked for */

@@ -57,6 +57,8 @@ struct niwa_cmdb_store_ops {
 	int (*update)(struct niwa_cmdb_store *s, const struct niwa_cmdb_row *row, struct niwa_error *err);
 	int (*remove)(struct niwa_cmdb_store *s, const char *name, struct niwa_error *err);
 	int (*tenant)(struct niwa_cmdb_store *s, const char *name, uint32_t *ret_id, struct niwa_error *err);
+	/* The number of a tenant's files, given with its first volume and never to another. -EDQUOT: none is left. */
+	int (*files)(struct niwa_cmdb_store *s, const char *tenant, uint32_t *ret, struct niwa_error *err);
 	/* Addresses of removed apps: remember, look up by name, the one that has rested longest, give away. */
 	int (*remember)(struct niwa_cmdb_store *s, const char *name, uint32_t addr, uint64_t now_us,
 			struct niwa_error *err);
@@ -88,6 +90,9 @@ void niwa_cmdb_addresses_take(struct niwa_cmdb_addresses *a, uint32_t addr);
 void niwa_cmdb_addresses_drop(struct niwa_cmdb_addresses *a, uint32_t addr);
 bool niwa_cmdb_addresses_next(struct niwa_cmdb_addresses *a, uint32_t *ret); /* takes one; false: none */
 
+/* Fills err; returns -EDQUOT. */
+int niwa_cmdb_no_files_left(const char *tenant, struct niwa_error *err);
+
 /* ---- transactions ---- */
 
 struct niwa_cmdb_op {
@@ -97,7 +102,7 @@ struct niwa_cmdb_op {
 	/* result */
 	enum niwa_cmdb_change_kind kind;
 	bool fresh; /* addr came from the range, not from what is remembered */
-	uint32_t tenant_id, addr;
+	uint32_t tenant_id, tenant_files, addr;
 	uint64_t id, generation;
 };
 

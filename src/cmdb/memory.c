@@ -13,7 +13,7 @@
 #include "base/memory.h"
 
 struct tenant {
-	uint32_t id;
+	uint32_t id, files;
 	char name[];
 };
 
@@ -40,6 +40,7 @@ struct niwa_cmdb_store {
 	struct niwa_map *entries, *by_id, *tenants; /* by_id: also stale ids until commit */
 	struct change *changes;                     /* newest first */
 	uint64_t last_id;
+	uint32_t last_files;
 	uint64_t begin_id;
 };
 
@@ -205,6 +206,19 @@ static int memory_tenant(struct niwa_cmdb_store *s, const char *name, uint32_t *
 	return 0;
 }
 
+/* Like the tenant itself, the number stays when the transaction is undone. */
+static int memory_files(struct niwa_cmdb_store *s, const char *tenant, uint32_t *ret, struct niwa_error *err)
+{
+	struct tenant *t = niwa_map_get_str(s->tenants, tenant);
+
+	if (!t->files && s->last_files == NIWA_CMDB_TENANT_FILES_MAX)
+		return niwa_cmdb_no_files_left(tenant, err);
+	if (!t->files)
+		t->files = ++s->last_files;
+	*ret = t->files;
+	return 0;
+}
+
 static int memory_remember(struct niwa_cmdb_store *s, const char *name, uint32_t addr, uint64_t now_us,
 			   struct niwa_error *err)
 {
@@ -283,6 +297,7 @@ static int memory_each(struct niwa_cmdb_store *s, bool with_json, niwa_cmdb_each
 			.name = all[i]->name,
 			.tenant = now->tenant->name,
 			.tenant_id = now->tenant->id,
+			.tenant_files = now->tenant->files,
 			.service_addr = htonl(now->addr),
 			.generation = now->generation,
 			.json = with_json ? now->json : NULL,
@@ -374,6 +389,7 @@ const struct niwa_cmdb_store_ops niwa_cmdb_memory_ops = {
 	.update = memory_update,
 	.remove = memory_remove,
 	.tenant = memory_tenant,
+	.files = memory_files,
 	.remember = memory_remember,
 	.recall = memory_recall,
 	.oldest = memory_oldest,

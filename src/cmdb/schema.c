@@ -22,6 +22,11 @@ static const char *const steps[NIWA_CMDB_SCHEMA_VERSION] = {
 	"CREATE TABLE removed (addr INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, removed_us INTEGER NOT NULL) "
 	"STRICT;"
 	"CREATE INDEX removed_since ON removed(removed_us);",
+	/* 3: whose files on volumes, which was the tenant's id for everybody. Ids have no end, these numbers have:
+	 * beyond 45054 they ran into the ids of others, and such files are nobody's. */
+	"ALTER TABLE tenant ADD COLUMN files INTEGER;"
+	"UPDATE tenant SET files = id WHERE id <= 45054;"
+	"CREATE UNIQUE INDEX tenant_files ON tenant(files);",
 };
 
 static int refuse_foreign(const char *path, int64_t application, struct niwa_error *err)

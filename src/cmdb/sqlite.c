@@ -215,10 +215,11 @@ static int sqlite_open(const char *path, struct niwa_cmdb_store **ret, struct ni
 static int sqlite_each(struct niwa_cmdb_store *s, bool with_json, niwa_cmdb_each_fn *fn, void *arg,
 		       struct niwa_error *err)
 {
-	const char *sql = with_json ? "SELECT a.id, a.name, t.name, t.id, a.addr, a.generation, a.json FROM app a JOIN "
-				      "tenant t ON t.id = a.tenant ORDER BY a.name"
-				    : "SELECT a.id, a.name, t.name, t.id, a.addr, a.generation, NULL FROM app a JOIN "
-				      "tenant t ON t.id = a.tenant ORDER BY a.name";
+	const char *sql =
+		with_json ? "SELECT a.id, a.name, t.name, t.id, a.addr, a.generation, a.json, t.files FROM app a JOIN "
+			    "tenant t ON t.id = a.tenant ORDER BY a.name"
+			  : "SELECT a.id, a.name, t.name, t.id, a.addr, a.generation, NULL, t.files FROM app a JOIN "
+			    "tenant t ON t.id = a.tenant ORDER BY a.name";
 	sqlite3_stmt *stmt = NULL;
 	int r = 0, rc = sqlite3_prepare_v2(s->reader, sql, -1, &stmt, NULL);
 
@@ -228,6 +229,7 @@ static int sqlite_each(struct niwa_cmdb_store *s, bool with_json, niwa_cmdb_each
 			.name = (const char *)sqlite3_column_text(stmt, 1),
 			.tenant = (const char *)sqlite3_column_text(stmt, 2),
 			.tenant_id = (uint32_t)sqlite3_column_int64(stmt, 3),
+			.tenant_files = (uint32_t)sqlite3_column_int64(stmt, 7), /* NULL: 0 */
 			.service_addr = htonl((uint32_t)sqlite3_column_int64(stmt, 4)),
 			.generation = (uint64_t)sqlite3_column_int64(stmt, 5),
 			.json = (const char *)sqlite3_column_text(stmt, 6),
@@ -303,6 +305,7 @@ const struct niwa_cmdb_store_ops niwa_cmdb_sqlite_ops = {
 	.update = niwa_cmdb_sqlite_update,
 	.remove = niwa_cmdb_sqlite_remove,
 	.tenant = niwa_cmdb_sqlite_tenant,
+	.files = niwa_cmdb_sqlite_files,
 	.remember = niwa_cmdb_sqlite_remember,
 	.recall = niwa_cmdb_sqlite_recall,
 	.oldest = niwa_cmdb_sqlite_oldest,

@@ -13,6 +13,9 @@ static const char *const sql[NIWA_CMDB_STATEMENTS] = {
 	[NIWA_CMDB_DELETE] = "DELETE FROM app WHERE name = ?",
 	[NIWA_CMDB_TENANT_FIND] = "SELECT id FROM tenant WHERE name = ?",
 	[NIWA_CMDB_TENANT_ADD] = "INSERT INTO tenant (name) VALUES (?)",
+	[NIWA_CMDB_FILES_FIND] = "SELECT files FROM tenant WHERE name = ? AND files IS NOT NULL",
+	[NIWA_CMDB_FILES_LAST] = "SELECT coalesce(max(files), 0) FROM tenant",
+	[NIWA_CMDB_FILES_GIVE] = "UPDATE tenant SET files = ? WHERE name = ?",
 	[NIWA_CMDB_REMEMBER] = "INSERT OR REPLACE INTO removed (addr, name, removed_us) VALUES (?, ?, ?)",
 	[NIWA_CMDB_RECALL] = "SELECT addr FROM removed WHERE name = ?",
 	[NIWA_CMDB_OLDEST] =
@@ -180,6 +183,40 @@ int niwa_cmdb_sqlite_tenant(struct niwa_cmdb_store *s, const char *name, uint32_
 	r = step(s, stmt, bind_text(stmt, 1, name, -1), err);
 	if (r == 0)
 		*ret_id = (uint32_t)sqlite3_last_insert_rowid(s->writer);
+	return r;
+}
+
+int niwa_cmdb_sqlite_files(struct niwa_cmdb_store *s, const char *tenant, uint32_t *ret, struct niwa_error *err)
+{
+	sqlite3_stmt *stmt = ready(s, NIWA_CMDB_FILES_FIND, err);
+	uint32_t number;
+	int r, rc;
+
+	if (!stmt)
+		return -EIO;
+	r = step(s, stmt, bind_text(stmt, 1, tenant, -1), err);
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		*ret = (uint32_t)sqlite3_column_int64(stmt, 0);
+		return 0;
+	}
+	stmt = ready(s, NIWA_CMDB_FILES_LAST, err);
+	r = stmt ? step(s, stmt, SQLITE_OK, err) : -EIO;
+	if (r < 0)
+		return r;
+	number = (uint32_t)sqlite3_column_int64(stmt, 0) + 1;
+	if (number > NIWA_CMDB_TENANT_FILES_MAX)
+		return niwa_cmdb_no_files_left(tenant, err);
+	stmt = ready(s, NIWA_CMDB_FILES_GIVE, err);
+	if (!stmt)
+		return -EIO;
+	rc = sqlite3_bind_int64(stmt, 1, number);
+	if (rc == SQLITE_OK)
+		rc = bind_text(stmt, 2, tenant, -1);
+	r = step(s, stmt, rc, err);
+	if (r == 0)
+		*ret = number;
 	return r;
 }
 

@@ -78,6 +78,32 @@ static void an_app_that_moves_to_another_tenant_is_changed(struct fixture *f)
 	assert_string_equal(k->tenant, "two");
 }
 
+#define WITH_VOLUME(n) "{\"n\":" #n ",\"volumes\":[{\"from\":\"/srv/]}\\\"\",\"to\":\"/data\"}]}"
+
+static void a_tenant_gets_a_number_for_its_files_with_its_first_volume_and_keeps_it(struct fixture *f)
+{
+	static const char *const none[] = {
+		"{}",
+		"{\"env\":{\"v\":\"\\\"volumes\\\":[{\\\"from\\\":1}]\"}}",
+		"{\"volumes\":[{\"from\":\"/a}\",\"owner\":\"www\",\"to\":\"/a\"}]}",
+		"{\"volumes\":[{\"from\":\"/a\",\"owner\":\"www\",\"to\":\"/a\"},{\"from\":\"/"
+		"b\",\"owner\":\"1000\"}]}",
+	};
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(none); i++)
+		assert_int_equal(fixture_put(f, "a", "one", none[i])->tenant_files, 0);
+	assert_int_equal(fixture_put(f, "b", "two", "{}")->tenant_files, 0);
+	assert_int_equal(fixture_put(f, "c", "three", WITH_VOLUME(1))->tenant_files, 1);
+	assert_int_equal(fixture_put(f, "a", "one", WITH_VOLUME(1))->tenant_files, 2);
+	assert_int_equal(fixture_put(f, "d", "three", WITH_VOLUME(2))->tenant_files, 1);
+	assert_non_null(fixture_remove(f, "c"));
+	assert_non_null(fixture_remove(f, "d"));
+	assert_int_equal(fixture_put(f, "e", "four", WITH_VOLUME(1))->tenant_files, 3);
+	assert_int_equal(fixture_put(f, "f", "three", WITH_VOLUME(1))->tenant_files, 1);
+	assert_int_equal(f->out.kept[0].tenant_id, 3);
+	assert_int_equal(fixture_put(f, "f", "two", WITH_VOLUME(1))->tenant_files, 4);
+}
+
 static void a_tenant_keeps_its_number_when_its_last_app_is_gone(struct fixture *f)
 {
 	assert_int_equal(fixture_put(f, "a", "one", "{}")->tenant_id, 1);
@@ -489,6 +515,7 @@ static const struct {
 	TEST(a_changed_record_keeps_number_and_address_and_raises_the_generation),
 	TEST(an_app_that_moves_to_another_tenant_is_changed),
 	TEST(a_tenant_keeps_its_number_when_its_last_app_is_gone),
+	TEST(a_tenant_gets_a_number_for_its_files_with_its_first_volume_and_keeps_it),
 	TEST(a_removed_app_is_told_as_it_was_and_cannot_be_read),
 	TEST(a_name_that_comes_back_gets_its_old_address_and_a_new_number),
 	TEST(a_full_range_refuses_and_says_what_to_do),

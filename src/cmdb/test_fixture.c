@@ -71,6 +71,7 @@ void fixture_outcome(const struct niwa_cmdb_change *changes, size_t count, bool 
 			.id = app->id,
 			.generation = app->generation,
 			.tenant_id = app->tenant_id,
+			.tenant_files = app->tenant_files,
 			.addr = ntohl(app->service_addr),
 			.has_json = app->json,
 		};

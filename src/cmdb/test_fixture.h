@@ -21,7 +21,7 @@ struct kept { /* a copy of one change */
 	enum niwa_cmdb_change_kind kind;
 	char name[256], tenant[256], json[128];
 	uint64_t id, generation;
-	uint32_t tenant_id, addr; /* host order */
+	uint32_t tenant_id, tenant_files, addr; /* host order */
 	bool has_json;
 };
 

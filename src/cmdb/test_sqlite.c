@@ -134,6 +134,33 @@ static void a_file_of_version_1_is_brought_up_to_date(void **state)
 	assert_int_equal(fixture_put(f, "shop", "example", "{}")->addr, FIRST + 2);
 }
 
+/* As version 2 wrote it: the id was the number. The last ones ran into the ids of leases and of the host. */
+static void files_of_tenants_keep_their_ids_and_what_had_none_of_its_own_gets_none(void **state)
+{
+	static const char volumes[] = "{\"volumes\":[{\"from\":\"/srv/a\",\"to\":\"/data\"}]}";
+	static const char more[] = "INSERT INTO tenant VALUES (45054, 'last'), (45055, 'over'), (70000, 'far');";
+	struct fixture *f = *state;
+	const struct kept *k;
+	char sql[2048];
+
+	(void)snprintf(sql, sizeof(sql), "%s%s", version_1, more);
+	with_sql(f, sql);
+	fixture_open(f, NET, 24);
+	k = fixture_put(f, "a", "example", volumes);
+	assert_int_equal(k->tenant_files, 3);
+	assert_int_equal(fixture_put(f, "b", "last", volumes)->tenant_files, 45054);
+	assert_null(fixture_put(f, "c", "over", volumes));
+	assert_non_null(strstr(f->out.err.msg, "tenant over cannot have volumes: 45054 tenants had some"));
+	assert_null(fixture_put(f, "c", "new", volumes));
+	k = fixture_put(f, "c", "new", "{}"); /* without volumes there is no end */
+	assert_int_equal(k->tenant_id, 70001);
+	assert_int_equal(k->tenant_files, 0);
+	assert_int_equal(fixture_put(f, "d", "example", volumes)->tenant_files, 3);
+	fixture_close(f);
+	fixture_open(f, NET, 24);
+	assert_int_equal(fixture_put(f, "e", "last", volumes)->tenant_files, 45054);
+}
+
 static void a_migration_that_fails_leaves_the_old_version_whole(void **state)
 {
 	struct fixture *f = *state;
@@ -142,7 +169,7 @@ static void a_migration_that_fails_leaves_the_old_version_whole(void **state)
 	with_sql(f, version_1);
 	with_sql(f, "CREATE TABLE removed (x)"); /* step 2 will stumble on it */
 	assert_true(fixture_try_open(f, NET, 24, &err) < 0);
-	assert_non_null(strstr(err.msg, "bring the schema from version 1 to 2"));
+	assert_non_null(strstr(err.msg, "bring the schema from version 1 to 3"));
 	with_sql(f, "DROP TABLE removed");
 	fixture_open(f, NET, 24);
 	assert_int_equal(fixture_count(f), 2);
@@ -336,6 +363,7 @@ int main(void)
 		TEST(a_wider_range_keeps_addresses_and_a_range_without_them_is_refused),
 		TEST(only_root_can_read_the_file),
 		TEST(a_file_of_version_1_is_brought_up_to_date),
+		TEST(files_of_tenants_keep_their_ids_and_what_had_none_of_its_own_gets_none),
 		TEST(a_migration_that_fails_leaves_the_old_version_whole),
 		TEST(files_that_are_not_for_us_are_refused_with_a_reason),
 		TEST(a_second_niwad_is_refused),

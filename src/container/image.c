@@ -73,8 +73,8 @@ int image_read_in(int root, const char *path, size_t max, char **ret, size_t *re
 
 bool image_name_valid(const char *name)
 {
-	static const char first[] = "abcdefghijklmnopqrstuvwxyz0123456789";
-	static const char rest[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
+	static const char rest[] = "._-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+	static const char *const first = rest + 3;
 
 	return name[0] && strchr(first, name[0]) && name[strspn(name, rest)] == '\0' &&
 	       strlen(name) <= IMAGE_NAME_MAX && strcmp(name, "host") != 0 && strncmp(name, "host.", 5) != 0;

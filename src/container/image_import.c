@@ -81,24 +81,6 @@ static int parse_source(struct job *job, struct niwa_error *err)
 	return 0;
 }
 
-static int check(struct job *job, struct niwa_error *err)
-{
-	const struct niwa_image_import *i = job->import;
-
-	if (!image_name_valid(i->name))
-		return niwa_fail(
-			err, NIWA_CALLER, 0,
-			"image name '%.80s': allowed are a-z, 0-9 and then also . _ -, up to %d; not host or host.*",
-			i->name, IMAGE_NAME_MAX);
-	if (strlen(i->state_dir) > PATH_MAX - 128)
-		return niwa_fail(err, NIWA_CALLER, ENAMETOOLONG, "state folder");
-	(void)snprintf(job->images, sizeof(job->images), "%s/images", i->state_dir);
-	(void)snprintf(job->final, sizeof(job->final), "%s/%s", job->images, i->name);
-	if (i->mode == NIWA_IMPORT_NEW && access(job->final, F_OK) == 0)
-		return niwa_fail(err, NIWA_CALLER, EEXIST, "image '%s' (--replace puts another in its place)", i->name);
-	return parse_source(job, err);
-}
-
 static int is_used(const char *folder, const char *name, bool (*in_use)(const char *root, void *arg), void *arg,
 		   struct niwa_error *err)
 {
@@ -109,6 +91,31 @@ static int is_used(const char *folder, const char *name, bool (*in_use)(const ch
 		return niwa_fail(err, NIWA_CALLER, EBUSY,
 				 "image '%s' is used by a running instance; stop its apps first", name);
 	return 0;
+}
+
+static int check(struct job *job, struct niwa_error *err)
+{
+	const struct niwa_image_import *i = job->import;
+	int r;
+
+	if (!image_name_valid(i->name))
+		return niwa_fail(err, NIWA_CALLER, 0,
+				 "image name '%.80s': allowed are letters, digits and then also . _ -, up to %d; not "
+				 "host or host.*",
+				 i->name, IMAGE_NAME_MAX);
+	if (strlen(i->state_dir) > PATH_MAX - 256)
+		return niwa_fail(err, NIWA_CALLER, ENAMETOOLONG, "state folder");
+	(void)snprintf(job->images, sizeof(job->images), "%s/images", i->state_dir);
+	(void)snprintf(job->final, sizeof(job->final), "%s/%s", job->images, i->name);
+	if (i->mode == NIWA_IMPORT_NEW && access(job->final, F_OK) == 0)
+		return niwa_fail(err, NIWA_CALLER, EEXIST, "image '%s' (--replace puts another in its place)", i->name);
+	if (i->mode == NIWA_IMPORT_REPLACE && access(job->final, F_OK) == 0) {
+		/* before all is fetched and unpacked for nothing; and again when it is done */
+		r = is_used(job->final, i->name, i->in_use, i->arg, err);
+		if (r < 0)
+			return r;
+	}
+	return parse_source(job, err);
 }
 
 /* An image may hold folders as deep as a path is long; removing holds one descriptor a level. */
@@ -392,7 +399,7 @@ int niwa_image_remove(const char *state_dir, const char *name, bool (*in_use)(co
 	char folder[PATH_MAX + 80], gone[PATH_MAX + 32];
 	int r;
 
-	if (!image_name_valid(name) || strlen(state_dir) > PATH_MAX - 128)
+	if (!image_name_valid(name) || strlen(state_dir) > PATH_MAX - 256)
 		return niwa_fail(err, NIWA_CALLER, 0, "'%.80s' is not the name of an imported image", name);
 	(void)snprintf(folder, sizeof(folder), "%s/images/%s", state_dir, name);
 	if (access(folder, F_OK) < 0)

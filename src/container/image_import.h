@@ -23,7 +23,7 @@ enum niwa_import_mode { NIWA_IMPORT_NEW, NIWA_IMPORT_REPLACE };
 
 struct niwa_image_import {
 	const char *state_dir;
-	const char *name;           /* [a-z0-9][a-z0-9._-]*, up to 64; not "host", not "host.*" */
+	const char *name;           /* [a-zA-Z0-9][a-zA-Z0-9._-]*, up to 128, as app files; not "host", not "host.*" */
 	const char *source;         /* oci:DIR[:TAG], docker-archive:FILE[:REF], docker://REF */
 	enum niwa_import_mode mode; /* NEW: -EEXIST when the name is taken */
 	uint32_t id_base;           /* 0: NIWA_IMPORT_ID_BASE */

@@ -15,7 +15,7 @@
 #include "base/error.h"
 #include "base/text.h"
 
-#define IMAGE_NAME_MAX    64
+#define IMAGE_NAME_MAX    128 /* as in app files */
 #define IMAGE_LINK_HOSTS  "/run/niwa/tenant/hosts"
 #define IMAGE_LINK_RESOLV "/run/niwa/tenant/resolv.conf"
 

@@ -540,6 +540,8 @@ static void a_name_that_is_taken_needs_replace_and_nobody_inside(void **unused)
 	again.source = source;
 	assert_int_equal(import("small", source, NIWA_IMPORT_NEW, &err), -EEXIST);
 	assert_int_equal(niwa_image_import(&again, &err), -EBUSY);
+	again.source = "oci:/no/such/folder:v1";
+	assert_int_equal(niwa_image_import(&again, &err), -EBUSY); /* before anything is fetched */
 	must(import("small", source, NIWA_IMPORT_REPLACE, &err), &err);
 	must(niwa_image_list(state, count_image, &count, &err), &err);
 	assert_int_equal(count, 1);
@@ -549,6 +551,19 @@ static void a_name_that_is_taken_needs_replace_and_nobody_inside(void **unused)
 	assert_int_equal(niwa_image_remove(state, "host", NULL, NULL, &err), -EINVAL);
 	must(niwa_image_list(state, count_image, &count, &err), &err);
 	assert_int_equal(count, 1);
+}
+
+static void a_name_is_one_that_app_files_allow(void **unused)
+{
+	struct niwa_error err;
+	char name[130];
+
+	memset(name, 'n', sizeof(name) - 1);
+	name[129] = '\0';
+	assert_int_equal(niwa_image_remove(state, name, NULL, NULL, &err), -EINVAL);
+	name[128] = '\0';
+	name[0] = 'N';
+	assert_int_equal(niwa_image_remove(state, name, NULL, NULL, &err), -ENOENT);
 }
 
 static void a_docker_archive_is_imported(void **unused)
@@ -684,6 +699,7 @@ int main(void)
 		cmocka_unit_test(a_broken_configuration_is_refused),
 		cmocka_unit_test(an_oci_image_is_imported_with_canonical_ids),
 		cmocka_unit_test(a_name_that_is_taken_needs_replace_and_nobody_inside),
+		cmocka_unit_test(a_name_is_one_that_app_files_allow),
 		cmocka_unit_test(a_docker_archive_is_imported),
 		cmocka_unit_test(a_hostile_archive_stays_inside),
 		cmocka_unit_test(imports_that_cannot_work_say_why_and_leave_nothing),

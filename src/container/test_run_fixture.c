@@ -36,7 +36,13 @@
 			fail_msg("%s: %s", #x, strerror(errno));                                                       \
 	} while (0)
 
-#define WAIT_MS 10000
+/* The longest wait for what must come; longer where the processor is emulated. */
+static int wait_ms(void)
+{
+	const char *slowness = getenv("NIWA_TEST_SLOWNESS");
+
+	return 10000 * (slowness ? atoi(slowness) : 1);
+}
 
 static void run(const char *command)
 {
@@ -188,7 +194,7 @@ static void receive_any(struct world *w, struct niwa_keep_msg *msg, int *fds, si
 	struct pollfd p = {.fd = w->sock, .events = POLLIN};
 	ssize_t n;
 
-	if (poll(&p, 1, WAIT_MS) != 1)
+	if (poll(&p, 1, wait_ms()) != 1)
 		fail_msg("niwa-keep does not answer");
 	n = niwa_ipc_recv(w->sock, msg, sizeof(*msg), fds, nfds);
 	if (n != (ssize_t)sizeof(*msg))
@@ -391,7 +397,7 @@ static void read_all(int fd, char *buf, size_t size)
 		char drop[4096];
 		ssize_t n;
 
-		if (poll(&p, 1, WAIT_MS) != 1)
+		if (poll(&p, 1, wait_ms()) != 1)
 			fail_msg("the log does not end; so far: %.*s", (int)used, buf);
 		n = used + 1 < size ? read(fd, buf + used, size - used - 1) : read(fd, drop, sizeof(drop));
 		if (n < 0 && errno == EAGAIN)

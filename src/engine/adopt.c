@@ -77,8 +77,8 @@ static void kill_by(int pidfd)
 		(void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0); /* -ESRCH: gone already */
 }
 
-/* An instance of an app that is not declared (any more), or one whose record cannot be read: it ends. Its groups and
- * layers are found by the table of leftovers. */
+/* An instance of which too little is known for anything else: it ends at once. Its groups and layers are found by the
+ * table of leftovers. */
 static void refuse(struct niwa_engine *e, const struct niwa_keep_msg *m, const int *fds, size_t nfds)
 {
 	niwa_log(NIWA_LOG_WARN, NULL, "instance %" PRIu64 " belongs to no declared app; it ends", m->id);
@@ -89,19 +89,37 @@ static void refuse(struct niwa_engine *e, const struct niwa_keep_msg *m, const i
 		niwa_keep_forget(e, m->id);
 }
 
+/* Its app is not declared any more, or its record cannot be read: it ends in order, with the signal and the grace that
+ * its tag knows, and holds its folders until then. */
+static struct niwa_instance *adopt_removed(struct niwa_engine *e, const struct niwa_tag *tag,
+					   struct niwa_app_spec **ret_spec)
+{
+	struct niwa_app_spec *spec = niwa_zalloc(sizeof(*spec));
+	struct niwa_app *app = niwa_app_new_removed(e, tag);
+	struct niwa_instance *i = NULL;
+
+	if (spec && app) {
+		spec->egress = NIWA_EGRESS_NONE;
+		i = niwa_instance_adopt(e, app, spec, tag);
+	}
+	*ret_spec = spec;
+	if (!i && app)
+		niwa_app_free(app);
+	return i;
+}
+
 static void adopt_app_instance(struct niwa_engine *e, const struct niwa_keep_msg *m, const struct niwa_tag *tag,
 			       int *fds, size_t nfds)
 {
 	struct niwa_app *app = niwa_map_get(e->apps_by_id, tag->app_id);
 	struct niwa_app_spec *spec = NULL;
-	struct niwa_instance *i;
+	struct niwa_instance *i = NULL;
 	struct niwa_error err;
 
-	if (!app || niwa_app_spec_read(e, app, &spec, &err) < 0) {
-		refuse(e, m, fds, nfds);
-		return;
-	}
-	i = niwa_instance_adopt(e, app, spec, tag);
+	if (app && niwa_app_spec_read(e, app, &spec, &err) == 0)
+		i = niwa_instance_adopt(e, app, spec, tag);
+	else if (tag->stop_signal)
+		i = adopt_removed(e, tag, &spec);
 	if (!i) {
 		niwa_app_spec_free(&spec);
 		refuse(e, m, fds, nfds);

@@ -15,6 +15,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "engine/applog.h"
+#include "engine/folder.h"
+#include "engine/folder_claim.h"
 #include "engine/leave.h"
 #include "engine/publish.h"
 #include "engine/rotate.h"
@@ -161,6 +164,18 @@ static struct niwa_tenant *tenant_get(struct niwa_engine *e, const char *name, u
 	return t;
 }
 
+void niwa_app_tenant_unref(struct niwa_engine *e, struct niwa_tenant **tenant)
+{
+	struct niwa_tenant *t = *tenant;
+
+	*tenant = NULL;
+	if (!t || --t->users)
+		return;
+	niwa_tenant_forget(e, t->name);
+	(void)niwa_map_del_str(e->tenants, t->name);
+	free(t);
+}
+
 /* Classes of ports that others than the tenant may reach. */
 
 static void class_free(struct niwa_class *c)
@@ -303,6 +318,9 @@ static int spec_take(struct niwa_engine *e, struct niwa_app *app, const struct n
 	bool declare = txn;
 	int r;
 
+	r = niwa_folder_declare(e, app, spec);
+	if (r < 0)
+		return r;
 	classes_drop(e, app);
 	r = ports_make(e, app, spec, txn, &ports);
 	if (r < 0)
@@ -335,7 +353,10 @@ static struct niwa_app *app_new(struct niwa_engine *e, const struct niwa_cmdb_ap
 	app->service_addr = stored->service_addr;
 	TAILQ_INIT(&app->waiters);
 	app->tenant = tenant_get(e, stored->tenant, stored->tenant_id);
+	if (app->tenant)
+		app->tenant->users++;
 	if (!app->tenant || niwa_map_put(e->apps_by_id, app->id, app) < 0) {
+		niwa_app_tenant_unref(e, &app->tenant);
 		free(app);
 		return NULL;
 	}
@@ -344,10 +365,26 @@ static struct niwa_app *app_new(struct niwa_engine *e, const struct niwa_cmdb_ap
 		(void)niwa_map_del(e->apps_by_id, app->id);
 		if (niwa_map_get_str(e->apps_by_name, app->name) == app)
 			(void)niwa_map_del_str(e->apps_by_name, app->name);
+		niwa_app_tenant_unref(e, &app->tenant);
 		free(app);
 		return NULL;
 	}
 	app->tenant->apps++;
+	return app;
+}
+
+struct niwa_app *niwa_app_new_removed(struct niwa_engine *e, const struct niwa_tag *tag)
+{
+	size_t len = strnlen(tag->name, sizeof(tag->name) - 1);
+	struct niwa_app *app = niwa_zalloc(sizeof(*app) + len + 1);
+
+	if (!app)
+		return NULL;
+	memcpy(app->name, tag->name, len);
+	app->engine = e;
+	app->id = tag->app_id;
+	app->removed = true;
+	TAILQ_INIT(&app->waiters);
 	return app;
 }
 
@@ -373,8 +410,11 @@ static int tenant_change(struct niwa_engine *e, struct niwa_app *app, const stru
 	t = tenant_get(e, stored->tenant, stored->tenant_id);
 	if (!t)
 		return -ENOMEM;
+	niwa_applog_forget(e, app);
 	app->tenant->apps--;
 	app->tenant->hosts_dirty = true;
+	t->users++;
+	niwa_app_tenant_unref(e, &app->tenant);
 	app->tenant = t;
 	t->apps++;
 	return 0;
@@ -399,16 +439,21 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 	if (!app) {
 		displace_removed(e, stored);
 		app = app_new(e, stored);
+		if (app && txn) /* not at the start of niwad: whatever is there was another app's */
+			niwa_applog_forget(e, app);
 	}
 	if (!app || tenant_change(e, app, stored) < 0 || spec_take(e, app, spec, txn) < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "app %s", stored->name);
 	app->removed = false;
 	app->generation = stored->generation;
 	app->tenant->hosts_dirty = true;
+	if (stored->tenant_files)
+		app->tenant->files = stored->tenant_files;
 	if (e->adopted) /* before, sockets that keep holds are waited for */
 		niwa_publish_app(e, app);
 	if (!fresh)
 		niwa_rotate_changed(e, app);
+	niwa_folder_look_again(e);
 	return 0;
 }
 
@@ -439,10 +484,12 @@ void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_ne
 	if (txn)
 		niwa_app_declare(app, txn, NIWA_DEL);
 	niwa_publish_drop(e, app);
+	(void)niwa_folder_declare(e, app, NULL); /* takes no memory */
 	classes_drop(e, app);
 	(void)niwa_fail(&err, NIWA_PERMANENT, 0, "app %s was removed", app->name);
 	niwa_wake_fail_all(e, app, &err);
 	niwa_app_unwatch(app);
+	niwa_applog_forget(e, app);
 	niwa_leave_all(e, app, "removed");
 	niwa_app_unlink_if_done(e, app);
 }
@@ -461,13 +508,14 @@ void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app)
 {
 	if (!app->removed || lives(e, app))
 		return;
-	if (app->start_queued)
-		TAILQ_REMOVE(&e->start_queue, app, start_link);
+	(void)niwa_wake_dequeue(e, app);
 	if (niwa_map_get_str(e->apps_by_name, app->name) == app)
 		(void)niwa_map_del_str(e->apps_by_name, app->name);
 	if (niwa_map_get(e->apps_by_addr, app->service_addr) == app)
 		(void)niwa_map_del(e->apps_by_addr, app->service_addr);
-	(void)niwa_map_del(e->apps_by_id, app->id);
+	if (niwa_map_get(e->apps_by_id, app->id) == app)
+		(void)niwa_map_del(e->apps_by_id, app->id);
+	niwa_app_tenant_unref(e, &app->tenant);
 	niwa_app_free(app);
 }
 

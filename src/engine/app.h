@@ -17,6 +17,9 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 		  struct niwa_error *err);
 /* The app is no longer declared: its elements go, its instances stop, it is freed when nothing of it lives. */
 void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_net_txn *txn);
+/* A removed app that a niwad before this one has left to its instance's grace: in no map, without a tenant, freed with
+ * that instance. NULL: out of memory. */
+struct niwa_app *niwa_app_new_removed(struct niwa_engine *e, const struct niwa_tag *tag);
 /* Frees the app if it is removed and nothing of it lives. */
 void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app);
 void niwa_app_free(struct niwa_app *app);
@@ -34,6 +37,8 @@ const char *niwa_app_last_why(const struct niwa_app *app);
 struct niwa_app *niwa_app_by_name(struct niwa_engine *e, const char *name);
 /* The tenant with this id: the app's, or another one that has apps; NULL: none has. */
 struct niwa_tenant *niwa_app_tenant(struct niwa_engine *e, const struct niwa_app *app, uint32_t id);
+/* Gives up one of tenant->users, which apps and instances count; with the last one the tenant's folder goes too. */
+void niwa_app_tenant_unref(struct niwa_engine *e, struct niwa_tenant **tenant);
 struct niwa_app_port *niwa_app_port(struct niwa_app *app, uint16_t number);
 /* The checked record, read from the store. To be freed with niwa_app_spec_free. */
 int niwa_app_spec_read(struct niwa_engine *e, struct niwa_app *app, struct niwa_app_spec **ret, struct niwa_error *err);
@@ -51,7 +56,11 @@ void niwa_classes_permit(struct niwa_engine *e, const struct niwa_tenant *tenant
 unsigned niwa_tenant_name_servers(uint32_t addrs[3]);
 /* Writes RUN_DIR/tenants/TENANT/{hosts,resolv.conf} if they are not up to date. */
 int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct niwa_error *err);
-/* The same soon, for the tenants of all instances: apps were declared or removed. */
+/* Removes that folder. An instance that still has it mounted keeps what it sees. */
+void niwa_tenant_forget(struct niwa_engine *e, const char *name);
+/* Removes folders of tenants that have no app; fewer than 0: could not look. */
+int niwa_tenant_collect(struct niwa_engine *e);
+/* niwa_tenant_files soon, for the tenants of all instances: apps were declared or removed. */
 void niwa_tenant_refresh(struct niwa_engine *e);
 
 #define NIWA_CLASS_ANY   0x7fffffffu

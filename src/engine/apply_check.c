@@ -13,7 +13,7 @@
 #include "engine/background.h"
 #include "engine/volume.h"
 
-enum kind { IMAGE, COMMAND, VOLUME };
+enum kind { IMAGE, COMMAND, USER, VOLUME };
 
 struct look {
 	STAILQ_ENTRY(look) link;
@@ -141,6 +141,18 @@ static void note_command(struct niwa_apply_checks *c, const struct niwa_app_spec
 		l->kind = IMAGE; /* without memory it asks less */
 }
 
+static void note_user(struct niwa_apply_checks *c, const struct niwa_app_spec *spec)
+{
+	struct look *l = spec->user ? add(c, spec, USER, niwa_asprintf("u%s\n%s", spec->image, spec->user)) : NULL;
+
+	if (!l)
+		return;
+	(void)snprintf(l->key, sizeof(l->key), "user");
+	l->what = niwa_strdup(spec->user);
+	if (!l->what)
+		l->kind = IMAGE;
+}
+
 static void note_volume(struct niwa_apply_checks *c, const struct niwa_app_spec *spec, size_t n)
 {
 	const struct niwa_volume *v = &spec->volumes[n];
@@ -165,11 +177,20 @@ void niwa_apply_check_note(struct niwa_apply_checks **checks, const struct niwa_
 		(void)snprintf(l->key, sizeof(l->key), "image");
 	if (in_image(spec))
 		note_command(*checks, spec);
+	note_user(*checks, spec);
 	for (size_t n = 0; n < spec->volume_count; n++)
 		note_volume(*checks, spec, n);
 }
 
 /* In the thread. */
+
+static int look_at_user(const struct niwa_image *img, struct look *l)
+{
+	uint32_t uid, gid, groups[32];
+	unsigned count;
+
+	return niwa_image_user(img, l->what, &uid, &gid, groups, &count, &l->err);
+}
 
 static int look_at_image(const struct niwa_apply_checks *c, struct look *l)
 {
@@ -180,6 +201,8 @@ static int look_at_image(const struct niwa_apply_checks *c, struct look *l)
 
 	if (l->kind == IMAGE || r < 0)
 		return l->kind == IMAGE ? r : 0; /* that there is no image is told once */
+	if (l->kind == USER)
+		return look_at_user(img, l);
 	command = l->what ? l->what : img->command ? img->command[0] : NULL;
 	if (!command)
 		return niwa_fail(&l->err, NIWA_CALLER, 0, "image '%s' has no command of its own: declare one",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the first wake of an applied app would miss: its image, its command in it, the sources of its volumes. Noted
- * while the app is taken, looked at in the background after the commit. A missing one is no mistake (it may come
+ * What the first wake of an applied app would miss: its image, its command and user in it, the sources of its volumes.
+ * Noted while the app is taken, looked at in the background after the commit. A missing one is no mistake (it may come
  * later), so it is a warning. Each image, command and source is looked at once, however many apps have it.
  */
 #ifndef NIWA_ENGINE_APPLY_CHECK_H

@@ -148,17 +148,20 @@ static int parse_value(const struct key *k, struct niwa_config *c, const char *v
 	return r;
 }
 
-static const char *expected(const struct key *k)
+static const char *expected(const struct key *k, char *buf, size_t size)
 {
 	static const char *const what[] = {
 		[PATHNAME] = "an absolute path",
 		[WORD] = "a word",
-		[NUMBER] = "a number in range",
 		[DURATION] = "a duration such as 500ms, 30s, 5m",
 		[SIZE] = "a size such as 64K, 8M",
 		[NETWORK] = "a network such as 10.64.0.0/12, with the host bits zero",
 	};
-	return what[k->kind];
+
+	if (k->kind != NUMBER)
+		return what[k->kind];
+	(void)snprintf(buf, size, "a number from 0 to %" PRIu64, k->max);
+	return buf;
 }
 
 static char *trim(char *s)
@@ -176,7 +179,7 @@ static char *trim(char *s)
 
 static int parse_line(struct niwa_config *c, char *line, const char *path, unsigned no, struct niwa_error *err)
 {
-	char *hash = strchr(line, '#'), *eq, *name, *value;
+	char *hash = strchr(line, '#'), *eq, *name, *value, range[64];
 
 	if (strlen(line) == LINE_MAX_BYTES - 1 && line[LINE_MAX_BYTES - 2] != '\n')
 		return niwa_fail(err, NIWA_CALLER, 0, "%s:%u: longer than %d bytes", path, no, LINE_MAX_BYTES - 2);
@@ -196,10 +199,17 @@ static int parse_line(struct niwa_config *c, char *line, const char *path, unsig
 			continue;
 		if (parse_value(&keys[i], c, value) < 0)
 			return niwa_fail(err, NIWA_CALLER, 0, "%s:%u: %s = %.60s: must be %s", path, no, name, value,
-					 expected(&keys[i]));
+					 expected(&keys[i], range, sizeof(range)));
 		return 0;
 	}
 	return niwa_fail(err, NIWA_CALLER, 0, "%s:%u: unknown key '%.60s' (see niwad.conf(5))", path, no, name);
+}
+
+/* This host, loopback, and what is no address of a host: the kernel would drop it, or niwa would take over the loopback
+ * of the whole host. */
+static bool is_special(uint32_t net)
+{
+	return net >> 24 == 0 || net >> 24 == 127 || net >> 28 >= 14;
 }
 
 static int check_whole(struct niwa_config *c, const char *path, struct niwa_error *err)
@@ -208,11 +218,20 @@ static int check_whole(struct niwa_config *c, const char *path, struct niwa_erro
 	unsigned bits = c->service_bits < c->private_bits ? c->service_bits : c->private_bits;
 	uint32_t mask = ~UINT32_C(0) << (32 - bits);
 
+	if (is_special(s) || is_special(p))
+		return niwa_fail(err, NIWA_CALLER, 0,
+				 "%s: %s must not be in 0.0.0.0/8, 127.0.0.0/8 or from 224.0.0.0 on; a private network "
+				 "such as 10.64.0.0/12 is meant",
+				 path, is_special(s) ? "service_range" : "private_range");
 	if ((s & mask) == (p & mask))
 		return niwa_fail(err, NIWA_CALLER, 0, "%s: service_range and private_range overlap", path);
 	if (c->lease_base < 65536 || c->lease_base + c->lease_count * 65536 > UINT32_MAX)
 		return niwa_fail(err, NIWA_CALLER, 0, "%s: lease_base and lease_count leave the range of user ids",
 				 path);
+	if (c->lease_base + c->lease_count * 65536 > NIWA_TENANT_IDS_FIRST)
+		return niwa_fail(err, NIWA_CALLER, 0,
+				 "%s: lease_base and lease_count must end before %u, where the ids of tenants begin",
+				 path, NIWA_TENANT_IDS_FIRST);
 	if (!c->concurrent_starts || !c->relay_port || !c->rpc_connections || !c->lease_count)
 		return niwa_fail(err, NIWA_CALLER, 0,
 				 "%s: concurrent_starts, relay_port, rpc_connections and lease_count must not be 0",
@@ -305,9 +324,12 @@ static void print_sentences(const char *text, FILE *out)
 
 void niwa_config_man(FILE *out)
 {
+	char range[64];
+
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(keys); i++) {
 		(void)fprintf(out, ".It Sy %s\n", keys[i].name);
 		print_sentences(keys[i].doc, out);
-		(void)fprintf(out, "Must be %s; default\n.Li %s .\n", expected(&keys[i]), keys[i].preset);
+		(void)fprintf(out, "Must be %s; default\n.Li %s .\n", expected(&keys[i], range, sizeof(range)),
+			      keys[i].preset);
 	}
 }

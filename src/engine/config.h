@@ -11,6 +11,9 @@
 
 #include "base/error.h"
 
+/* On disk the ids of tenants begin here and go up to the end; lease_base and lease_count end before. */
+#define NIWA_TENANT_IDS_FIRST UINT32_C(0x50000000)
+
 struct niwa_config {
 	char run_dir[108], state_dir[256], log_dir[256], cgroup[128], libexec_dir[256], domain[128], relay_user[64];
 	char criu[256];

@@ -53,7 +53,7 @@ static void on_refused(uint32_t private_addr, uint16_t port, void *arg)
 	if (!i || i->app->current != i || i->app->state != NIWA_RUNNING || i->diag_fd < 0 ||
 	    niwa_diag_listens(i->diag_fd, private_addr, port) != 0)
 		return;
-	if (niwa_ready_listens(i) != 0) { /* it is alive, and ready by another port */
+	if (niwa_ready_listens_at_all(i) != 0) { /* it is alive, and serves others by another port */
 		niwa_awake_withhold(e, i, port);
 		return;
 	}
@@ -290,9 +290,12 @@ int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, 
 	e->started_us = niwa_now_us();
 	LIST_INIT(&e->instance_list);
 	LIST_INIT(&e->classes);
+	LIST_INIT(&e->folder_apps);
+	SLIST_INIT(&e->folder_claims);
 	SLIST_INIT(&e->dead);
 	STAILQ_INIT(&e->deferred);
 	TAILQ_INIT(&e->start_queue);
+	TAILQ_INIT(&e->held_queue);
 	raise_limits();
 	fill_host(e);
 	r = open_all(e, err);

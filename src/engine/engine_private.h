@@ -35,6 +35,9 @@ struct niwa_app;
 struct niwa_app_snapshot;
 struct niwa_instance;
 struct niwa_instance_snapshot;
+struct niwa_app_folder;
+struct niwa_folder_claims;
+struct niwa_applog;
 
 /* The stages of a wake; CLOCK_MONOTONIC microseconds, 0: did not happen. */
 struct niwa_stages {
@@ -44,7 +47,9 @@ struct niwa_stages {
 
 struct niwa_tenant {
 	uint32_t id;
+	uint32_t files;     /* number of its ids on volumes; 0: it has no volume */
 	unsigned apps;      /* declared ones */
+	unsigned users;     /* apps and instances that point here */
 	bool hosts_dirty;   /* the tenant's hosts file does not say what is declared */
 	uint32_t resolvers; /* which name servers its resolv.conf says, as a sum */
 	char name[];
@@ -103,7 +108,8 @@ struct niwa_app {
 	bool removed;    /* from the store; freed when nothing of it lives */
 	bool declared;   /* its elements are in `declared` */
 	bool rotate_wanted; /* the current instance is to be replaced when it is ready */
-	bool start_queued;
+	bool start_queued;  /* in engine.start_queue */
+	bool start_held;    /* in engine.held_queue */
 	uint8_t port_count;
 	struct niwa_app_port *ports;
 	struct niwa_instance *current;
@@ -111,9 +117,12 @@ struct niwa_app {
 	struct niwa_app_snapshot *snapshot; /* snapshot.h; NULL: nothing is known of an image */
 	struct niwa_waiters waiters;
 	LIST_HEAD(, niwa_app_watch) watches;
-	TAILQ_ENTRY(niwa_app) start_link; /* in engine.start_queue */
+	TAILQ_ENTRY(niwa_app) start_link; /* in engine.start_queue or held_queue */
 	sd_event_source *retry;           /* restart policy */
 	struct niwa_app_past *past;
+	struct niwa_app_folder *folders;   /* that its record lets it write to; folder_claim.c */
+	LIST_ENTRY(niwa_app) folders_link; /* in engine.folder_apps, if it has any */
+	struct niwa_applog *log;           /* while it has instances; applog.c */
 	char name[];
 };
 TAILQ_HEAD(niwa_app_queue, niwa_app);
@@ -125,6 +134,11 @@ enum niwa_phase_of_life {
 	NIWA_LIFE_DRAINING, /* replaced; open connections end */
 	NIWA_LIFE_STOPPING, /* the stop signal was sent */
 	NIWA_LIFE_GONE,     /* exited; leftovers are being collected */
+};
+
+/* Something of the host that an instance may write to. */
+struct niwa_folder {
+	uint64_t dev, ino;
 };
 
 /* The record that keep holds for an instance of ours: what a new niwad needs to adopt it, after an upgrade as well.
@@ -140,18 +154,24 @@ struct niwa_tag {
 	uint32_t tenant;
 	uint32_t follow; /* STOPPING: a fresh instance is to be started when this one has ended */
 	uint64_t began_realtime_us;
-	uint64_t target;   /* CRIU: the instance that it works on */
-	uint32_t work;     /* CRIU: enum niwa_criu_work */
+	/* CLOCK_MONOTONIC: keep does not outlive the boot. stop_deadline_us: STOPPING, when the grace ends */
+	uint64_t began_us, stop_deadline_us, stop_grace_us;
+	uint32_t stop_signal; /* 0: not known */
+	uint32_t record;      /* enum niwa_tag_record */
+	uint32_t folder_count, folders_shared;
+	struct niwa_folder folders[NIWA_VOLUMES_MAX];
+	char name[NIWA_NAME_MAX + 3]; /* of the app, should it be removed */
+	uint64_t target;              /* CRIU: the instance that it works on */
+	uint32_t work;                /* CRIU: enum niwa_criu_work */
 	uint32_t restored; /* an instance made from an image: while it is not SERVING, half of it may be there */
 };
 #define NIWA_TAG_VERSION 1
-enum niwa_tag_kind { NIWA_TAG_INSTANCE = 1, NIWA_TAG_EXEC, NIWA_TAG_RELAY, NIWA_TAG_CRIU };
-
-struct niwa_log_file {
-	int fd;
-	uint64_t size;
-	bool in_line; /* the last byte written was not a newline */
+/* What the record said that the instance was made from, bit by bit. */
+enum niwa_tag_record {
+	NIWA_TAG_RECORD_KNOWN = 1,    /* and the folders are */
+	NIWA_TAG_RECORD_OVERLAPS = 2, /* another instance may live beside it */
 };
+enum niwa_tag_kind { NIWA_TAG_INSTANCE = 1, NIWA_TAG_EXEC, NIWA_TAG_RELAY, NIWA_TAG_CRIU };
 
 struct niwa_instance {
 	struct niwa_engine *engine;
@@ -170,10 +190,11 @@ struct niwa_instance {
 	struct niwa_instance_snapshot *snapshot; /* snapshot.h; NULL: it is not dumped */
 	bool restored;
 	bool in_awake, in_frozen, notified, net_ready, killed, deaf;
+	bool lost;             /* it served, then nothing listened any more */
 	bool watched;          /* adoption: it is in the kernel's `frozen` set, so what came has knocked */
 	bool adopting, follow; /* not resumed yet; as in its tag */
 	sd_event_source *log_source, *log_pause, *notify_source, *timer, *freeze_source, *life_timer;
-	struct niwa_log_file log;
+	struct niwa_applog *log; /* the app's; NULL: what it prints is lost */
 	struct niwa_stages stages;
 	uint64_t began_us, ready_deadline_us, stop_deadline_us, drain_deadline_us;
 	uint64_t ready_pause_us, others_until_us; /* others: see ready.c */
@@ -182,6 +203,9 @@ struct niwa_instance {
 	uint64_t check_ticket;
 	unsigned check_status; /* what the last HTTP ready check got instead of 2xx or 3xx; 0: no answer */
 	unsigned cleanup_tries;
+	uint32_t record;                       /* enum niwa_tag_record */
+	uint32_t folder_count, folders_shared; /* that it writes to; shared: bit a folder */
+	struct niwa_folder folders[NIWA_VOLUMES_MAX];
 	unsigned name_server_count;
 	uint32_t name_servers[3];       /* that it may ask */
 	unsigned execs;                 /* processes of `niwa exec` in it: as long as there are any it is not quiet */
@@ -227,22 +251,26 @@ struct niwa_engine {
 	SLIST_HEAD(, niwa_instance) dead;
 	STAILQ_HEAD(, niwa_deferred) deferred; /* what keep told before adoption was complete */
 	struct niwa_app_queue start_queue;
+	struct niwa_app_queue held_queue; /* starts that wait until another instance lets go of a folder */
 	struct niwa_lease_pool *leases;
 	struct niwa_addr_pool *addresses;
 	sd_event_source *bury_source, *second, *tenant_source;
 	uint64_t next_instance, next_check, started_us;
 	uint32_t next_class;
-	bool redeclare;   /* a change of what is declared failed: the kernel may have something else */
-	unsigned cloning; /* instances in NIWA_LIFE_CLONING */
+	bool folders_changed; /* held_queue is tried again at the end of this turn */
+	bool redeclare;       /* a change of what is declared failed: the kernel may have something else */
+	unsigned cloning;     /* instances in NIWA_LIFE_CLONING */
 	unsigned frozen, seconds;
 	uint64_t relay_instance;
 	pid_t relay_pid, keep_pid;
 	int relay_listener, relay_engine_end;
 	gid_t log_group; /* may read the logs; 0: root alone */
 	bool adopted, leftover_groups, guarded;
-	struct niwa_map *claims;      /* published ports of commits under way → struct claim of publish_claim.c */
-	struct niwa_text stale_marks; /* adoption: of instances that are gone */
-	struct niwa_map *published;   /* "ADDR:PORT" key number → struct niwa_published */
+	struct niwa_map *claims; /* published ports of commits under way → struct claim of publish_claim.c */
+	LIST_HEAD(, niwa_app) folder_apps;
+	SLIST_HEAD(, niwa_folder_claims) folder_claims; /* of commits under way */
+	struct niwa_text stale_marks;                   /* adoption: of instances that are gone */
+	struct niwa_map *published;                     /* "ADDR:PORT" key number → struct niwa_published */
 	struct {
 		uint64_t wakes, thaws, starts, restores, dumps, failed_restores, failures, crashes, leftovers, repairs,
 			overflows;

@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "engine/app.h"
 #include "engine/applog.h"
+#include "engine/folder.h"
 #include "engine/group.h"
 #include "engine/images.h"
 #include "engine/keep_client.h"
@@ -48,8 +49,7 @@ static struct niwa_instance *new_object(struct niwa_engine *e, struct niwa_app *
 	i->engine = e;
 	i->app = app;
 	i->id = id;
-	i->plan_fd = i->pidfd = i->log_fd = i->diag_fd = i->notify_fd = i->layer_fd = i->cgroup_events_fd = i->log.fd =
-		-1;
+	i->plan_fd = i->pidfd = i->log_fd = i->diag_fd = i->notify_fd = i->layer_fd = i->cgroup_events_fd = -1;
 	niwa_instance_veth_name(id, i->veth);
 	if (niwa_map_put(e->instances, id, i) < 0) {
 		free(i);
@@ -74,7 +74,6 @@ static void free_object(struct niwa_instance *i)
 	niwa_fd_close(&i->notify_fd);
 	niwa_fd_close(&i->layer_fd);
 	niwa_fd_close(&i->cgroup_events_fd);
-	niwa_fd_close(&i->log.fd);
 	niwa_app_spec_free(&i->spec);
 	free(i);
 }
@@ -93,8 +92,10 @@ void niwa_instance_bury(struct niwa_engine *e, struct niwa_instance *i)
 	i->log_source = sd_event_source_disable_unref(i->log_source);
 	i->log_pause = sd_event_source_disable_unref(i->log_pause);
 	i->notify_source = sd_event_source_disable_unref(i->notify_source);
+	niwa_applog_close(i);
 	SLIST_INSERT_HEAD(&e->dead, i, dead_link);
 	(void)sd_event_source_set_enabled(e->bury_source, SD_EVENT_ON);
+	niwa_app_tenant_unref(e, &i->tenant);
 	if (app)
 		niwa_app_unlink_if_done(e, app);
 }
@@ -108,7 +109,12 @@ int niwa_instance_on_post(sd_event_source *s, void *arg)
 		SLIST_REMOVE_HEAD(&e->dead, dead_link);
 		free_object(i);
 	}
-	return sd_event_source_set_enabled(s, SD_EVENT_OFF);
+	(void)sd_event_source_set_enabled(s, SD_EVENT_OFF);
+	if (e->folders_changed) {
+		e->folders_changed = false;
+		niwa_wake_held(e);
+	}
+	return 0;
 }
 
 static int borrow(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
@@ -270,7 +276,15 @@ static void fill_tag(const struct niwa_instance *i, struct niwa_tag *tag)
 				 .tenant = i->tenant ? i->tenant->id : 0,
 				 .restored = i->restored || niwa_restore_is_under_way(i),
 				 .follow = i->app && i->app->current == i && i->app->rotate_wanted,
-				 .began_realtime_us = niwa_realtime_us() - (niwa_now_us() - i->began_us)};
+				 .began_realtime_us = niwa_realtime_us() - (niwa_now_us() - i->began_us),
+				 .began_us = i->began_us,
+				 .stop_deadline_us = i->stop_deadline_us,
+				 .stop_grace_us = i->spec ? i->spec->stop.grace_us : 0,
+				 .stop_signal = i->spec ? (uint32_t)i->spec->stop.signal : 0,
+				 .record = i->record};
+	niwa_folder_tag(i, tag);
+	if (i->app)
+		(void)snprintf(tag->name, sizeof(tag->name), "%s", i->app->name);
 }
 
 void niwa_instance_write_tag(struct niwa_engine *e, const struct niwa_instance *i)
@@ -287,6 +301,10 @@ static int make(struct niwa_engine *e, struct niwa_instance *i, struct niwa_erro
 	int r = niwa_app_spec_read(e, i->app, &i->spec, err);
 
 	if (r == 0)
+		i->record = NIWA_TAG_RECORD_KNOWN | (niwa_rotate_declared(i->spec) ? NIWA_TAG_RECORD_OVERLAPS : 0);
+	if (r == 0)
+		r = niwa_folder_take(e, i, err);
+	if (r == 0)
 		r = borrow(e, i, err);
 	if (r == 0)
 		r = build_plan(e, i, err);
@@ -302,7 +320,7 @@ static int make(struct niwa_engine *e, struct niwa_instance *i, struct niwa_erro
 	if (r < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "ask niwa-keep to start %s", i->app->name);
 	/* while keep works: a new file may take a disk a millisecond */
-	if (niwa_applog_open(e, i->app->name, &i->log, err) < 0)
+	if (niwa_applog_open(e, i, err) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "%s; what it prints is lost", err->msg);
 	return 0;
 }
@@ -324,6 +342,7 @@ static void collect(struct niwa_engine *e, struct niwa_instance *i)
 	char layer[512];
 
 	i->life = NIWA_LIFE_GONE;
+	niwa_folder_release(i);
 	if (niwa_group_remove(e, i->id) == -EBUSY && i->cleanup_tries++ < 200) {
 		niwa_group_kill(e, i->id);
 		i->timer = sd_event_source_disable_unref(i->timer);
@@ -364,6 +383,7 @@ int niwa_instance_make(struct niwa_engine *e, struct niwa_app *app, struct niwa_
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start %s", app->name);
 	i->generation = app->generation;
 	i->tenant = app->tenant;
+	i->tenant->users++;
 	i->began_us = niwa_now_us();
 	i->life = NIWA_LIFE_CLONING;
 	r = make(e, i, err);
@@ -375,6 +395,18 @@ int niwa_instance_make(struct niwa_engine *e, struct niwa_app *app, struct niwa_
 	e->cloning++;
 	*ret = i;
 	return 0;
+}
+
+/* The record of its app may be another one by now. */
+static void adopt_record(struct niwa_instance *i, const struct niwa_tag *tag)
+{
+	i->record = tag->record;
+	i->stop_deadline_us = tag->stop_deadline_us;
+	if (tag->stop_signal) {
+		i->spec->stop.signal = (int)tag->stop_signal;
+		i->spec->stop.grace_us = tag->stop_grace_us;
+	}
+	niwa_folder_adopt(i, tag);
 }
 
 struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app *app, struct niwa_app_spec *spec,
@@ -391,16 +423,19 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	i->lease = tag->lease;
 	i->mark = tag->mark;
 	i->life = (enum niwa_phase_of_life)tag->life;
-	i->tenant = niwa_app_tenant(e, app, tag->tenant);
+	i->tenant = app->tenant ? niwa_app_tenant(e, app, tag->tenant) : NULL;
+	if (i->tenant)
+		i->tenant->users++;
 	i->adopting = true;
 	i->restored = tag->restored;
 	i->follow = tag->follow;
-	i->began_us = niwa_now_us() - (niwa_realtime_us() - tag->began_realtime_us);
+	i->began_us = tag->began_us ? tag->began_us : niwa_now_us() - (niwa_realtime_us() - tag->began_realtime_us);
+	adopt_record(i, tag);
 	i->net_ready = true;
 	(void)niwa_lease_mark(e->leases, i->lease);
 	(void)niwa_addr_mark(e->addresses, i->private_addr);
 	(void)niwa_map_put(e->instances_by_addr, i->private_addr, i);
-	if (niwa_applog_open(e, app->name, &i->log, &err) < 0)
+	if (app->tenant && niwa_applog_open(e, i, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
 	return i;
 }
@@ -583,6 +618,7 @@ void niwa_instance_failed(struct niwa_engine *e, struct niwa_instance *i, const 
 	if (i->life != NIWA_LIFE_CLONING)
 		return;
 	e->cloning--;
+	niwa_folder_release(i); /* who comes next may be told of this end */
 	explain_failure(i, m, &err);
 	report_end(e, i, &err);
 	end(e, i);
@@ -609,6 +645,7 @@ void niwa_instance_exited(struct niwa_engine *e, struct niwa_instance *i, int co
 	if (i->life == NIWA_LIFE_GONE)
 		return;
 	(void)niwa_fault("niwad.exited");
+	niwa_folder_release(i); /* with its first process all others of its pid namespace are gone */
 	niwa_applog_drain(e, i);
 	niwa_applog_last_line(e, i, last, sizeof(last));
 	(void)niwa_exit_text(code, status, text, sizeof(text));

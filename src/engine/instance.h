@@ -7,7 +7,8 @@
 
 #include "engine/engine_private.h"
 
-/* Makes an instance of the app and hands its plan to keep. The app's state is not touched. */
+/* Makes an instance of the app and hands its plan to keep. The app's state is not touched. -EINPROGRESS: not yet, an
+ * instance that is ending writes to one of its folders (folder.h). */
 int niwa_instance_make(struct niwa_engine *e, struct niwa_app *app, struct niwa_instance **ret, struct niwa_error *err);
 
 /* What keep said. Descriptors that are taken are set to -1 in fds. */

@@ -21,6 +21,8 @@
 #include "engine/instance.h"
 #include "engine/relay_client.h"
 
+_Static_assert(sizeof(struct niwa_tag) <= NIWA_KEEP_TAG_MAX, "keep holds a whole tag");
+
 static void request(struct niwa_engine *e, struct niwa_keep_msg *m, const int *fds, size_t nfds)
 {
 	int r;

@@ -176,6 +176,8 @@ static void send_stop(struct niwa_engine *e, struct niwa_instance *i)
 {
 	(void)niwa_fault("niwad.before-stop-signal");
 	i->life = NIWA_LIFE_STOPPING;
+	if (!i->stop_deadline_us) /* else the grace began under a niwad that is no more */
+		i->stop_deadline_us = niwa_now_us() + i->spec->stop.grace_us;
 	niwa_instance_write_tag(e, i);
 	(void)niwa_fault("niwad.stop-tagged");
 	niwa_sleep_release(e, i);

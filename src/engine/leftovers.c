@@ -15,6 +15,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "engine/app.h"
+#include "engine/applog.h"
 #include "engine/group.h"
 #include "engine/trash.h"
 
@@ -109,6 +111,8 @@ static const struct {
 	{"writable layers", collect_layers},
 	{"network interfaces", collect_veths},
 	{"connections of the kernel's table", collect_connections},
+	{"logs of removed apps", niwa_applog_collect},
+	{"folders of tenants", niwa_tenant_collect},
 };
 
 static int on_collect_again(sd_event_source *s, uint64_t usec, void *arg)

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/priority.h"
 #include "base/memory.h"
+#include "base/standard.h"
 #include "engine/config.h"
 #include "engine/engine.h"
 #include "net/wake.h"
@@ -99,6 +100,8 @@ int main(int argc, char **argv)
 	struct niwa_error err;
 	int opt;
 
+	if (niwa_standard_hold() < 0)
+		return 1;
 	while ((opt = getopt_long(argc, argv, "c:", options, NULL)) != -1)
 		switch (opt) {
 		case 'c':

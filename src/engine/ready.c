@@ -40,12 +40,22 @@ int niwa_ready_listens(const struct niwa_instance *i)
 	return i->diag_fd < 0 ? -EBADF : niwa_diag_listens(i->diag_fd, i->private_addr, port);
 }
 
+int niwa_ready_listens_at_all(const struct niwa_instance *i)
+{
+	int r = i->diag_fd < 0 ? -EBADF : i->spec->port_count == 0;
+
+	for (size_t n = 0; r == 0 && n < i->spec->port_count; n++)
+		r = niwa_diag_listens(i->diag_fd, i->private_addr, i->spec->ports[n].number);
+	return r;
+}
+
 static void done(struct niwa_engine *e, struct niwa_instance *i)
 {
 	i->timer = sd_event_source_disable_unref(i->timer);
 	if (i->check_ticket)
 		(void)niwa_map_del(e->checks, i->check_ticket);
 	i->check_ticket = 0;
+	i->lost = false;
 	if (i->app->fresh == i)
 		niwa_rotate_ready(e, i);
 	else
@@ -57,7 +67,7 @@ static void too_late(struct niwa_engine *e, struct niwa_instance *i)
 	uint16_t port = i->spec->ready.port ? i->spec->ready.port : i->spec->port_count ? i->spec->ports[0].number : 0;
 	struct niwa_error err;
 
-	if (i->spec->ready.kind == NIWA_READY_NOTIFY)
+	if (i->spec->ready.kind == NIWA_READY_NOTIFY && !i->notified)
 		(void)niwa_fail(&err, NIWA_TEMPORARY, 0,
 				"%s was not ready in time: it sent no READY=1 to $NOTIFY_SOCKET", i->app->name);
 	else if (i->check_status)
@@ -154,8 +164,12 @@ static void look(struct niwa_engine *e, struct niwa_instance *i)
 		too_late(e, i);
 		return;
 	}
-	if (i->spec->ready.kind == NIWA_READY_NOTIFY)
-		r = i->notified;
+	if (i->spec->ready.kind == NIWA_READY_NOTIFY && !i->notified)
+		r = 0;
+	else if (i->lost && i->spec->ready.kind != NIWA_READY_HTTP) /* it was ready: it is again when it listens */
+		r = niwa_ready_listens_at_all(i);
+	else if (i->spec->ready.kind == NIWA_READY_NOTIFY)
+		r = 1;
 	else
 		r = niwa_ready_listens(i);
 	if (r > 0 && i->spec->ready.kind == NIWA_READY_HTTP) {
@@ -229,7 +243,7 @@ void niwa_ready_lost(struct niwa_engine *e, struct niwa_instance *i, const char 
 	niwa_awake_leave(e, i);
 	niwa_sleep_unwatch(i);
 	i->life = NIWA_LIFE_STARTED;
-	i->notified = false;
+	i->lost = true;
 	niwa_app_set_state(e, i->app, NIWA_STARTING, why);
 	niwa_ready_begin(e, i);
 }

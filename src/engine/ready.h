@@ -13,9 +13,12 @@
 void niwa_ready_begin(struct niwa_engine *e, struct niwa_instance *i);
 /* The relay's answer to a CHECK. */
 void niwa_ready_checked(struct niwa_engine *e, uint64_t ticket, int error, const char *text);
-/* A serving instance does not listen any more: it leaves `awake` and has to become ready again. */
+/* A serving instance listens on none of its ports any more: it leaves `awake` until it does. READY=1 is said once, so
+ * it is not waited for again. */
 void niwa_ready_lost(struct niwa_engine *e, struct niwa_instance *i, const char *why);
 /* 1: the port the app is ready by (its first one by default) has a listener; 0: no; -errno. */
 int niwa_ready_listens(const struct niwa_instance *i);
+/* 1: any of its ports has one. */
+int niwa_ready_listens_at_all(const struct niwa_instance *i);
 
 #endif

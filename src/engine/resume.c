@@ -29,7 +29,7 @@ static void choose_all(struct niwa_engine *e)
 
 	LIST_FOREACH(i, &e->instance_list, link)
 	{
-		if (!i->adopting)
+		if (!i->adopting || i->app->removed)
 			continue;
 		if (i->life == NIWA_LIFE_SERVING)
 			choose(&i->app->current, i);
@@ -57,7 +57,7 @@ static void replace(struct niwa_engine *e, struct niwa_instance *i)
 	struct niwa_app *app = i->app;
 
 	niwa_awake_leave(e, i);
-	if (i->spec->rotate == NIWA_ROTATE_OVERLAP && !niwa_app_has_own_data(i->spec)) {
+	if (niwa_rotate_made_for(i) && niwa_rotate_declared(i->spec)) { /* the record as it was, and as it is */
 		app->current = NULL;
 		drain(e, i);
 		if (!asleep && !app->fresh)
@@ -155,9 +155,26 @@ static void resume_stopping(struct niwa_engine *e, struct niwa_instance *i)
 	niwa_leave_stop(e, i, "was stopping");
 }
 
+/* What is left of its grace is still its own. */
+static void resume_removed(struct niwa_engine *e, struct niwa_instance *i)
+{
+	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "adopt"};
+
+	niwa_log(NIWA_LOG_INFO, &ctx, "its app is not declared any more; it ends");
+	if (i->life == NIWA_LIFE_CLONING)
+		e->cloning++;
+	if (i->life == NIWA_LIFE_STOPPING)
+		i->life = NIWA_LIFE_SERVING; /* the signal is sent again: it may not have been */
+	niwa_leave_stop(e, i, "removed");
+}
+
 static void resume(struct niwa_engine *e, struct niwa_instance *i)
 {
 	i->adopting = false;
+	if (i->app->removed) {
+		resume_removed(e, i);
+		return;
+	}
 	switch (i->life) {
 	case NIWA_LIFE_SERVING:
 		resume_serving(e, i);

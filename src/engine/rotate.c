@@ -46,17 +46,27 @@ void niwa_rotate_arm(struct niwa_engine *e, struct niwa_instance *i)
 		arm(e, i, i->began_us + i->spec->lifetime_us);
 }
 
+bool niwa_rotate_declared(const struct niwa_app_spec *spec)
+{
+	return spec->rotate == NIWA_ROTATE_OVERLAP && !niwa_app_has_own_data(spec);
+}
+
+bool niwa_rotate_made_for(const struct niwa_instance *i)
+{
+	return i->record & NIWA_TAG_RECORD_KNOWN ? i->record & NIWA_TAG_RECORD_OVERLAPS : niwa_rotate_declared(i->spec);
+}
+
 /* The declared mode is the one of the record as it is now; the old instance's data rules it out as well. */
 static bool may_overlap(struct niwa_engine *e, struct niwa_app *app)
 {
 	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
 	struct niwa_error err;
 
-	if (app->current->spec->rotate != NIWA_ROTATE_OVERLAP || niwa_app_has_own_data(app->current->spec))
+	if (!niwa_rotate_made_for(app->current))
 		return false;
 	if (niwa_app_spec_read(e, app, &spec, &err) < 0)
 		return false;
-	return spec->rotate == NIWA_ROTATE_OVERLAP && !niwa_app_has_own_data(spec);
+	return niwa_rotate_declared(spec);
 }
 
 static void overlap(struct niwa_engine *e, struct niwa_app *app, const char *why)

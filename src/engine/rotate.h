@@ -14,6 +14,10 @@ void niwa_rotate(struct niwa_engine *e, struct niwa_app *app, const char *why);
 void niwa_rotate_changed(struct niwa_engine *e, struct niwa_app *app);
 /* No successor is wanted any more: one that is not ready yet ends, and nobody is told of a failure. */
 void niwa_rotate_cancel(struct niwa_engine *e, struct niwa_app *app, const char *why);
+/* Does the record let two of its instances live beside each other? */
+bool niwa_rotate_declared(const struct niwa_app_spec *spec);
+/* The same of the record that the instance was made from, which is not its app's any more when it was adopted. */
+bool niwa_rotate_made_for(const struct niwa_instance *i);
 /* Starts the clock of an instance's lifetime. */
 void niwa_rotate_arm(struct niwa_engine *e, struct niwa_instance *i);
 /* The fresh instance of an overlap is ready, or has failed. */

@@ -16,18 +16,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/ipc.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "engine/app.h"
 #include "engine/apply_check.h"
+#include "engine/folder_claim.h"
 #include "engine/publish_claim.h"
 
 #define OUT_MAX    (16 * 1024 * 1024)
 #define CALLS_MAX  64 /* unanswered ones of a connection */
 #define READ_CHUNK 65536
 #define PRIORITY   (SD_EVENT_PRIORITY_NORMAL + 10)
+#define PAUSE_US   100000 /* of accepting, while there are no descriptors */
 
 struct niwa_rpc_conn {
 	struct niwa_engine *engine;
@@ -51,7 +54,8 @@ struct niwa_rpc_conn {
 
 struct niwa_rpc {
 	int fd;
-	sd_event_source *source;
+	sd_event_source *source, *resume; /* resume: NULL or over when accepting */
+	struct niwa_log_limit log_accept;
 	unsigned count;
 	LIST_HEAD(, niwa_rpc_conn) conns;
 };
@@ -79,6 +83,7 @@ static void conn_free(struct niwa_rpc_conn *c)
 	call->conn = NULL;
 	niwa_cmdb_txn_free(&c->state.txn);
 	niwa_publish_claims_free(e, &c->state.claims);
+	niwa_folder_claims_free(e, &c->state.folders);
 	niwa_apply_checks_free(&c->state.checks);
 	niwa_rpc_exec_conn_gone(e, &c->state);
 	(void)sd_event_source_disable_unref(c->source);
@@ -423,14 +428,39 @@ static int conn_new(struct niwa_engine *e, int fd)
 	return 0;
 }
 
+static int on_resume(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_engine *e = arg;
+
+	(void)s, (void)usec;
+	(void)sd_event_source_set_enabled(e->rpc->source, SD_EVENT_ON);
+	return 0;
+}
+
+/* Who cannot be let in stays in the queue, and the listener ready: the loop would do nothing else. */
+static void pause_accepting(struct niwa_engine *e, int error)
+{
+	struct niwa_rpc *rpc = e->rpc;
+
+	if (niwa_log_allow(&rpc->log_accept, 1, 10 * NIWA_SEC))
+		niwa_log(NIWA_LOG_WARN, NULL, "accept a connection to the engine's socket: %s; pausing",
+			 strerrordesc_np(error));
+	rpc->resume = sd_event_source_disable_unref(rpc->resume);
+	if (sd_event_add_time_relative(e->event, &rpc->resume, CLOCK_MONOTONIC, PAUSE_US, 0, on_resume, e) >= 0)
+		(void)sd_event_source_set_enabled(rpc->source, SD_EVENT_OFF);
+}
+
 static int on_listener(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
 	struct niwa_engine *e = arg;
 	NIWA_AUTO_FD conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	(void)s, (void)revents;
-	if (conn < 0)
+	if (conn < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			pause_accepting(e, errno);
 		return 0;
+	}
 	if (e->rpc->count >= e->config.rpc_connections) {
 		static const char text[] =
 			"{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32000,\"message\":"
@@ -475,6 +505,7 @@ void niwa_rpc_close(struct niwa_engine *e)
 	while ((c = LIST_FIRST(&e->rpc->conns)))
 		conn_free(c);
 	(void)sd_event_source_disable_unref(e->rpc->source);
+	(void)sd_event_source_disable_unref(e->rpc->resume);
 	niwa_fd_close(&e->rpc->fd);
 	free(e->rpc);
 	e->rpc = NULL;

@@ -58,6 +58,7 @@ struct niwa_rpc_state {
 	uint64_t txn_id;
 	size_t txn_changes;
 	struct niwa_publish_claims *claims; /* of txn */
+	struct niwa_folder_claims *folders; /* of txn */
 	struct niwa_apply_checks *checks;   /* of txn */
 	LIST_HEAD(, niwa_rpc_exec) execs;
 };

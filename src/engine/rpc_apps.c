@@ -134,6 +134,12 @@ void niwa_rpc_app_freeze(struct niwa_call *call)
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "an image of %s is being taken", app->name);
 		return;
 	}
+	if (app->current->execs) { /* it would stand still, and nothing that reaches its network would free it */
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY,
+				    "%s cannot be frozen while a command of 'niwa exec' runs in it (%u); end it first",
+				    app->name, app->current->execs);
+		return;
+	}
 	if (niwa_sleep_usage(call->engine, app->current, &app->current->seen_bytes, &app->current->seen_cpu_us) < 0 ||
 	    niwa_app_watch(app, NIWA_FROZEN, 0, on_state, call) < 0) {
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "cannot look at %s", app->name);
@@ -141,6 +147,20 @@ void niwa_rpc_app_freeze(struct niwa_call *call)
 	}
 	if (niwa_sleep_freeze(call->engine, app->current, "asked for", &err) < 0)
 		niwa_app_unwatch(app); /* answers: not reached */
+}
+
+static void on_stopped(struct niwa_app *app, bool reached, void *arg)
+{
+	struct niwa_call *call = arg;
+	json_t *result;
+
+	if (!reached) {
+		on_state(app, reached, arg);
+		return;
+	}
+	result = state_of(app);
+	(void)json_object_set_new(result, "waiting", json_integer((json_int_t)app->waiting));
+	niwa_call_answer(call, result);
 }
 
 void niwa_rpc_app_stop(struct niwa_call *call)
@@ -154,7 +174,7 @@ void niwa_rpc_app_stop(struct niwa_call *call)
 		return;
 	}
 	/* Connections that wait may have it started again at once: what counts is the end of this instance. */
-	if (niwa_app_watch(app, NIWA_STOPPED, app->current ? app->current->id : 0, on_state, call) < 0) {
+	if (niwa_app_watch(app, NIWA_STOPPED, app->current ? app->current->id : 0, on_stopped, call) < 0) {
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
 		return;
 	}
@@ -196,7 +216,7 @@ void niwa_rpc_app_log(struct niwa_call *call)
 
 	if (!app)
 		return;
-	niwa_applog_path(call->engine, app->name, path, sizeof(path));
+	niwa_applog_path(call->engine, app, path, sizeof(path));
 	niwa_call_answer(call, json_pack("{s:s}", "path", path));
 }
 

@@ -85,12 +85,12 @@ static void arm(struct niwa_instance *i, uint64_t pause_us)
 void niwa_stop_send(struct niwa_engine *e, struct niwa_instance *i)
 {
 	int signal = i->spec->stop.signal;
+	uint64_t now = niwa_now_us();
 
-	if (i->killed || signal == SIGKILL || !i->spec->stop.grace_us) {
+	if (i->killed || signal == SIGKILL || now >= i->stop_deadline_us) {
 		niwa_instance_kill(e, i);
 		return;
 	}
-	i->stop_deadline_us = niwa_now_us() + i->spec->stop.grace_us;
 	i->deaf = !catches(i, signal);
 	if (i->deaf && !others(e, i, signal)) {
 		niwa_instance_kill(e, i);
@@ -98,5 +98,5 @@ void niwa_stop_send(struct niwa_engine *e, struct niwa_instance *i)
 	}
 	if (!i->deaf && niwa_instance_signal(i, signal) < 0)
 		return; /* it has ended already */
-	arm(i, i->deaf ? ALONE_PAUSE_US : i->spec->stop.grace_us);
+	arm(i, i->deaf ? ALONE_PAUSE_US : i->stop_deadline_us - now);
 }

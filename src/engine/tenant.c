@@ -5,6 +5,8 @@
  * are declared or removed, a tenant a turn of the loop.
  */
 #include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -114,6 +116,36 @@ int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct 
 	return r;
 }
 
+void niwa_tenant_forget(struct niwa_engine *e, const char *name)
+{
+	char dir[PATH_MAX];
+	struct niwa_error err;
+
+	(void)snprintf(dir, sizeof(dir), "%s/tenants/%s", e->config.run_dir, name);
+	if (niwa_remove_tree(dir, &err) < 0) /* two files, or none when no instance ever started */
+		niwa_log(NIWA_LOG_WARN, NULL, "%s; the next start tries again", err.msg);
+}
+
+int niwa_tenant_collect(struct niwa_engine *e)
+{
+	char base[PATH_MAX];
+	struct dirent *entry;
+	DIR *dir;
+
+	(void)snprintf(base, sizeof(base), "%s/tenants", e->config.run_dir);
+	dir = opendir(base);
+	if (!dir)
+		return -errno;
+	while ((entry = readdir(dir))) {
+		if (entry->d_name[0] == '.' || niwa_map_get_str(e->tenants, entry->d_name))
+			continue;
+		niwa_tenant_forget(e, entry->d_name);
+		e->counts.leftovers++;
+	}
+	(void)closedir(dir);
+	return 0;
+}
+
 static int on_refresh(sd_event_source *s, void *arg)
 {
 	struct niwa_engine *e = arg;
@@ -122,7 +154,7 @@ static int on_refresh(sd_event_source *s, void *arg)
 
 	LIST_FOREACH(i, &e->instance_list, link)
 	{
-		if (!i->app || !i->app->tenant->hosts_dirty)
+		if (!i->app || !i->app->tenant || !i->app->tenant->hosts_dirty)
 			continue;
 		if (niwa_tenant_files(e, i->app->tenant, &err) == 0)
 			return 0; /* the next one in the next turn */

@@ -184,6 +184,7 @@ static void each_mistake_is_named_with_its_line(void **state)
 		{"private_range = 10.64.0.0/16\n", "service_range and private_range overlap"},
 		{"lease_base = 65535\n", "leave the range of user ids"},
 		{"lease_base = 4294901760\nlease_count = 2\n", "leave the range of user ids"},
+		{"lease_base = 1342111744\nlease_count = 2\n", "where the ids of tenants begin"},
 		{long_line, ":1: longer than"},
 	};
 

@@ -24,13 +24,12 @@
 #include "base/log.h"
 #include "base/text.h"
 
-/* On disk a tenant's ids begin here; above the pool of leases (config.lease_base) so that no instance's own range
- * is ever a tenant's. */
-#define TENANT_IDS_FIRST UINT32_C(0x50000000)
+_Static_assert(NIWA_TENANT_IDS_FIRST + (uint64_t)(NIWA_CMDB_TENANT_FILES_MAX + 1) * NIWA_LEASE_IDS - 1 < UINT32_MAX,
+	       "4294967295 is no id");
 
 uint32_t niwa_volume_tenant_base(const struct niwa_tenant *tenant)
 {
-	return TENANT_IDS_FIRST + tenant->id * NIWA_LEASE_IDS;
+	return tenant->files ? NIWA_TENANT_IDS_FIRST + tenant->files * NIWA_LEASE_IDS : 0;
 }
 
 static int look_up_owner(const char *owner, uint32_t *ret_uid, uint32_t *ret_gid, struct niwa_error *err)
@@ -78,6 +77,15 @@ static int explain_source(const struct niwa_volume *v, size_t n, int r, struct n
 			v->from, realpath(v->from, real) ? real : "the real path");
 	return niwa_fail(err, NIWA_PERMANENT, -r, "volumes[%zu].from: '%s' (create it, owned by %s)", n, v->from,
 			 v->owner == NIWA_OWNER_TENANT ? "root and empty, or by the tenant's ids" : v->owner_user);
+}
+
+int niwa_volume_stat(const struct niwa_volume *v, struct stat *ret)
+{
+	NIWA_AUTO_FD fd = open_source(v->from, O_PATH);
+
+	if (fd < 0)
+		return fd;
+	return fstat(fd, ret) < 0 ? -errno : 0;
 }
 
 int niwa_volume_look(const struct niwa_volume *v, struct niwa_error *err)

@@ -6,6 +6,7 @@
 #include "engine/wake.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -240,7 +241,7 @@ void niwa_wake_connected(struct niwa_engine *e, uint64_t ticket, int error, uint
 		fail(e, w, &err);
 		return;
 	}
-	if (app->state == NIWA_RUNNING && niwa_ready_listens(app->current) == 0)
+	if (app->state == NIWA_RUNNING && niwa_ready_listens_at_all(app->current) == 0)
 		niwa_ready_lost(e, app->current, "nothing listens any more");
 	niwa_wake(e, app, w, w->since_us);
 }
@@ -272,18 +273,34 @@ static void note_path(struct niwa_app *app, const char *path)
 		(void)snprintf(app->past->path, sizeof(app->past->path), "%s", path);
 }
 
+/* An image that cannot be used makes it a cold start. */
+static int make_instance(struct niwa_engine *e, struct niwa_app *app, struct niwa_error *err)
+{
+	int r = niwa_instance_make(e, app, &app->current, err);
+
+	if (r >= 0 || r == -EINPROGRESS || app->state != NIWA_RESTORING)
+		return r;
+	niwa_app_set_state(e, app, NIWA_STARTING, "its image cannot be used");
+	note_path(app, "start");
+	return niwa_instance_make(e, app, &app->current, err);
+}
+
 static void begin(struct niwa_engine *e, struct niwa_app *app)
 {
+	struct niwa_log_ctx ctx = {.app = app->name, .doing = "start"};
 	struct niwa_error err;
+	int r = make_instance(e, app, &err);
 
-	if (app->state == NIWA_RESTORING && niwa_instance_make(e, app, &app->current, &err) < 0) {
-		niwa_app_set_state(e, app, NIWA_STARTING, "its image cannot be used");
-		note_path(app, "start");
+	if (r == -EINPROGRESS) {
+		niwa_log(NIWA_LOG_INFO, &ctx, "waits: %s", err.msg);
+		TAILQ_INSERT_TAIL(&e->held_queue, app, start_link);
+		app->start_held = true;
+		return;
 	}
 	if (app->state == NIWA_RESTORING)
 		return;
 	e->counts.starts++;
-	if (niwa_instance_make(e, app, &app->current, &err) < 0)
+	if (r < 0)
 		niwa_wake_failed(e, app, &err);
 }
 
@@ -311,14 +328,22 @@ void niwa_wake_start_cold(struct niwa_engine *e, struct niwa_app *app, const cha
 	start(e, app, NIWA_STARTING, why);
 }
 
+bool niwa_wake_dequeue(struct niwa_engine *e, struct niwa_app *app)
+{
+	bool queued = app->start_queued || app->start_held;
+
+	if (queued)
+		TAILQ_REMOVE(app->start_held ? &e->held_queue : &e->start_queue, app, start_link);
+	app->start_queued = app->start_held = false;
+	return queued;
+}
+
 void niwa_wake_unqueue(struct niwa_engine *e, struct niwa_app *app, const char *why)
 {
 	struct niwa_error err;
 
-	if (!app->start_queued)
+	if (!niwa_wake_dequeue(e, app))
 		return;
-	TAILQ_REMOVE(&e->start_queue, app, start_link);
-	app->start_queued = false;
 	(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s: its start was given up (%s)", app->name, why);
 	niwa_wake_fail_all(e, app, &err);
 	niwa_app_set_state(e, app, NIWA_STOPPED, why);
@@ -334,6 +359,18 @@ void niwa_wake_pump(struct niwa_engine *e)
 		app->start_queued = false;
 		begin(e, app);
 	}
+}
+
+void niwa_wake_held(struct niwa_engine *e)
+{
+	struct niwa_app *app;
+
+	while ((app = TAILQ_FIRST(&e->held_queue))) {
+		(void)niwa_wake_dequeue(e, app);
+		TAILQ_INSERT_TAIL(&e->start_queue, app, start_link);
+		app->start_queued = true;
+	}
+	niwa_wake_pump(e);
 }
 
 static void finish_stages(struct niwa_app *app, const struct niwa_instance *i)

@@ -30,7 +30,11 @@ void niwa_wake_fail_all(struct niwa_engine *e, struct niwa_app *app, const struc
 void niwa_wake_start(struct niwa_engine *e, struct niwa_app *app, const char *why);
 /* The same, never from an image. */
 void niwa_wake_start_cold(struct niwa_engine *e, struct niwa_app *app, const char *why);
-/* A start that still waits for the limiter is given up; its waiters are told. */
+/* Starts that waited for a folder which another instance held are tried again. */
+void niwa_wake_held(struct niwa_engine *e);
+/* The app waits neither for the limiter nor for a folder any more. True: it did. */
+bool niwa_wake_dequeue(struct niwa_engine *e, struct niwa_app *app);
+/* A start that still waits for the limiter or a folder is given up; its waiters are told. */
 void niwa_wake_unqueue(struct niwa_engine *e, struct niwa_app *app, const char *why);
 /* A start has ended its costly part: the next one may begin. */
 void niwa_wake_pump(struct niwa_engine *e);

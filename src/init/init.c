@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/standard.h"
+
 #define USAGE "usage: niwa-init COMMAND [ARG...] | --adopt PID"
 
 static void complain(const char *what)
@@ -79,6 +81,8 @@ int main(int argc, char **argv)
 	sigset_t all, before;
 	int sig, result;
 
+	if (niwa_standard_hold() < 0)
+		return 126;
 	if (command < 0) {
 		errno = EINVAL;
 		complain(USAGE);

@@ -11,8 +11,9 @@
 
 typedef int keep_child_fn(struct keep_start *s, const struct niwa_op_view *op, int *message);
 
-/* Once, in keep: what of the system does not change. */
+/* Once, in keep: what of the system does not change; mappings that no child needs. */
 void keep_child_init_system(void);
+void keep_child_init_memory(void);
 /* Sends a descriptor for a slot to keep. */
 int keep_child_send(struct keep_start *s, int slot, int fd);
 

@@ -25,6 +25,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/standard.h"
 #include "base/text.h"
 
 #define EVENTS_A_TURN 64
@@ -109,8 +110,10 @@ static bool read_signals(void)
 
 static bool turn(void)
 {
+	int start_ms = keep_start_timeout(), serve_ms = keep_serve_timeout();
+	bool serve_first = serve_ms >= 0 && (start_ms < 0 || serve_ms < start_ms);
 	struct epoll_event events[EVENTS_A_TURN];
-	int n = epoll_wait(epoll_fd, events, EVENTS_A_TURN, keep_start_timeout());
+	int n = epoll_wait(epoll_fd, events, EVENTS_A_TURN, serve_first ? serve_ms : start_ms);
 	bool end = false;
 
 	for (int i = 0; i < n; i++) {
@@ -125,6 +128,9 @@ static bool turn(void)
 			break;
 		case KEEP_EVENT_SIGNAL:
 			end = read_signals();
+			break;
+		case KEEP_EVENT_TOLD:
+			keep_start_told();
 			break;
 		case KEEP_EVENT_START:
 			keep_start_event((unsigned)(data & UINT32_MAX));
@@ -155,10 +161,13 @@ static int set_up_signals(void)
 static int set_up_limits(void)
 {
 	struct rlimit lim, all = {.rlim_cur = 1048576, .rlim_max = 1048576};
+	int r;
 
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
 		return -errno;
-	keep_child_init(&lim);
+	r = keep_child_init(&lim);
+	if (r < 0)
+		return r;
 	if (lim.rlim_max < all.rlim_max && setrlimit(RLIMIT_NOFILE, &all) == 0)
 		return 0;
 	lim.rlim_cur = lim.rlim_max;
@@ -172,9 +181,9 @@ static int set_up_process(void)
 
 	if (close_range(3 + (unsigned)(given > 0 ? given : 0), ~0u, 0) < 0)
 		return -errno;
-	/* Woken by the exec of a child that it shares a processor with, keep should not wait for it. Children fall back
-	 * to the usual priority. Without the right to it, it is only slower. */
-	if (sched_setscheduler(0, SCHED_OTHER | SCHED_RESET_ON_FORK, &(struct sched_param){0}) == 0)
+	/* Woken by the exec of a child that it shares a processor with, keep should not wait for it. Children have this
+	 * priority up to their exec: what they do is our work. Without the right to it, it is only slower. */
+	if (sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){0}) == 0)
 		(void)setpriority(PRIO_PROCESS, 0, NICE);
 	(void)umask(0); /* modes are as plans say them */
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
@@ -233,6 +242,8 @@ int main(int argc, char **argv)
 	struct niwa_error err;
 	int opt;
 
+	if (niwa_standard_hold() < 0)
+		return 1;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (opt) {
 		case 'r':

@@ -7,6 +7,7 @@
 #include "keep/keep.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,11 +16,16 @@
 
 #include <systemd/sd-daemon.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/ipc.h"
 #include "base/log.h"
 
+#define ACCEPT_AGAIN_MS 100
+
 static int epoll_fd = -1, listen_fd = -1;
+static int spare_fd = -1; /* gives way to niwad's connection where there are no descriptors */
+static bool accept_due;   /* somebody waits and could not be let in */
 static struct {
 	int fd;
 	uint32_t events; /* asked for at the epoll */
@@ -31,21 +37,32 @@ static struct {
 	bool list_stored;
 } conn = {.fd = -1};
 
+static void hold_spare(void)
+{
+	if (spare_fd < 0)
+		spare_fd = fcntl(listen_fd, F_DUPFD_CLOEXEC, 0); /* or later */
+}
+
 int keep_serve_init(int epoll, const char *run_dir)
 {
 	char path[108];
+	int r;
 
 	epoll_fd = epoll;
 	if (sd_listen_fds(1) > 0) {
 		listen_fd = SD_LISTEN_FDS_START;
-		(void)niwa_fd_nonblock(listen_fd); /* as it is, at worst: a client that leaves early makes us wait */
+		r = niwa_fd_nonblock(listen_fd);
+		if (r < 0)
+			return r;
 	} else {
 		(void)snprintf(path, sizeof(path), "%s/keep.sock", run_dir);
 		listen_fd = niwa_ipc_listen(path, SOCK_SEQPACKET, 0600);
 	}
 	if (listen_fd < 0)
 		return listen_fd;
-	return keep_epoll(epoll_fd, EPOLL_CTL_ADD, listen_fd, EPOLLIN, KEEP_EVENT(KEEP_EVENT_LISTEN, 0u));
+	hold_spare();
+	/* Told once of each connection: one that cannot be let in must not keep the loop busy. */
+	return keep_epoll(epoll_fd, EPOLL_CTL_ADD, listen_fd, EPOLLIN | EPOLLET, KEEP_EVENT(KEEP_EVENT_LISTEN, 0u));
 }
 
 /* Who comes next learns from LIST what this one has not been told. */
@@ -66,18 +83,17 @@ static void disconnect(void)
 	/* Children hold copies until their exec: closing alone would leave it in the epoll. */
 	(void)keep_epoll(epoll_fd, EPOLL_CTL_DEL, conn.fd, 0, 0);
 	niwa_fd_close(&conn.fd);
+	hold_spare();
 	conn.answering = conn.listing = conn.blocked = false;
 	forget_unsent();
 }
 
-void keep_serve_accept(void)
+static void serve_client(int client)
 {
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
-	NIWA_AUTO_FD fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	NIWA_AUTO_FD fd = client;
 
-	if (fd < 0)
-		return; /* it has gone again */
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.uid != 0) {
 		niwa_log(NIWA_LOG_WARN, NULL, "refused a connection of user %d: only root may give orders",
 			 (int)peer.uid);
@@ -89,6 +105,30 @@ void keep_serve_accept(void)
 	conn.events = EPOLLIN;
 	conn.fd = NIWA_TAKE_FD(fd);
 	niwa_log(NIWA_LOG_INFO, NULL, "niwad connected, pid %d; %u instances", (int)peer.pid, keep_table_count());
+}
+
+/* The last one counts. */
+void keep_serve_accept(void)
+{
+	static struct niwa_log_limit limit;
+	int fd, error;
+
+	do {
+		niwa_fd_close(&spare_fd);
+		fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		error = fd < 0 ? errno : 0;
+		if (fd >= 0)
+			serve_client(fd);
+		hold_spare();
+	} while (fd >= 0 || error == ECONNABORTED || error == EINTR);
+	accept_due = error != EAGAIN;
+	if (accept_due && niwa_log_allow(&limit, 1, 10 * NIWA_SEC))
+		niwa_log(NIWA_LOG_WARN, NULL, "accept niwad's connection: %s; trying again", strerrordesc_np(error));
+}
+
+int keep_serve_timeout(void)
+{
+	return accept_due ? ACCEPT_AGAIN_MS : -1;
 }
 
 /* True when it went out. */
@@ -341,6 +381,8 @@ void keep_serve_flush(void)
 {
 	uint32_t events;
 
+	if (accept_due) /* this turn may have closed some */
+		keep_serve_accept();
 	if (conn.fd < 0) {
 		forget_unsent();
 		return;

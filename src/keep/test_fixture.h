@@ -43,6 +43,7 @@ void keep_test_stop_keep(struct keep_test *t);                 /* also removes g
 bool keep_test_has_ended(struct keep_test *t, unsigned tries); /* looks every 10 ms */
 void keep_test_connect(struct keep_test *t);
 void keep_test_send(struct keep_test *t, const struct niwa_keep_msg *msg, const int *fds, size_t nfds);
+int keep_test_slow(int n); /* times NIWA_TEST_SLOWNESS, for bounds of time where the processor is emulated */
 void keep_test_receive(struct keep_test *t, struct keep_reply *ret); /* waits up to 10 s */
 void keep_test_expect(struct keep_test *t, enum niwa_keep_type type, uint64_t id, struct keep_reply *ret);
 void keep_reply_close(struct keep_reply *reply);
@@ -67,9 +68,10 @@ void keep_test_read_log(int fd, char *buf, size_t size);
 enum keep_test_part {
 	T_WITH_VETH = 1,
 	T_WITH_CGROUP = 2,
-	T_WITH_DISK = 4,
-	T_ALL = 7
-}; /* disk: the layer is not a tmpfs */
+	T_WITH_DISK = 4, /* the layer is not a tmpfs */
+	T_ALL = 7,
+	T_EARLY = 8 /* the child is there first and makes its namespaces, while keep opens what the slots hold */
+};
 void keep_test_plan_head(struct keep_test *t, struct niwa_plan *plan, uint64_t id, unsigned parts);
 void keep_test_plan_tail(struct niwa_plan *plan, const char *command); /* words for test_probe, or a path */
 void keep_test_plan_exec(struct niwa_plan *plan, int file, const char *command);

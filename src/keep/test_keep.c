@@ -33,7 +33,9 @@ static struct keep_test world;
 
 static int start_keep(void **state)
 {
-	if (niwa_file_write("/proc/self/oom_score_adj", "100") < 0)
+	/* as the unit has it; without CAP_SYS_RESOURCE only a value above that of the start is allowed */
+	if (niwa_file_write("/proc/self/oom_score_adj", "-100") < 0 &&
+	    niwa_file_write("/proc/self/oom_score_adj", "100") < 0)
 		return -1;
 	keep_test_start_keep(&world, NULL, NULL);
 	return 0;
@@ -81,22 +83,25 @@ static void an_instance_with_everything_on_sees_what_its_plan_says(void **state)
 		"cat /proc/sys/net/ipv4/ip_unprivileged_port_start: 0\n",
 		"cat /proc/self/oom_score_adj: 0\n", /* keep has another */
 	};
-	struct niwa_plan plan = {0};
-	uint64_t id = world.next_id;
-	char log[4096], path[256];
-	struct stat st;
 
-	keep_test_plan(
-		&world, &plan, id, T_ALL,
-		"probe ids owner /etc/secret touch /srv/new owner /srv/new host address eth0 fds limits env NIWA "
-		"cat /proc/sys/net/ipv4/ip_unprivileged_port_start cat /proc/self/oom_score_adj");
-	run(&plan, log, sizeof(log));
-	expect_lines(log, lines, sizeof(lines) / sizeof(lines[0]));
-	(void)snprintf(path, sizeof(path), "%s/layers/%d/upper/srv/new", world.dir, (int)id);
-	assert_int_equal(lstat(path, &st), 0);
-	assert_int_equal(st.st_uid, 0); /* and canonical on disk, not those of the lease */
-	(void)snprintf(path, sizeof(path), "%s/image/srv/new", world.dir);
-	assert_int_equal(lstat(path, &st), -1);
+	for (unsigned early = 0; early <= T_EARLY; early += T_EARLY) {
+		struct niwa_plan plan = {0};
+		uint64_t id = world.next_id;
+		char log[4096], path[256];
+		struct stat st;
+
+		keep_test_plan(&world, &plan, id, T_ALL | early,
+			       "probe ids owner /etc/secret touch /srv/new owner /srv/new host address eth0 fds limits "
+			       "env NIWA "
+			       "cat /proc/sys/net/ipv4/ip_unprivileged_port_start cat /proc/self/oom_score_adj");
+		run(&plan, log, sizeof(log));
+		expect_lines(log, lines, sizeof(lines) / sizeof(lines[0]));
+		(void)snprintf(path, sizeof(path), "%s/layers/%d/upper/srv/new", world.dir, (int)id);
+		assert_int_equal(lstat(path, &st), 0);
+		assert_int_equal(st.st_uid, 0); /* and canonical on disk, not those of the lease */
+		(void)snprintf(path, sizeof(path), "%s/image/srv/new", world.dir);
+		assert_int_equal(lstat(path, &st), -1);
+	}
 }
 
 /* Allows everything but sync(), which fails with EDOM. */
@@ -378,7 +383,9 @@ static void two_hundred_starts_in_a_row_succeed(void **state)
 	static const struct {
 		const char *name;
 		unsigned parts;
-	} cases[] = {{"tmpfs", T_WITH_VETH | T_WITH_CGROUP}, {"disk", T_ALL}};
+	} cases[] = {{"tmpfs, all namespaces at the clone", T_WITH_VETH | T_WITH_CGROUP},
+		     {"tmpfs", T_WITH_VETH | T_WITH_CGROUP | T_EARLY},
+		     {"disk", T_ALL | T_EARLY}};
 	static uint64_t took[N], cloned[N];
 
 	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {

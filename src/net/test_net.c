@@ -55,7 +55,7 @@ static void the_rules_carry_the_values_of_the_host(void **state)
 	static const char *const lines[] = {
 		"iifgroup != 7 accept", "ip daddr 10.64.0.0/12 dnat ip to ip daddr . tcp dport map @awake",
 		"tproxy ip to 127.0.0.1:7070 accept", "log prefix \"k\" group 77 snaplen 64 queue-threshold 1",
-		"ip daddr 10.80.0.1 udp dport 53 accept"};
+		"ip daddr 10.80.0.1 udp dport 53 jump gateway_names"};
 	NIWA_AUTO(niwa_text_fini) struct niwa_text plain = {0};
 	NIWA_AUTO(niwa_text_fini) struct niwa_text limited = {0};
 

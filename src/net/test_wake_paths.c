@@ -3,13 +3,16 @@
  * Who reaches whom, and how: real connections through the rules, from a neighbour, the host and an instance, to
  * sleeping and waking apps. Needs root; everything happens in network namespaces of its own.
  */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -248,12 +251,15 @@ static void an_app_reaches_its_own_service_address(void **state)
 	close(l);
 }
 
-static void an_instance_reaches_dns_of_the_host_and_nothing_else(void **state)
+static void an_instance_with_egress_reaches_dns_of_the_host_and_nothing_else(void **state)
 {
 	struct world *w = *state;
 	int dns = tcp_listen(w, HOST, "10.80.0.1", 53), ssh = tcp_listen(w, HOST, "0.0.0.0", 22), c;
+	struct niwa_net_txn *t = txn(w);
 
 	declare(w, WEB_SERVICE, 80);
+	niwa_net_egress(t, NIWA_ADD, ip(WEB_PRIVATE));
+	commit(t);
 	c = tcp_connect(w, WEB, "10.80.0.1", 53);
 	assert_true(c >= 0);
 	close(c);
@@ -266,6 +272,64 @@ static void an_instance_reaches_dns_of_the_host_and_nothing_else(void **state)
 	close(c);
 	close(dns);
 	close(ssh);
+}
+
+/* Does a datagram from there to the gateway's port 53 arrive? */
+static bool gateway_hears_udp(struct world *w, enum place place, int server)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(53), .sin_addr.s_addr = ip("10.80.0.1")};
+	int c = socket_in(w, place, AF_INET, SOCK_DGRAM, 0);
+	struct pollfd p = {.fd = server, .events = POLLIN};
+	char byte = 'q';
+	bool heard;
+
+	assert_int_equal(sendto(c, &byte, 1, 0, (struct sockaddr *)&to, sizeof(to)), 1);
+	heard = poll(&p, 1, QUIET_MS) == 1 && recv(server, &byte, 1, 0) == 1;
+	close(c);
+	return heard;
+}
+
+static int udp_listen(struct world *w, enum place place, uint16_t port)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int s = socket_in(w, place, AF_INET, SOCK_DGRAM, 0);
+
+	assert_int_equal(bind(s, (struct sockaddr *)&at, sizeof(at)), 0);
+	return s;
+}
+
+static void egress_member(struct world *w, unsigned set, enum niwa_change change)
+{
+	struct niwa_net_txn *t = txn(w);
+
+	if (set == 0)
+		niwa_net_egress(t, change, ip(OTHER_PRIVATE));
+	else if (set == 1)
+		niwa_net_egress_list(t, change, ip(OTHER_PRIVATE), ip("10.80.0.1"), 32);
+	else
+		niwa_net_egress_names(t, change, ip(OTHER_PRIVATE), ip("10.80.0.1"));
+	commit(t);
+}
+
+static void port_53_of_the_gateway_is_closed_to_who_reaches_nothing_outside(void **state)
+{
+	struct world *w = *state;
+	int tcp = tcp_listen(w, HOST, "0.0.0.0", 53), udp = udp_listen(w, HOST, 53), c;
+
+	for (unsigned set = 0; set < 3; set++) {
+		egress_member(w, set, NIWA_ADD);
+		c = tcp_connect(w, OTHER, "10.80.0.1", 53);
+		if (c < 0)
+			fail_msg("a member of egress set %u: %d", set, c);
+		close(c);
+		assert_true(gateway_hears_udp(w, OTHER, udp));
+		assert_refused(w, WEB, "10.80.0.1", 53);
+		assert_false(gateway_hears_udp(w, WEB, udp));
+		egress_member(w, set, NIWA_DEL);
+		assert_refused(w, OTHER, "10.80.0.1", 53);
+	}
+	close(tcp);
+	close(udp);
 }
 
 static void egress_is_none_or_the_internet_or_a_list(void **state)
@@ -515,7 +579,8 @@ int main(void)
 		T(an_instance_reaches_only_the_classes_it_may),
 		T(a_private_address_answers_to_the_host_only),
 		T(an_app_reaches_its_own_service_address),
-		T(an_instance_reaches_dns_of_the_host_and_nothing_else),
+		T(an_instance_with_egress_reaches_dns_of_the_host_and_nothing_else),
+		T(port_53_of_the_gateway_is_closed_to_who_reaches_nothing_outside),
 		T(egress_is_none_or_the_internet_or_a_list),
 		T(a_spoofed_source_is_dropped),
 		T(a_published_port_follows_the_app),

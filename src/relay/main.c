@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "base/standard.h"
 #include "relay/relay.h"
 
 #define LISTENER 3
@@ -65,6 +66,8 @@ int main(int argc, char **argv)
 	enum niwa_log_level level = NIWA_LOG_INFO;
 	int opt;
 
+	if (niwa_standard_hold() < 0)
+		return 1;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		switch (opt) {
 		case 'd':

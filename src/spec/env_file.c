@@ -4,6 +4,7 @@
  */
 #include "spec/env_file_private.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,12 +35,21 @@ static char *unquote(char *s)
 	return s + 1;
 }
 
+static bool is_export(const char *line)
+{
+	return strncmp(line, "export", 6) == 0 && strchr(" \t", line[6]) && line[6];
+}
+
 static int read_line(json_t *env, const char *name, unsigned number, char *line, struct niwa_error *err)
 {
 	char *key = trim(line), *value = strchr(key, '='), quoted[64];
 
 	if (*key == '\0' || *key == '#')
 		return 0;
+	if (is_export(key)) /* what it means to a shell would be guessed at: quoting, other variables */
+		return niwa_fail(err, NIWA_CALLER, 0,
+				 "'%s' line %u: found 'export'; allowed: KEY=value, without export (no shell reads it)",
+				 name, number);
 	if (!value)
 		return niwa_fail(err, NIWA_CALLER, 0, "'%s' line %u: found '%s'; allowed: KEY=value", name, number,
 				 niwa_quote(key, strlen(key), quoted, sizeof(quoted)));
@@ -69,6 +79,9 @@ int niwa_env_text_read(const char *name, char *text, size_t len, json_t **ret, s
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "read '%s'", name);
 	if (memchr(text, '\0', len))
 		r = niwa_fail(err, NIWA_CALLER, 0, "'%s': not text: a NUL byte in it", name);
+	if (r == 0 && strncmp(text, "\xef\xbb\xbf", 3) == 0)
+		r = niwa_fail(err, NIWA_CALLER, 0,
+			      "'%s' line 1: found a byte order mark; allowed: UTF-8 without one (save it so)", name);
 	while (r == 0 && line) {
 		char *end = strchr(line, '\n');
 

@@ -92,11 +92,17 @@ static json_t *never_write(const struct niwa_key *key)
 	return json_string(key->never);
 }
 
+/* To some it is octal, to others a slip; YAML itself does not say. */
+static bool has_leading_zero(const char *text)
+{
+	return text[0] == '0' && text[1] != '\0';
+}
+
 static int number_parse(const struct niwa_key *key, const char *text, void *field)
 {
 	uint64_t n = 0;
 
-	if (!is_never(key, text) && (niwa_parse_u64(text, key->max, &n) < 0 || n < key->min))
+	if (!is_never(key, text) && (has_leading_zero(text) || niwa_parse_u64(text, key->max, &n) < 0 || n < key->min))
 		return -EINVAL;
 	number_set(key, n, field);
 	return 0;
@@ -378,7 +384,8 @@ static int publish_parse(const struct niwa_key *key, const char *text, void *fie
 		memcpy(addr, text, (size_t)(colon - text));
 		addr[colon - text] = '\0';
 	}
-	if (niwa_parse_u64(colon ? colon + 1 : text, 65535, &port) < 0 || port == 0)
+	if (has_leading_zero(colon ? colon + 1 : text) || niwa_parse_u64(colon ? colon + 1 : text, 65535, &port) < 0 ||
+	    port == 0)
 		return -EINVAL;
 	if (inet_pton(AF_INET, addr, &in) != 1 || in.s_addr == INADDR_NONE)
 		return -EINVAL;

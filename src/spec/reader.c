@@ -131,6 +131,12 @@ char *niwa_json_describe(const json_t *json, char *buf, size_t size)
 	return buf;
 }
 
+/* 080: what is wrong with it is not seen in what is allowed. */
+static bool is_zero_led(const char *text)
+{
+	return text && text[0] == '0' && text[1] && text[strspn(text, "0123456789")] == '\0';
+}
+
 void niwa_reader_not_allowed(struct niwa_reader *r, const struct niwa_key *key, const json_t *json)
 {
 	struct niwa_text allowed = {0};
@@ -148,6 +154,8 @@ void niwa_reader_not_allowed(struct niwa_reader *r, const struct niwa_key *key, 
 			count++;
 		(void)niwa_did_you_mean(json_string_value(json), key->words, count, hint, sizeof(hint));
 	}
+	if (key->kind->integer && is_zero_led(json_string_value(json)))
+		(void)snprintf(hint, sizeof(hint), " (write it without the zero in front)");
 	niwa_reader_problem(r, "%s; allowed: %s%s", found, allowed.data ? allowed.data : "", hint);
 	niwa_text_fini(&allowed);
 }

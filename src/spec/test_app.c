@@ -256,6 +256,11 @@ static const struct {
 	{"{" BASE ", 'ports': [{}]}", "ports[0].port", "ports[0].port: missing; allowed: a number from 1 to 65535"},
 	{"{" BASE ", 'ports': [{'port': 99999}]}", "ports[0].port",
 	 "ports[0].port: found 99999; allowed: a number from 1 to 65535"},
+	{"{" BASE ", 'ports': [{'port': '080'}]}", "ports[0].port",
+	 "ports[0].port: found '080'; allowed: a number from 1 to 65535 (write it without the zero in front)"},
+	{"{" BASE ", 'ports': [{'port': 80, 'publish': '010'}]}", "ports[0].publish",
+	 "ports[0].publish: found '010'; allowed: PORT or ADDRESS:PORT, an IPv4 address and a number from 1 to 65535 "
+	 "(write it without the zero in front)"},
 	{"{" BASE ", 'ports': [{'port': -1}]}", "ports[0].port",
 	 "ports[0].port: found -1; allowed: a number from 1 to 65535"},
 	{"{" BASE ", 'ports': [{'port': 80.5}]}", "ports[0].port",

@@ -315,6 +315,10 @@ static void env_files_are_read_beside_the_app_file(void **state)
 	write_file(folder, "a.env", "# comment\n\nA=1\r\nB = \"two words\" \nQ='x'\nE=\nD=$A=b");
 	write_file(folder, "b.env", "B=3\n\nC=4\n");
 	write_file(folder, "bad.env", "A=1\nexport B=2\n");
+	write_file(folder, "mark.env",
+		   "\xef\xbb\xbf"
+		   "A=1\n");
+	write_file(folder, "name.env", "1B=2\n");
 	write_file(folder, "worse.env", "A=1\nB\n");
 	write_file(folder, "bytes.env", "A=\xff\n");
 	text = load_in(folder, APP ", env_files: [a.env, b.env], env: {C: 5}}");
@@ -324,11 +328,16 @@ static void env_files_are_read_beside_the_app_file(void **state)
 	assert_string_equal(text, "[{'env':{'A':'2','B':'3','C':'4'}," JSON "}]");
 	free(text);
 	text = load_in(folder, APP ", env_files: [bad.env, worse.env, bytes.env]}");
-	assert_non_null(
-		strstr(text, "bad.env' line 2: found name 'export B'; allowed: letters, digits and '_', no digit"));
+	assert_non_null(strstr(text, "bad.env' line 2: found 'export'; allowed: KEY=value, without export"));
 	assert_non_null(strstr(text, "worse.env' line 2: found 'B'; allowed: KEY=value"));
 	assert_non_null(strstr(text, "bytes.env' line 1: not text; allowed: UTF-8"));
 	free(text);
+	text = load_in(folder, APP ", env_files: [mark.env, name.env]}");
+	assert_non_null(strstr(text, "mark.env' line 1: found a byte order mark; allowed: UTF-8 without one"));
+	assert_non_null(strstr(text, "name.env' line 1: found name '1B'; allowed: letters, digits and '_', no digit"));
+	free(text);
+	remove_file(folder, "mark.env");
+	remove_file(folder, "name.env");
 	remove_file(folder, "a.env");
 	remove_file(folder, "b.env");
 	remove_file(folder, "bad.env");

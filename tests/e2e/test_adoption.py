@@ -2,6 +2,7 @@
 """What happens while no niwad is there, and what the next one makes of it."""
 
 import http.client
+import os
 import random
 import re
 import shutil
@@ -13,6 +14,7 @@ import time
 
 import crash
 import echo
+import inside
 import pytest
 from crash import Load, Talk, end, fail_at, get, instances, is_alive, later, relay_pid, serving, wait_dead
 from host import BUILD, SLOW, Host, RpcError, wait_for
@@ -60,7 +62,7 @@ def wake(host, name):
 
 KEEP_MSG = struct.Struct("=IIQiiiiiIQQ64sI1024s4x")
 KEEP_TAG, KEEP_LIST, KEEP_INSTANCE, KEEP_END, KEEP_OK = 1, 3, 9, 11, 12
-TAG = struct.Struct("=IIQQQIIIIIIQQII")
+TAG = struct.Struct("=IIQQQIIIIIIQ")  # what its first version had
 
 
 def keep_message(kind, number=0, tag=b""):
@@ -77,7 +79,7 @@ def rewrite_tag(host, change):
         while (answer := KEEP_MSG.unpack(keep.recv(4096)))[1] != KEEP_END:
             if answer[1] == KEEP_INSTANCE:
                 tags[answer[2]] = answer[13][:answer[12]]
-        apps = {n: tag for n, tag in tags.items() if TAG.unpack(tag)[1] == 1}
+        apps = {n: tag for n, tag in tags.items() if TAG.unpack(tag[:TAG.size])[1] == 1}
         assert len(apps) == 1, tags
         for number, tag in apps.items():
             keep.send(keep_message(KEEP_TAG, number, change(tag)))
@@ -86,8 +88,9 @@ def rewrite_tag(host, change):
 
 @pytest.mark.parametrize("change, adopted", [
     (lambda tag: tag + b"what a newer niwad has added", True),
-    (lambda tag: tag[:64], True),  # before the last members were added
-    (lambda tag: tag[:56], True),
+    (lambda tag: tag[:56], True),  # before began_realtime_us was added
+    (lambda tag: tag[:TAG.size], True),  # before folders, stop and record were
+    (lambda tag: tag[:-16], True),  # before target, work and restored were
     (lambda tag: b"\2" + tag[1:], False),  # a version that this niwad cannot read
     (lambda tag: b"", False)])
 def test_an_instance_of_another_version_of_niwad_is_adopted_when_its_record_can_be_read(shared_host, change, adopted):
@@ -336,6 +339,93 @@ def test_the_instance_of_an_app_that_was_removed_meanwhile_ends(shared_host):
     with pytest.raises(RpcError):
         host.show("goes")
     wait_for("it has ended", lambda: not is_alive(pid))
+
+
+# Takes two seconds to end, and says then that it did.
+TIDY = """
+import os, signal, socket, threading, time
+def end():
+    open("/data/stops", "a").close()
+    time.sleep(2)
+    open("/data/ended", "a").close()
+    os._exit(0)
+signal.signal(signal.SIGTERM, lambda *a: threading.Thread(target=end).start())
+s = socket.create_server(("", 80))
+while True:
+    s.accept()[0].close()
+"""
+
+
+@pytest.mark.parametrize("point", ["niwad.committed", "niwad.stop-tagged", "niwad.stop-sent"])
+def test_a_removed_app_has_its_signal_and_its_grace_also_when_niwad_died(shared_host, point):
+    host = shared_host
+    folder = host.dir / point
+    folder.mkdir()
+    record = inside.app("tidy", command=["/usr/bin/python3", "-Ic", TIDY], stop={"grace": "20s", "signal": "TERM"},
+                        volumes=[{"from": str(folder), "to": "/data"}])
+    inside.apply(host, record)
+    host.niwa("wake", "tidy")
+    pid = host.pid("tidy")
+    fail_at(host, point)
+    later(host.niwa, "rm", "--yes", "tidy", check=False).result(60)
+    wait_dead(host, point)
+    host.start_niwad()
+    wait_for("it has ended", lambda: not is_alive(pid))
+    assert (folder / "ended").exists(), "it was killed before it was done"
+
+
+def test_the_grace_of_a_removed_app_goes_on_when_niwad_dies_and_does_not_begin_again(shared_host):
+    host = shared_host
+    record = inside.app("deaf", stop={"grace": "4s", "signal": "TERM"}, command=[
+        "/usr/bin/python3", "-Ic", "import signal; signal.signal(signal.SIGTERM, lambda *a: None); " + inside.QUIET])
+    inside.apply(host, record)
+    host.niwa("wake", "deaf")
+    pid = host.pid("deaf")
+    began = time.monotonic()
+    host.niwa("rm", "--yes", "deaf")
+    for _ in range(3):
+        time.sleep(0.8)
+        host.kill_niwad()
+        host.start_niwad()
+        assert is_alive(pid)
+    wait_for("it has ended", lambda: not is_alive(pid))
+    assert 3.5 < time.monotonic() - began < 5.5 * SLOW
+
+
+CLOCK = r"""
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	int r = (int)syscall(SYS_clock_gettime, id, ts);
+
+	if (id == CLOCK_REALTIME)
+		ts->tv_sec += atol(getenv("SHIFT"));
+	return r;
+}
+"""
+
+
+@pytest.mark.parametrize("shift", [0, 31536000, -31536000])
+def test_a_lifetime_ends_whatever_the_clock_on_the_wall_does(shared_host, shift):
+    host = shared_host
+    (host.dir / "clock.c").write_text(CLOCK)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", host.dir / "clock.so", host.dir / "clock.c"], check=True)
+    inside.apply(host, inside.app("short", lifetime="4s"))
+    host.niwa("wake", "short")
+    pid = host.pid("short")
+    host.kill_niwad()
+    began = time.monotonic()
+    host.start_niwad(env={"LD_PRELOAD": str(host.dir / "clock.so"), "SHIFT": str(shift),
+                          "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"})
+    assert host.pid("short") == pid or time.monotonic() - began > 3, "its time had not come"
+    wait_for("a fresh one serves", lambda: [i for i in instances(host, "short") if i["life"] == "serving" and i["pid"] != pid], timeout=8)
+    host.niwa("rm", "--yes", "short")
+    host.kill_niwad()
+    host.start_niwad()
 
 
 # Programs.

@@ -124,6 +124,24 @@ def test_what_the_first_wake_would_miss_is_a_warning_of_apply(host):
         ("a", "image", 4), ("c", "command", 13), ("c", "volumes[0].from", 17), ("c", "volumes[1].from", 16)]
 
 
+def test_a_user_that_the_image_does_not_have_is_a_warning_of_apply(host):
+    done = host.apply("""
+apps:
+  - name: a
+    image: host
+    command: [sleep, "60"]
+    user: nosuch
+    ports: [{port: 80}]
+  - name: b
+    image: host
+    command: [sleep, "60"]
+    user: "12345"
+    ports: [{port: 80}]
+""")
+    said = done.stderr.splitlines()
+    assert len(said) == 1 and said[0].startswith(f"niwa: warning: {host.dir}/apps.yaml:6: apps[0].user of a: ") and "nosuch" in said[0], said
+
+
 def test_a_command_on_a_volume_is_not_warned_of(host):
     (host.dir / "tools").mkdir()
     done = host.apply(f"""

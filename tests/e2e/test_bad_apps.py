@@ -10,7 +10,7 @@ import urllib.request
 
 import echo
 import pytest
-from host import RpcError, wait_for
+from host import SLOW, RpcError, wait_for
 
 GOOD = "  - {name: good, image: host, command: [/bin/true], ports: [{port: 80}]}\n"
 MAX_APPLY_S = 10
@@ -52,6 +52,9 @@ BROKEN = {  # a sentence: (file, line, what the message holds)
     "a port that is too large": (
         second("{name: b, image: host, command: [/x], ports: [{port: 99999}]}"), 3,
         ["apps[1].ports[0].port: found '99999'", "from 1 to 65535"]),
+    "a port with a zero in front": (
+        second("{name: b, image: host, command: [/x], ports: [{port: 080}]}"), 3,
+        ["apps[1].ports[0].port: found '080'", "from 1 to 65535", "without the zero in front"]),
     "a port with 400 digits": (
         second("{name: b, image: host, command: [/x], ports: [{port: " + "9" * 400 + "}]}"), 3,
         ["apps[1].ports[0].port: found", "from 1 to 65535"]),
@@ -334,6 +337,17 @@ def test_an_app_that_listens_late_is_waited_for(shared_host):
     began = time.monotonic()
     assert get(shared_host.address("late"))[0] == 200
     assert time.monotonic() - began >= 1.2
+
+
+def test_a_stop_says_that_waiting_connections_start_the_app_again(shared_host):
+    shared_host.apply(echo.file(echo.app("stopped-late", "--late", "2000")))
+    with socket.create_connection((shared_host.address("stopped-late"), 80), timeout=20 * SLOW) as client:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        shared_host.wait_state("stopped-late", "starting")
+        said = shared_host.niwa("stop", "stopped-late").stdout
+        assert said.startswith("stopped-late: stopped, and started again by 1 waiting connections ("), said
+        assert client.recv(4096).startswith(b"HTTP/1.")
+    assert shared_host.niwa("stop", "stopped-late").stdout.startswith("stopped-late: stopped (")
 
 
 def test_an_app_that_is_mended_serves_its_next_visitor(shared_host):

@@ -486,6 +486,36 @@ def test_more_connections_than_allowed_are_told_and_free_places_are_used_again(s
     engine_is_well(shared_host)
 
 
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_an_engine_without_descriptors_lets_clients_wait_and_does_not_spin(shared_host):
+    pid = shared_host.niwad.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (max(map(int, os.listdir(f"/proc/{pid}/fd"))) + 1, before[1]))
+    crowd = []
+    try:
+        for _ in range(20):
+            crowd.append(socket.socket(socket.AF_UNIX))
+            crowd[-1].connect(str(shared_host.socket))
+        wait_for("it says so", lambda: "pausing" in shared_host.niwad_log())
+        used = cpu_seconds(pid)
+        time.sleep(1)
+        assert cpu_seconds(pid) - used < 0.2
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    with crowd.pop() as s:
+        s.settimeout(10 * SLOW)
+        s.sendall(LINE)
+        assert json.loads(s.recv(65536))["result"]["pid"] == pid
+    for s in crowd:
+        s.close()
+    engine_is_well(shared_host)
+
+
 # -- who may --------------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import errno
 import grp
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -211,7 +212,9 @@ def test_ranges_that_overlap_each_other_are_refused_at_start(made):
 
 def test_a_configuration_with_a_mistake_is_refused_with_its_line(made):
     for text, parts in (("servce_range = 10.64.0.0/12\n", ["niwad.conf:1", "servce_range"]),
-                        ("relay_port = 99999\n", ["niwad.conf:1", "relay_port", "99999"]),
+                        ("relay_port = 99999\n", ["niwad.conf:1", "relay_port", "99999", "a number from 0 to 65535"]),
+                        ("service_range = 127.0.0.0/8\n", ["niwad.conf: service_range", "127.0.0.0/8"]),
+                        ("private_range = 224.0.0.0/8\n", ["niwad.conf: private_range", "224.0.0.0"]),
                         ("service_range = 10.64.0.1/12\n", ["niwad.conf:1", "service_range", "10.64.0.1/12"]),
                         ("\nstate_dir = relative\n", ["niwad.conf:2", "state_dir"]),
                         ("just words\n", ["niwad.conf:1"])):
@@ -400,6 +403,44 @@ def test_a_host_out_of_processes_answers_and_works_again_later(made):
             assert status(host.address("running")) == 200
         allow()
         wait_for("it starts", lambda: status(host.address("app")) == 200)
+
+
+def cpu_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_keep_without_descriptors_has_one_for_the_engine_that_returns(made):
+    host = made().start()
+    host.apply(echo.file(echo.app("running")))
+    assert status(host.address("running")) == 200
+    pid = host.pid("running")
+    host.kill_niwad()
+    wait_for("its place is free", lambda: "niwad is gone" in (host.dir / "log/keep.err").read_text())
+    before = resource.prlimit(host.keep.pid, resource.RLIMIT_NOFILE)
+    low = [int(n) for n in os.listdir(f"/proc/{host.keep.pid}/fd") if int(n) < 1024]  # above is what instances have
+    resource.prlimit(host.keep.pid, resource.RLIMIT_NOFILE, (max(low) + 1, before[1]))
+    with contextlib.ExitStack() as stack:
+        for _ in range(max(low) + 1 - len(low) + 1):  # the last of these, too, needs more than there are
+            one = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            one.connect(str(host.dir / "run/keep.sock"))
+        host.start_niwad()
+    assert host.pid("running") == pid
+    assert status(host.address("running")) == 200
+
+
+def test_a_keep_that_cannot_let_the_engine_in_does_not_spin_and_lets_it_in_later(made):
+    host = made().start()
+    host.kill_niwad()
+    before = resource.prlimit(host.keep.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(host.keep.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    host.start_niwad(wait=False)
+    wait_for("it says so", lambda: "accept niwad's connection" in (host.dir / "log/keep.err").read_text())
+    used = cpu_seconds(host.keep.pid)
+    time.sleep(1)
+    assert cpu_seconds(host.keep.pid) - used < 0.1
+    resource.prlimit(host.keep.pid, resource.RLIMIT_NOFILE, before)
+    wait_for("niwad answers", host.answers, timeout=20)
 
 
 # -- somebody else's hands in nftables ------------------------------------------------------------------------------

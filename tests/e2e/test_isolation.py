@@ -332,19 +332,22 @@ def test_an_app_reaches_its_own_service_address_and_its_tenant_s(two):
     assert python(two, "a.example.com", TRY, two.address("a.example.com") + ":80", "127.0.0.1:80") == ["connected"] * 2
 
 
-def test_no_port_of_the_host_answers_an_app_but_name_service(two):
-    """On the gateway, on every other address of the host, on the instances' own side of it."""
+def test_no_port_of_the_host_answers_an_app_but_name_service_where_something_outside_may_be_reached(two):
+    """On the gateway, on every other address of the host, on the instances' own side of it. A resolver that passes questions
+    on is a way out, so "egress: none" does not reach it either."""
+    apply(two, app("names.example.com", tenant="c", egress="internet"))
     subprocess.run(["ip", "addr", "replace", "192.0.2.77/32", "dev", "lo"], check=True)
     gateway = str(two.rpc("host.status")["private_range"]).split("/")[0].rsplit(".", 1)[0] + ".1"
     with socket.create_server(("0.0.0.0", 0)) as s, socket.create_server(("0.0.0.0", 53)):
         port = s.getsockname()[1]
         relay = 9999
-        wheres = [f"{a}:{p}" for a in (gateway, "192.0.2.77") for p in (port, relay)]
+        wheres = [f"{a}:{p}" for a in (gateway, "192.0.2.77") for p in (port, relay, 53)]
         wheres += [f"{two.address('a.example.com')}:{port}", f"{two.address('b.example.com')}:{port}"]
         out = python(two, "a.example.com", TRY, *wheres)
         assert "connected" not in out, dict(zip(wheres, out))
         socket.create_connection(("192.0.2.77", port), timeout=2).close()
-        assert python(two, "a.example.com", TRY, f"{gateway}:53") == ["connected"]
+        assert python(two, "names.example.com", TRY, f"{gateway}:53") == ["connected"]
+    two.niwa("rm", "names.example.com")
 
 
 def test_an_app_cannot_send_from_an_address_that_is_not_its_own(two):

@@ -138,10 +138,14 @@ def test_every_process_of_an_app_is_in_its_groups_those_of_exec_too(host):
     out = run(host, "all.example.com", "sh", "-c", "sleep 0.4 & cat /proc/self/cgroup; wait").stdout
     ident = instance(host, "all.example.com")
     groups = dict(line.split(":", 2)[1:] for line in out.splitlines())
-    assert groups.pop("") == "/", "the instance's own group is the root of what it sees"
+    outside = dict(line.split(":", 2)[1:] for line in
+                   open(f"/proc/{host.pid('all.example.com')}/cgroup").read().splitlines())
+    assert groups[""] == "/", "the instance's own group is the root of what it sees"
+    assert outside[""].endswith(f"/i{ident}"), outside
     for names, path in groups.items():  # hierarchies of version 1, where they hold the limits
         if set(names.split(",")) & {"memory", "pids", "cpu"}:
-            assert path.endswith(f"/i{ident}"), groups
+            assert path == "/", groups  # "/.." would be another group than that of the instance
+            assert outside[names].endswith(f"/i{ident}"), outside
 
 
 def test_the_groups_say_what_the_app_file_says(host):

@@ -8,6 +8,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import termios
@@ -132,6 +133,89 @@ def test_logs_are_for_root_and_the_group_niwa_alone():
         host.stop()
 
 
+NAMES = [".".join(["a" * 63] * 3 + ["b" * n]) for n in (57, 58, 61)]  # 249, 250, 253 characters
+
+
+@pytest.mark.parametrize("name", NAMES, ids=len)
+def test_the_log_of_an_app_with_a_long_name_is_bounded(host, name):
+    """NAME.log.1 has to be a file name, too."""
+    host.kill_niwad()
+    host.configure(log_max="64K")
+    host.start_niwad()
+    shell = "yes a line of the log | head -n 100000; exec /usr/bin/python3 -m http.server 80"
+    apply(host, app(name, tenant="t", command=["/bin/sh", "-c", shell]))
+    host.niwa("wake", name)
+    wait_for("it is logged", lambda: "a line" in host.niwa("logs", name).stdout)
+    size = sum(f.stat().st_size for f in (host.dir / "log").glob("aaa*"))
+    assert size < 64 * 1024 * 2 + 256 * 1024, f"{size} bytes of log"
+
+
+def says(text):
+    return ["sh", "-c", f"echo {text}; exec /usr/bin/python3 -m http.server 80"]
+
+
+def test_an_app_of_another_tenant_with_the_same_name_does_not_find_what_was_printed(host):
+    name = "web.example.com"
+    apply(host, app(name, tenant="one", command=says("secret of one")))
+    host.niwa("wake", name)
+    wait_for("a line", lambda: host.app_log(name))
+    host.niwa("rm", name)
+    assert not host.app_log(name)
+    for tenant in ("two", "three"):  # declared anew, and moved to another tenant
+        apply(host, app(name, tenant=tenant, command=says(f"hello from {tenant}")))
+        assert "secret of one" not in host.niwa("logs", "-n", "all", name).stdout
+        host.niwa("wake", name)
+        wait_for("only its own", lambda: lines(host.niwa("logs", "-n", "all", name).stdout)[:1] == [f"hello from {tenant}"])
+    host.niwa("rm", name)
+    wait_for("no file of it is left", lambda: not list((host.dir / "log").glob("*web.example.com*"))
+             and not list((host.dir / "log").glob(".removed*")))
+
+
+def test_an_app_that_is_new_does_not_find_the_log_that_a_killed_niwad_left(host):
+    path = host.dir / "log/web.example.com.log"
+    path.write_text("secret\n")
+    path.with_name("web.example.com.log.1").write_text("older secret\n")
+    apply(host, app("web.example.com", command=says("hello")))
+    assert "secret" not in host.niwa("logs", "-n", "all", "web.example.com").stdout
+
+
+WRITER = """
+import os, socket, threading
+def serve(c):
+    while data := c.recv(4096):
+        os.write(1, data)
+        c.sendall(b'.')
+s = socket.create_server(('', 80))
+while True:
+    threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+"""
+
+
+def test_two_instances_of_an_app_that_overlap_print_whole_lines_into_one_log(host):
+    apply(host, app("web.example.com", command=["/usr/bin/python3", "-Ic", WRITER]))
+
+    def connect():
+        return socket.create_connection((host.address("web.example.com"), 80), timeout=20 * SLOW)
+
+    def prints(s, text):
+        s.sendall(text.encode())
+        assert s.recv(1) == b"."
+
+    with connect() as old:
+        prints(old, "old 1\nold 2 is cut ")
+        host.niwa("restart", "web.example.com")
+        with connect() as fresh:
+            wait_for("both are there", lambda: len(host.show("web.example.com")["instances"]) == 2)
+            wait_for("the first is read", lambda: "cut" in host.app_log("web.example.com"))
+            prints(fresh, "fresh 1\n")
+            wait_for("it is read", lambda: "fresh 1" in host.app_log("web.example.com"))
+            prints(old, "in two\n")
+            wait_for("it is read", lambda: "in two" in host.app_log("web.example.com"))
+            prints(fresh, "fresh 2\n")
+    wait_for("all is read", lambda: "fresh 2" in host.app_log("web.example.com"))
+    assert lines(host.app_log("web.example.com")) == ["old 1", "old 2 is cut ", "fresh 1", "in two", "fresh 2"]
+
+
 # -- exec -------------------------------------------------------------------------------------------------------------
 
 
@@ -233,6 +317,102 @@ def test_a_reader_that_does_not_read_makes_exec_neither_deaf_nor_endless(box):
     process.stdout.close()
 
 
+STEAL = """
+import json, os
+stolen = {"name": "stolen.example.com", "image": "host", "command": ["sleep", "9"], "ports": [{"port": 80}]}
+for n, (method, params) in enumerate([("apply.begin", {}), ("apply.put", {"txn": 1, "apps": [stolen]}), ("apply.commit", {"txn": 1})]):
+    os.write(0, json.dumps({"jsonrpc": "2.0", "id": 9000 + n, "method": method, "params": params}).encode() + b"\\n")
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_exec_with_closed_standard_streams_gives_away_no_descriptor_of_its_own(box, closed):
+    """Else the socket to the engine, on which the engine trusts who speaks, would be number 0 and the command's input."""
+    before = [row["name"] for row in box.rpc("app.list")["apps"]]
+    subprocess.run(["bash", "-c", f'"$0" exec -T box.example.com -- python3 -c "$1" {closed}', BUILD / "src/cli/niwa", STEAL],
+                   env={**os.environ, "NIWA_SOCKET": str(box.socket)}, capture_output=True, timeout=60 * SLOW, check=False)
+    time.sleep(0.3)  # a commit has its time
+    assert [row["name"] for row in box.rpc("app.list")["apps"]] == before
+
+
+def test_a_program_started_with_closed_standard_streams_holds_their_numbers(box):
+    """What it opens later must not get the number of a stream."""
+    script = "import os\nos.closerange(0, 3)\nos.execv(%r, ['niwa', 'exec', '-T', 'box.example.com', '--', 'sleep', '9'])"
+    process = subprocess.Popen(["/usr/bin/python3", "-c", script % str(BUILD / "src/cli/niwa")], env={**os.environ, "NIWA_SOCKET": str(box.socket)})
+    links = lambda: [os.readlink(f"/proc/{process.pid}/fd/{n}") for n in os.listdir(f"/proc/{process.pid}/fd") if int(n) < 3]  # noqa: E731
+    try:
+        wait_for("it is connected", lambda: len(os.listdir(f"/proc/{process.pid}/fd")) > 5)
+        assert links() == ["/dev/null"] * 3
+    finally:
+        process.kill()
+        process.wait()
+
+
+STAY = """
+import os
+if os.fork():
+    os._exit(0)
+os.setsid()
+open("/tmp/keys", "a").write("began ")
+while data := os.read(0, 100):
+    open("/tmp/keys", "a").write(repr(data))
+open("/tmp/keys", "a").write("ended")
+"""
+
+
+def test_what_a_command_leaves_behind_has_nothing_of_the_caller_s_terminal(box):
+    """niwa exec APP -- CMD | less: what is typed after that is not for the app."""
+    master, slave = pty.openpty()
+    try:
+        subprocess.run([BUILD / "src/cli/niwa", "exec", "box.example.com", "--", "python3", "-c", STAY], stdin=slave, stdout=subprocess.PIPE,
+                       env={**os.environ, "NIWA_SOCKET": str(box.socket)}, timeout=30 * SLOW, check=True)
+        os.write(master, b"my password\n")
+        keys = lambda: run(box, "box.example.com", "cat", "/tmp/keys").stdout  # noqa: E731
+        wait_for("its input has ended", lambda: keys().endswith("ended"))
+        assert keys() == "began ended"
+        assert os.read(slave, 100) == b"my password\n"
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def test_lines_typed_at_a_terminal_reach_a_command_that_has_none(box):
+    master, slave = pty.openpty()
+    process = subprocess.Popen([BUILD / "src/cli/niwa", "exec", "box.example.com", "--", "sh", "-c", "test -t 0 || cat"], stdin=slave,
+                               stdout=subprocess.PIPE, env={**os.environ, "NIWA_SOCKET": str(box.socket)})
+    try:
+        for word in (b"one\n", b"two\n"):
+            os.write(master, word)
+            assert process.stdout.readline() == word
+        os.write(master, b"\x04")
+        assert process.stdout.read() == b""
+        assert process.wait(20 * SLOW) == 0
+    finally:
+        process.kill()
+        os.close(master)
+        os.close(slave)
+
+
+def test_keys_for_a_pager_beside_exec_are_left_to_it(box):
+    """A pager reads single keys of the same terminal."""
+    master, slave = pty.openpty()
+    mode = termios.tcgetattr(slave)
+    mode[3] &= ~(termios.ICANON | termios.ECHO)
+    process = subprocess.Popen([BUILD / "src/cli/niwa", "exec", "box.example.com", "--", "sh", "-c", "echo in; cat"], stdin=slave,
+                               stdout=subprocess.PIPE, env={**os.environ, "NIWA_SOCKET": str(box.socket)})
+    try:
+        assert process.stdout.readline() == b"in\n"
+        termios.tcsetattr(slave, termios.TCSANOW, mode)
+        os.write(master, b"q")
+        time.sleep(0.7)
+        assert select.select([slave], [], [], 0)[0] and os.read(slave, 10) == b"q"
+    finally:
+        process.terminate()
+        process.wait()
+        os.close(master)
+        os.close(slave)
+
+
 def test_exec_has_the_app_s_environment_folder_and_user(box):
     out = run(box, "box.example.com", "sh", "-c", "echo $GREETING $PLACE $PWD $HOME; id -u").stdout
     assert out == "hello here /var/tmp /root\n0\n"
@@ -319,3 +499,18 @@ def test_an_app_somebody_works_in_does_not_sleep(box):
     finally:
         process.kill()
     box.wait_state("quiet.example.com", "stopped")
+
+
+def test_an_app_somebody_works_in_is_not_frozen_by_hand(box):
+    process = subprocess.Popen([BUILD / "src/cli/niwa", "exec", "box.example.com", "--", "sh", "-c", "echo in; read x; echo out"],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "NIWA_SOCKET": str(box.socket)})
+    try:
+        assert process.stdout.readline() == "in\n"
+        refused = box.niwa("freeze", "box.example.com", check=False)
+        assert refused.returncode == 1 and "a command of 'niwa exec' runs in it" in refused.stderr, refused.stderr
+        assert box.state("box.example.com") == "running"
+        assert process.communicate("\n", timeout=20 * SLOW)[0] == "out\n"
+    finally:
+        process.kill()
+        process.wait()
+    assert "box.example.com: frozen" in box.niwa("freeze", "box.example.com").stdout

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """When an app counts as ready, and what is said when it does not become so."""
 
+import socket
 import threading
 import time
 import urllib.error
@@ -178,3 +179,64 @@ def test_an_app_becomes_ready_though_niwad_dies_while_it_starts(host, name, read
     asker.join()
     host.wait_state(name, "running")
     assert host.pid(name) == pid
+
+
+# Says READY=1 once. Greets on port 81; what connects there and says "close" or "open" changes whether it listens.
+ONCE = """
+import os, socket
+def listen():
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(('0.0.0.0', 81))
+    s.listen()
+    return s
+s = listen()
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])
+held = []
+while True:
+    held.append(s.accept()[0])
+    held[-1].sendall(b'hello')
+    while held[0].recv(1) == b'c':
+        s.close()
+        assert held[0].recv(1) == b'o'
+        s = listen()
+"""
+
+
+def greeted(host, name):
+    c = socket.create_connection((host.address(name), 81), timeout=20 * SLOW)
+    assert c.recv(5) == b"hello"
+    return c
+
+
+def test_a_port_on_which_nothing_listens_does_not_end_an_app_that_serves_on_another(host, name):
+    apply(host, app(name, command=["/usr/bin/python3", "-Ic", ONCE], ports=[{"port": 80}, {"port": 81}],
+                    ready={"notify": True, "deadline": "1s"}))
+    host.niwa("wake", name)
+    pid = host.pid(name)
+    with greeted(host, name) as c:
+        with pytest.raises(OSError), socket.create_connection((host.address(name), 80), timeout=2) as other:
+            other.sendall(b"x")
+            assert other.recv(1), "closed"
+            raise AssertionError("answered")
+        wait_for("the port is left out", lambda: "port 80 refuses connections" in host.niwad_log().split(name)[-1])
+        time.sleep(1.5)  # longer than a second READY=1 would be waited for
+        assert host.pid(name) == pid and host.state(name) == "running"
+        c.sendall(b"x")
+        greeted(host, name).close()
+
+
+def test_an_app_that_listens_again_is_ready_without_saying_so_again(host, name):
+    apply(host, app(name, command=["/usr/bin/python3", "-Ic", ONCE], ports=[{"port": 81}],
+                    ready={"notify": True, "deadline": "5s"}))
+    host.niwa("wake", name)
+    pid = host.pid(name)
+    with greeted(host, name) as c:
+        c.sendall(b"c")
+        waiting = threading.Thread(target=lambda: greeted(host, name).close())
+        waiting.start()
+        host.wait_state(name, "starting")
+        c.sendall(b"ox")
+        waiting.join()
+        host.wait_state(name, "running")
+        assert host.pid(name) == pid

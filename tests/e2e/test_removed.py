@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""What is left of apps that were removed: nothing but the ids that their files may have."""
+
+import contextlib
+import sqlite3
+
+from host import wait_for
+from inside import app, apply, run
+
+
+def tenants(host):
+    return sorted(path.name for path in (host.dir / "run/tenants").iterdir())
+
+
+def test_the_folder_of_a_tenant_goes_with_its_last_app_and_comes_with_the_next(host):
+    for _ in range(2):
+        apply(host, app("a.example.com", tenant="t"), app("b.example.com", tenant="t"), app("c.example.com", tenant="other"))
+        for name in ("a.example.com", "b.example.com", "c.example.com"):
+            host.niwa("wake", name)
+        assert tenants(host) == ["other", "t"]
+        assert "b.example.com" in run(host, "a.example.com", "cat", "/etc/hosts").stdout
+        host.niwa("rm", "b.example.com")
+        wait_for("the name is gone", lambda: "b.example.com" not in run(host, "a.example.com", "cat", "/etc/hosts").stdout)
+        assert tenants(host) == ["other", "t"]
+        host.niwa("rm", "a.example.com")
+        wait_for("its folder is gone", lambda: tenants(host) == ["other"])
+    apply(host, app("c.example.com", tenant="third"))
+    wait_for("the app is another tenant's", lambda: "other" not in tenants(host))
+    host.niwa("rm", "c.example.com")
+    wait_for("nothing is left", lambda: not tenants(host) and host.nothing_left())
+
+
+def test_folders_of_tenants_and_logs_of_apps_that_a_killed_niwad_left_are_collected(host):
+    apply(host, app("a.example.com", tenant="t"))
+    host.niwa("wake", "a.example.com")
+    host.kill_niwad()
+    gone = host.dir / "run/tenants/gone"
+    gone.mkdir()
+    (gone / "hosts").write_text("127.0.0.1 localhost\n")
+    log = host.dir / "log/.removed-77.1"
+    log.write_text("secret\n")
+    host.start_niwad()
+    wait_for("it is collected", lambda: tenants(host) == ["t"] and not log.exists())
+    assert "a.example.com" in run(host, "a.example.com", "cat", "/etc/hosts").stdout
+
+
+def test_the_tenant_after_45054_others_has_ids_of_its_own_and_when_none_are_left_it_is_told(host):
+    """There are so many ranges of 65536 ids on disk; tenants without files of their own use none of them."""
+    folder = host.dir / "volume"
+    folder.mkdir()
+    apply(host, app("one.example.com", tenant="one"))
+    host.kill_niwad()
+    with contextlib.closing(sqlite3.connect(host.dir / "state/niwa.db")) as db, db:
+        db.execute("UPDATE sqlite_sequence SET seq = 70000 WHERE name = 'tenant'")
+    host.start_niwad()
+    record = app("many.example.com", tenant="many", volumes=[{"from": str(folder), "to": "/srv/data"}])
+    apply(host, record)
+    run(host, "many.example.com", "touch", "/srv/data/file")
+    base = (folder / "file").stat().st_uid
+    assert base % 65536 == 0 and 0x50000000 < base < 2**32 - 65536
+    host.niwa("rm", "many.example.com")
+    host.kill_niwad()
+    with contextlib.closing(sqlite3.connect(host.dir / "state/niwa.db")) as db, db:
+        db.execute("UPDATE tenant SET files = 45054 WHERE name = 'many'")
+    host.start_niwad()
+    done = apply(host, dict(record, tenant="late"), check=False)
+    assert done.returncode == 1 and "tenant late cannot have volumes: 45054 tenants had some" in done.stderr
+    apply(host, app("late.example.com", tenant="late"), dict(record, tenant="many"))
+    run(host, "many.example.com", "true")
