@@ -497,3 +497,37 @@ def test_many_apps_wake_from_their_images_at_the_same_time(garden):
         assert all(pool.map(ASK["static"], addresses))
     assert garden.rpc("host.status")["counts"]["failed_restores"] == 0
     assert {path(garden, a["name"]) for a in apps} == {"restore"}
+
+
+WRITER = """
+import http.server, os
+os.makedirs("/srv/state", exist_ok=True)
+open("/srv/state/made", "w").write("at the start")
+os.unlink("/etc/mime.types") if os.path.exists("/etc/mime.types") else None
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        text = (open("/srv/state/made").read() + str(os.path.exists("/etc/mime.types"))).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text)
+    def log_message(self, *_):
+        pass
+http.server.HTTPServer(("", 80), Answer).serve_forever()
+"""
+
+
+def test_what_an_app_had_written_is_there_as_long_as_it_lives(garden):
+    apply(garden, {"name": "writer", "tenant": "web", "image": "host", "command": ["python3", "-c", WRITER],
+                   "ports": [{"port": 80, "protocol": "http"}], "snapshot": "ready", "sleep": AWAKE})
+    address = garden.address("writer")
+    assert http(address).endswith(b"at the startFalse")
+    taken(garden, "writer")
+    garden.niwa("stop", "writer")
+    assert http(address).endswith(b"at the startFalse") and path(garden, "writer") == "restore"
+    garden.niwa("snapshot", "rm", "writer")  # the running app still has it mounted
+    garden.kill_niwad()
+    garden.start_niwad()
+    time.sleep(1)
+    assert http(address).endswith(b"at the startFalse")
+    garden.niwa("stop", "writer")
+    wait_for("the image is removed", lambda: not list((garden.dir / "state/snapshots").iterdir()))
