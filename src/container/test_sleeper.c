@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,7 @@ static int make_file(const char *path, const char *text)
 	return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) ? fd : -1;
 }
 
-static int grow_up(void)
+static int grow_up(bool alone)
 {
 	pthread_t thread;
 
@@ -66,8 +67,8 @@ static int grow_up(void)
 	(void)strcpy(shared, "in shared memory");
 	if (make_file("/tmp/kept", "in the layer") < 0 || unlink("/data/gone") < 0)
 		return -1;
-	child = fork();
-	if (child == 0)
+	child = alone ? 0 : fork();
+	if (child == 0 && !alone)
 		(void)wait_for_ever(NULL);
 	return pthread_create(&thread, NULL, wait_for_ever, NULL);
 }
@@ -140,7 +141,8 @@ int main(int argc, char **argv)
 	char buf[256];
 
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
-	if (grow_up() != 0 || bind(fd, (struct sockaddr *)&any, sizeof(any)) < 0 || listen(fd, 64) < 0) {
+	if (grow_up(argc > 1 && strcmp(argv[1], "alone") == 0) != 0 ||
+	    bind(fd, (struct sockaddr *)&any, sizeof(any)) < 0 || listen(fd, 64) < 0) {
 		perror("test_sleeper");
 		return 1;
 	}

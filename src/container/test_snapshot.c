@@ -156,16 +156,20 @@ static void expect(const struct started *s, const char *word, const char *wanted
 	assert_string_equal(got, wanted);
 }
 
-static void start_sleeper(struct dumped *d, struct started *ret)
+static void start_program(struct dumped *d, char **argv, struct started *ret)
 {
-	static char *argv[] = {TEXT("/bin/sleeper"), NULL};
-
 	app_init(&world, &d->app, "plain", argv);
 	d->app.params.uid = d->app.params.gid = 33;
 	d->app.params.init = true;
 	d->app.spec.limits = (struct niwa_limits){.memory_bytes = 256 << 20, .processes = 64, .open_files = 2000};
 	app_start(&world, &d->app, ret);
+}
 
+static void start_sleeper(struct dumped *d, struct started *ret)
+{
+	static char *argv[] = {TEXT("/bin/sleeper"), NULL};
+
+	start_program(d, argv, ret);
 	expect(ret, "who", "asked 1 " ANSWER);
 }
 
@@ -533,6 +537,29 @@ static void clocks_go_on_for_restored_processes_and_who_joins_them(void **state)
 	app_fini(&d.app);
 }
 
+/* CRIU reads what no other process shares in another way. */
+static void memory_of_a_process_that_never_forked_is_as_it_was(void **state)
+{
+	static char *argv[] = {TEXT("/bin/sleeper"), TEXT("alone"), NULL};
+	char before[256], after[256];
+	struct started a, b;
+	struct dumped d;
+
+	start_program(&d, argv, &a);
+	dump(&d, &a, NIWA_DUMP_STOP);
+	save_files(&d, &a);
+	go_on(&a);
+	said(&a, "who", before, sizeof(before));
+	started_kill(&world, &a);
+	start_empty(&d, &b);
+	restore_into(&d, &b);
+	said(&b, "who", after, sizeof(after));
+	assert_string_equal(after, before);
+	assert_non_null(strstr(after, "asked 1 sum 5059600 "));
+	started_kill(&world, &b);
+	app_fini(&d.app);
+}
+
 static void a_restored_instance_is_dumped_again(void **state)
 {
 	struct started a, b, c;
@@ -635,6 +662,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_criu_that_would_load_something_is_refused),
 		cmocka_unit_test(clocks_go_on_for_restored_processes_and_who_joins_them),
+		cmocka_unit_test(memory_of_a_process_that_never_forked_is_as_it_was),
 		cmocka_unit_test(a_restored_instance_is_dumped_again),
 		cmocka_unit_test(signals_reach_an_adopted_process_and_none_before),
 		cmocka_unit_test(nothing_is_left_of_a_restore_whose_criu_is_killed),

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -24,6 +25,7 @@ struct job {
 	niwa_background_done_fn *done;
 	void *arg;
 	int r;
+	bool hurries;
 	struct niwa_error err;
 };
 
@@ -34,7 +36,8 @@ static void *run(void *arg)
 	struct job *j = arg;
 	uint64_t one = 1;
 
-	niwa_priority_lower();
+	if (!j->hurries)
+		niwa_priority_lower();
 	j->r = j->work(j->arg, &j->err);
 	if (write(j->fd, &one, sizeof(one)) < 0)
 		abort(); /* an eventfd takes the first write in every case */
@@ -72,8 +75,7 @@ static int start_thread(struct job *j)
 	return -r;
 }
 
-int niwa_background_run(sd_event *event, niwa_background_work_fn *work, niwa_background_done_fn *done, void *arg,
-			struct niwa_error *err)
+static int begin(sd_event *event, const struct job *wanted, struct niwa_error *err)
 {
 	struct job *j;
 	int r;
@@ -83,7 +85,7 @@ int niwa_background_run(sd_event *event, niwa_background_work_fn *work, niwa_bac
 	j = niwa_zalloc(sizeof(*j));
 	if (!j)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "work in the background");
-	*j = (struct job){.work = work, .done = done, .arg = arg};
+	*j = *wanted;
 	j->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = j->fd < 0 ? -errno : sd_event_add_io(event, &j->source, j->fd, EPOLLIN, on_finished, j);
 	if (r >= 0)
@@ -94,4 +96,16 @@ int niwa_background_run(sd_event *event, niwa_background_work_fn *work, niwa_bac
 	}
 	running++;
 	return 0;
+}
+
+int niwa_background_run(sd_event *event, niwa_background_work_fn *work, niwa_background_done_fn *done, void *arg,
+			struct niwa_error *err)
+{
+	return begin(event, &(struct job){.work = work, .done = done, .arg = arg}, err);
+}
+
+int niwa_background_hurry(sd_event *event, niwa_background_work_fn *work, niwa_background_done_fn *done, void *arg,
+			  struct niwa_error *err)
+{
+	return begin(event, &(struct job){.work = work, .done = done, .arg = arg, .hurries = true}, err);
 }

@@ -19,5 +19,8 @@ typedef void niwa_background_done_fn(int r, const struct niwa_error *err, void *
 /* -EAGAIN when too many are under way. arg must live until done was called. */
 int niwa_background_run(sd_event *event, niwa_background_work_fn *work, niwa_background_done_fn *done, void *arg,
 			struct niwa_error *err);
+/* The same at the loop's own priority, for what somebody waits for. */
+int niwa_background_hurry(sd_event *event, niwa_background_work_fn *work, niwa_background_done_fn *done, void *arg,
+			  struct niwa_error *err);
 
 #endif

@@ -207,7 +207,10 @@ static void commit(struct niwa_dump *d)
 {
 	struct niwa_error err;
 
-	if (niwa_background_run(d->engine->event, commit_work, commit_done, d, &err) < 0)
+	int r = (d->moment ? niwa_background_hurry : niwa_background_run)(d->engine->event, commit_work, commit_done, d,
+									  &err);
+
+	if (r < 0)
 		commit_done(-EAGAIN, &err, d);
 }
 
@@ -356,7 +359,7 @@ static void on_criu(struct niwa_engine *e, struct niwa_criu_result *result)
 		let_go(d);
 		refuse(d, result->reason);
 		free_dump(d);
-	} else if (niwa_background_run(e->event, copy_work, copy_done, d, &err) < 0) {
+	} else if (niwa_background_hurry(e->event, copy_work, copy_done, d, &err) < 0) {
 		copy_done(-EAGAIN, &err, d);
 	}
 }

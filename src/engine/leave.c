@@ -13,6 +13,7 @@
 #include "engine/app.h"
 #include "engine/dump.h"
 #include "engine/instance.h"
+#include "engine/restore.h"
 #include "engine/rotate.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
@@ -210,6 +211,8 @@ void niwa_leave_stop(struct niwa_engine *e, struct niwa_instance *i, const char 
 	}
 	niwa_awake_leave(e, i);
 	niwa_sleep_unwatch(i);
+	if (niwa_restore_is_under_way(i)) /* nobody in it hears a signal yet */
+		i->killed = true;
 	if (niwa_dump_is_under_way(i)) { /* a program that stands still hears no signal */
 		i->snapshot->stop_wanted = true;
 		return;

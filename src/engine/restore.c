@@ -37,14 +37,15 @@ void niwa_restore_failed(struct niwa_engine *e, struct niwa_instance *i, const c
 	i->snapshot->restoring = false;
 	niwa_store_done(&e->snapshots->store, &i->snapshot->image);
 	niwa_criu_kill(e, i->snapshot->criu);
+	if (app->current != i ||
+	    app->state != NIWA_RESTORING) /* it is being stopped: nothing is wrong with the image */
+		return;
 	e->counts.failed_restores++;
 	if (niwa_snapshot_of(app))
 		app->snapshot->failures++;
 	niwa_snapshot_drop(e, app, reason);
 	if (i->life != NIWA_LIFE_GONE)
 		abandon(e, i);
-	if (app->current != i)
-		return;
 	app->current = NULL;
 	niwa_wake_start_cold(e, app, "the image could not be restored");
 }

@@ -250,9 +250,15 @@ def test_a_restore_that_takes_too_long_is_answered_by_a_start(tmp_path):
 
 
 def criu_children(host):
-    group = host.keep.pid
-    out = subprocess.run(["ps", "-o", "pid=,comm=", "--ppid", str(group)], capture_output=True, text=True).stdout
-    return [int(line.split()[0]) for line in out.splitlines() if line.split()[1].startswith("criu")]
+    """Children of niwa-keep that are CRIU; quick, because they do not live long."""
+    found = []
+    for pid in Path(f"/proc/{host.keep.pid}/task/{host.keep.pid}/children").read_text().split():
+        try:
+            if "criu" in Path(f"/proc/{pid}/comm").read_text() or "/criu" in os.readlink(f"/proc/{pid}/exe"):
+                found.append(int(pid))
+        except OSError:
+            pass  # it has ended
+    return found
 
 
 def killer(host, stop, killed):
@@ -263,7 +269,7 @@ def killer(host, stop, killed):
                 killed.append(pid)
             except ProcessLookupError:
                 pass
-        time.sleep(0.001)
+        time.sleep(0.0005)
 
 
 def test_criu_killed_in_a_restore_is_answered_by_a_start(garden):
@@ -497,3 +503,37 @@ def test_many_apps_wake_from_their_images_at_the_same_time(garden):
         assert all(pool.map(ASK["static"], addresses))
     assert garden.rpc("host.status")["counts"]["failed_restores"] == 0
     assert {path(garden, a["name"]) for a in apps} == {"restore"}
+
+
+WRITER = """
+import http.server, os
+os.makedirs("/srv/state", exist_ok=True)
+open("/srv/state/made", "w").write("at the start")
+os.unlink("/etc/mime.types") if os.path.exists("/etc/mime.types") else None
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        text = (open("/srv/state/made").read() + str(os.path.exists("/etc/mime.types"))).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text)
+    def log_message(self, *_):
+        pass
+http.server.HTTPServer(("", 80), Answer).serve_forever()
+"""
+
+
+def test_what_an_app_had_written_is_there_as_long_as_it_lives(garden):
+    apply(garden, {"name": "writer", "tenant": "web", "image": "host", "command": ["python3", "-c", WRITER],
+                   "ports": [{"port": 80, "protocol": "http"}], "snapshot": "ready", "sleep": AWAKE})
+    address = garden.address("writer")
+    assert http(address).endswith(b"at the startFalse")
+    taken(garden, "writer")
+    garden.niwa("stop", "writer")
+    assert http(address).endswith(b"at the startFalse") and path(garden, "writer") == "restore"
+    garden.niwa("snapshot", "rm", "writer")  # the running app still has it mounted
+    garden.kill_niwad()
+    garden.start_niwad()
+    time.sleep(1)
+    assert http(address).endswith(b"at the startFalse")
+    garden.niwa("stop", "writer")
+    wait_for("the image is removed", lambda: not list((garden.dir / "state/snapshots").iterdir()))
