@@ -376,7 +376,7 @@ def test_a_removed_app_has_its_signal_and_its_grace_also_when_niwad_died(shared_
 
 def test_the_grace_of_a_removed_app_goes_on_when_niwad_dies_and_does_not_begin_again(shared_host):
     host = shared_host
-    record = inside.app("deaf", stop={"grace": "4s", "signal": "TERM"}, command=[
+    record = inside.app("deaf", stop={"grace": "6s", "signal": "TERM"}, command=[
         "/usr/bin/python3", "-Ic", "import signal; signal.signal(signal.SIGTERM, lambda *a: None); " + inside.QUIET])
     inside.apply(host, record)
     host.niwa("wake", "deaf")
@@ -384,12 +384,12 @@ def test_the_grace_of_a_removed_app_goes_on_when_niwad_dies_and_does_not_begin_a
     began = time.monotonic()
     host.niwa("rm", "--yes", "deaf")
     for _ in range(3):
-        time.sleep(0.8)
+        time.sleep(1)
         host.kill_niwad()
         host.start_niwad()
-        assert is_alive(pid)
-    wait_for("it has ended", lambda: not is_alive(pid))
-    assert 3.5 < time.monotonic() - began < 5.5 * SLOW
+        assert is_alive(pid) or time.monotonic() - began >= 6
+    wait_for("it has ended", lambda: not is_alive(pid), timeout=20)
+    assert 5.5 < time.monotonic() - began < 8 * SLOW  # 9 and more, did the last niwad give it a grace of its own
 
 
 CLOCK = r"""

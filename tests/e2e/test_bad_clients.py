@@ -495,7 +495,9 @@ def cpu_seconds(pid):
 def test_an_engine_without_descriptors_lets_clients_wait_and_does_not_spin(shared_host):
     pid = shared_host.niwad.pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (max(map(int, os.listdir(f"/proc/{pid}/fd"))) + 1, before[1]))
+    held = {int(n) for n in os.listdir(f"/proc/{pid}/fd")}
+    lowest_free = next(n for n in range(len(held) + 1) if n not in held)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, before[1]))
     crowd = []
     try:
         for _ in range(20):

@@ -51,7 +51,7 @@ def test_the_tenant_after_45054_others_has_ids_of_its_own_and_when_none_are_left
     apply(host, app("one.example.com", tenant="one"))
     host.kill_niwad()
     with contextlib.closing(sqlite3.connect(host.dir / "state/niwa.db")) as db, db:
-        db.execute("UPDATE sqlite_sequence SET seq = 70000 WHERE name = 'tenant'")
+        db.execute("UPDATE sqlite_sequence SET seq = 45055 WHERE name = 'tenant'")
     host.start_niwad()
     record = app("many.example.com", tenant="many", volumes=[{"from": str(folder), "to": "/srv/data"}])
     apply(host, record)
