@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from host import RpcError
+from host import SLOW, RpcError
 
 APP = """
 apps:
@@ -22,9 +22,9 @@ apps:
 def declared_changes(host, text):
     """What `nft monitor` tells about the map of declared ports while the text is applied."""
     with subprocess.Popen(["nft", "monitor", "elements"], stdout=subprocess.PIPE, text=True) as monitor:
-        time.sleep(0.3)  # until it listens
+        time.sleep(0.3 * SLOW)  # until it listens
         host.apply(text)
-        time.sleep(0.3)
+        time.sleep(0.3 * SLOW)
         monitor.terminate()
         return [line for line in monitor.stdout if " declared " in line]
 
