@@ -287,6 +287,23 @@ def test_criu_killed_in_a_restore_is_answered_by_a_start(garden):
     garden.niwa("stop", "django")
 
 
+def test_a_start_after_a_broken_restore_waits_for_the_volume(garden):
+    data = garden.dir / "data"
+    data.mkdir()
+    volumes = [*record("php").get("volumes", []), {"from": str(data), "to": "/data"}]
+    address = asleep_with_image(garden, "php", snapshot="ready", volumes=volumes)
+    stop, killed = threading.Event(), []
+    thread = threading.Thread(target=killer, args=(garden, stop, killed))
+    thread.start()
+    try:
+        assert ASK["php"](address)
+    finally:
+        stop.set()
+        thread.join()
+    assert killed and path(garden, "php") == "start"
+    assert f"'{data}' is written to by instance" in garden.niwad_log()  # by what was half restored
+
+
 def test_criu_killed_in_a_dump_is_answered(garden):
     apply(garden, record("php", sleep=AWAKE, snapshot="ready"))
     address = garden.address("php")
