@@ -160,10 +160,12 @@ class DoctorTest(unittest.TestCase):
         self.assertIn("does not listen", found)
 
     def test_a_criu_that_hangs_is_ended(self):
-        result, _, _ = self.ask_criu("criu-works", "[ $1 != --version ] || { echo Version: 4.2; exit; }; exec sleep 7531")
+        command = f"sleep 7531.{os.getpid()}"  # another run of this test has another one
+        result, _, _ = self.ask_criu("criu-works",
+                                     "[ $1 != --version ] || { echo Version: 4.2; exit; }; exec " + command)
         self.assertEqual(result, "unknown")
         done = subprocess.run(["ps", "-eo", "args"], text=True, capture_output=True, check=True)
-        self.assertNotIn("sleep 7531", done.stdout)
+        self.assertNotIn(command, done.stdout)
 
     def test_every_probe_leaves_the_host_as_it_was(self):
         def state():
