@@ -86,8 +86,7 @@ static void a_tenant_gets_a_number_for_its_files_with_its_first_volume_and_keeps
 		"{}",
 		"{\"env\":{\"v\":\"\\\"volumes\\\":[{\\\"from\\\":1}]\"}}",
 		"{\"volumes\":[{\"from\":\"/a}\",\"owner\":\"www\",\"to\":\"/a\"}]}",
-		"{\"volumes\":[{\"from\":\"/a\",\"owner\":\"www\",\"to\":\"/a\"},{\"from\":\"/"
-		"b\",\"owner\":\"1000\"}]}",
+		"{\"volumes\":[{\"from\":\"/a\",\"owner\":\"www\"},{\"from\":\"/b\",\"owner\":\"1000\"}]}",
 	};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(none); i++)

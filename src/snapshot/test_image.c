@@ -246,7 +246,7 @@ static void whatever_is_not_expected_is_refused_by_name(void **state)
 		struct niwa_error err = {0};
 		uint32_t user_ns;
 		size_t offset;
-		int r;
+		int r = 0;
 
 		switch (cases[i].sample[0]) {
 		case 'f':
