@@ -42,7 +42,7 @@ static bool find_criu(const struct niwa_probe_host *host, char *path, size_t siz
 	if (access(path, X_OK) == 0)
 		return true;
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(dirs); i++)
-		for (const char *p = dirs[i]; *p; p += strcspn(p, ":"), p += *p == ':') {
+		for (const char *p = dirs[i]; p && *p; p += strcspn(p, ":"), p += *p == ':') {
 			(void)snprintf(path, size, "%.*s/criu", (int)strcspn(p, ":"), p);
 			if (path[0] == '/' && access(path, X_OK) == 0)
 				return true;
