@@ -25,6 +25,7 @@
 #include "engine/apply_check.h"
 #include "engine/folder_claim.h"
 #include "engine/publish_claim.h"
+#include "engine/wake.h"
 
 #define OUT_MAX    (16 * 1024 * 1024)
 #define CALLS_MAX  64 /* unanswered ones of a connection */
@@ -227,6 +228,21 @@ struct niwa_app *niwa_call_app(struct niwa_call *call)
 		niwa_call_fail_text(call, NIWA_RPC_NO_APP, NIWA_CALLER,
 				    "no app is called '%.253s' (niwa ls lists them)", name);
 	return app;
+}
+
+void niwa_call_wake(struct niwa_call *call, struct niwa_app *app,
+		    void (*done)(const struct niwa_error *err, void *call))
+{
+	struct niwa_waiter *w = niwa_waiter_new(app, 0, 0, 0);
+
+	if (!w) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
+		return;
+	}
+	w->done = done;
+	w->arg = call;
+	w->since_us = niwa_now_us();
+	niwa_wake(call->engine, app, w, w->since_us);
 }
 
 /* Input. */

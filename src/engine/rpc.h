@@ -67,6 +67,9 @@ void niwa_rpc_exec_conn_gone(struct niwa_engine *e, struct niwa_rpc_state *state
 
 /* The app named by params.name, or NULL after having failed the call. */
 struct niwa_app *niwa_call_app(struct niwa_call *call);
+/* Wakes the app; done(error or NULL, call) answers the call, at once or later. Without memory the call has failed. */
+void niwa_call_wake(struct niwa_call *call, struct niwa_app *app,
+		    void (*done)(const struct niwa_error *err, void *call));
 
 niwa_method_fn niwa_rpc_apply_begin, niwa_rpc_apply_put, niwa_rpc_apply_remove, niwa_rpc_apply_commit;
 niwa_method_fn niwa_rpc_app_list, niwa_rpc_app_show, niwa_rpc_top;

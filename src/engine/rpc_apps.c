@@ -79,21 +79,12 @@ static void on_awake(const struct niwa_error *err, void *arg)
 void niwa_rpc_app_wake(struct niwa_call *call)
 {
 	struct niwa_app *app = niwa_call_app(call);
-	struct niwa_waiter *w;
 
 	if (!app)
 		return;
-	w = niwa_waiter_new(app, 0, 0, 0);
-	if (!w) {
-		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
-		return;
-	}
-	w->done = on_awake;
-	w->arg = call;
-	w->since_us = niwa_now_us();
 	if (app->past)
 		app->past->not_before_us = 0; /* a person asks: the back-off is for machines */
-	niwa_wake(call->engine, app, w, w->since_us);
+	niwa_call_wake(call, app, on_awake);
 }
 
 /* Waiting for a state. */
@@ -310,19 +301,10 @@ static void exec_now(const struct niwa_error *wake_err, void *arg)
 void niwa_rpc_app_exec(struct niwa_call *call)
 {
 	struct niwa_app *app = niwa_call_app(call);
-	struct niwa_waiter *w;
 
 	if (!app)
 		return;
-	w = niwa_waiter_new(app, 0, 0, 0);
-	if (!w) {
-		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
-		return;
-	}
-	w->done = exec_now;
-	w->arg = call;
-	w->since_us = niwa_now_us();
-	niwa_wake(call->engine, app, w, w->since_us);
+	niwa_call_wake(call, app, exec_now);
 }
 
 void niwa_rpc_exec_signal(struct niwa_call *call)

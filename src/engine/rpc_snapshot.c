@@ -280,7 +280,6 @@ void niwa_rpc_snapshot_take(struct niwa_call *call)
 	struct niwa_app *app = niwa_call_app(call);
 	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
 	char refusal[NIWA_STORE_REASON_MAX];
-	struct niwa_waiter *w;
 	struct niwa_error err;
 
 	if (!app)
@@ -298,13 +297,5 @@ void niwa_rpc_snapshot_take(struct niwa_call *call)
 	if (app->snapshot)
 		app->snapshot->refused = false;
 	niwa_snapshot_settle(e, app, "an image is wanted");
-	w = niwa_waiter_new(app, 0, 0, 0);
-	if (!w) {
-		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
-		return;
-	}
-	w->done = on_awake;
-	w->arg = call;
-	w->since_us = niwa_now_us();
-	niwa_wake(e, app, w, w->since_us);
+	niwa_call_wake(call, app, on_awake);
 }
