@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Runs a fuzz target over the files of a folder, for builds without a fuzzer (meson test). With clang:
+ * Runs a fuzz target of any folder over the files of its corpus and all their beginnings, for builds without a fuzzer
+ * (meson test): fuzz_X FOLDER. With clang and its fuzzer, of the relay for example:
  *   clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -I<build>/inc/relay fuzz_X.c X.c && ./a.out corpus/X
  */
 #include <dirent.h>
@@ -14,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int replay(const char *path)
 {
-	uint8_t buf[65536], *exact;
+	static uint8_t buf[65536];
 	FILE *f = fopen(path, "re");
 	size_t n;
 
@@ -22,26 +23,26 @@ static int replay(const char *path)
 		return -errno;
 	n = fread(buf, 1, sizeof(buf), f);
 	(void)fclose(f);
-	exact = malloc(n ? n : 1); /* its end is where the sanitizers look */
-	if (!exact)
-		return -ENOMEM;
-	memcpy(exact, buf, n);
-	(void)LLVMFuzzerTestOneInput(exact, n);
-	/* Each of its beginnings too. */
-	for (size_t cut = 0; cut < n && cut < 64; cut++)
+	for (size_t cut = 0; cut <= n; cut++) {
+		uint8_t *exact = malloc(cut ? cut : 1); /* its end is where the sanitizers look */
+
+		if (!exact)
+			return -ENOMEM;
+		memcpy(exact, buf, cut);
 		(void)LLVMFuzzerTestOneInput(exact, cut);
-	free(exact);
+		free(exact);
+	}
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	struct dirent *entry;
+	const struct dirent *entry;
 	unsigned count = 0;
 	DIR *dir = argc == 2 ? opendir(argv[1]) : NULL;
 
 	if (!dir) {
-		(void)fprintf(stderr, "usage: replay FOLDER\n");
+		(void)fprintf(stderr, "usage: fuzz FOLDER\n");
 		return 2;
 	}
 	while ((entry = readdir(dir))) {
