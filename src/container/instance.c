@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The plan of an instance, as a sequence of parts. While the child makes its namespaces, keep opens what it will
- * mount; while it builds its root, keep makes the network, inside too; the child waits for that only when everything
- * else is done.
+ * The plan of an instance, as a sequence of parts. While the child builds its root, keep makes the network, inside
+ * too; the child waits for it only when everything else is done.
  */
 #include "container/instance.h"
 
@@ -214,36 +213,27 @@ const char *plan_workdir(const struct niwa_app_spec *spec, const struct niwa_ima
 	return "/";
 }
 
-/* Up to the clone only what it needs. Its network namespace is what takes the child longest (0.7 ms): the child makes
- * it itself, while keep prepares everything else. */
-static int born(struct builder *b)
+static int before(struct builder *b)
 {
 	int r = plan_cgroups(b);
 
 	if (r < 0)
 		return r;
+	plan_mount_before(b);
 	plan_open_cgroup(b, b->host, b->params->id, SLOT_CGROUP);
-	plan_op(b, NIWA_OP_CLONE, CLONE_NEWUSER | CLONE_NEWPID, SLOT_CGROUP, STEP_ROOT);
-	/* ids first: what the child makes belongs to its root */
-	id_map(b);
-	plan_op(b, NIWA_OP_RELEASE, STEP_IDS, 0, 0);
-	plan_op(b, NIWA_OP_AWAIT, STEP_IDS, 0, 0);
-	plan_op(b, NIWA_OP_UNSHARE, CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS, 0, 0);
-	plan_op(b, NIWA_OP_TELL, TOLD_NAMESPACES, 0, 0);
-	plan_op(b, NIWA_OP_PRIVATE, 0, 0, 0);
-	plan_op(b, NIWA_OP_SESSION, 0, 0, 0);
+	/* a group of the instance too, else its root has no rights over it */
+	plan_op(b, NIWA_OP_PIPE, NIWA_SLOT_LOG, SLOT_LOG_WRITE, b->params->id_base + b->params->uid);
+	plan_op(b, NIWA_OP_CLONE,
+		CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS, SLOT_CGROUP,
+		0);
 	return 0;
 }
 
 static void in_keep(struct builder *b)
 {
-	plan_cgroups_v1(b);
-	plan_mount_open(b);
-	/* a group of the instance too, else its root has no rights over it */
-	plan_op(b, NIWA_OP_PIPE, NIWA_SLOT_LOG, SLOT_LOG_WRITE, b->params->id_base + b->params->uid);
+	id_map(b);
 	plan_mount_host(b);
 	plan_op(b, NIWA_OP_RELEASE, STEP_ROOT, 0, 0);
-	plan_op(b, NIWA_OP_EXPECT, TOLD_NAMESPACES, 0, 0);
 	network(b);
 	plan_volumes_host(b);
 	plan_op(b, NIWA_OP_RELEASE, STEP_REST, 0, 0);
@@ -251,10 +241,12 @@ static void in_keep(struct builder *b)
 
 static void in_child(struct builder *b)
 {
-	plan_op(b, NIWA_OP_AWAIT, STEP_ROOT, 0, 0);
 	plan_enter_v1(b, b->host, &b->params->spec->limits, b->params->id);
 	/* in all its groups: it sees them as the roots, and nothing above them */
-	plan_op(b, NIWA_OP_UNSHARE, CLONE_NEWCGROUP, 0, 0);
+	plan_op(b, NIWA_OP_OWN_GROUPS, 0, 0, 0);
+	plan_op(b, NIWA_OP_PRIVATE, 0, 0, 0);
+	plan_op(b, NIWA_OP_SESSION, 0, 0, 0);
+	plan_op(b, NIWA_OP_AWAIT, STEP_ROOT, 0, 0);
 	plan_restore_clocks(b);
 	plan_op(b, NIWA_OP_USER, 0, 0, 0);
 	plan_mount_child(b);
@@ -274,7 +266,7 @@ static int build(struct builder *b)
 	int r = check(b);
 
 	if (r == 0)
-		r = born(b);
+		r = before(b);
 	if (r < 0)
 		return r;
 	in_keep(b);

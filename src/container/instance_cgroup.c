@@ -123,6 +123,8 @@ int plan_cgroups(struct builder *b)
 {
 	const struct niwa_limits *l = &b->params->spec->limits;
 	const struct niwa_host *h = b->host;
+	const char *groups[4];
+	size_t n = v1_groups(h, l, groups);
 	int r = 0;
 
 	if (h->cgroup_layout == NIWA_CGROUP_HYBRID) {
@@ -135,20 +137,13 @@ int plan_cgroups(struct builder *b)
 	if (r < 0)
 		return r;
 	plan_path(b, NIWA_OP_MKDIR, 0755, "%s/i%" PRIu64, h->cgroup_v2, b->params->id);
-	if (h->cgroup_layout != NIWA_CGROUP_HYBRID)
-		limits_unified(b, l);
-	return 0;
-}
-
-void plan_cgroups_v1(struct builder *b)
-{
-	const char *groups[4];
-	size_t n = v1_groups(b->host, &b->params->spec->limits, groups);
-
 	for (size_t i = 0; i < n; i++)
 		plan_path(b, NIWA_OP_MKDIR, 0755, "%s/i%" PRIu64, groups[i], b->params->id);
-	if (n)
-		limits_hybrid(b, &b->params->spec->limits);
+	if (h->cgroup_layout == NIWA_CGROUP_HYBRID)
+		limits_hybrid(b, l);
+	else
+		limits_unified(b, l);
+	return 0;
 }
 
 void plan_open_cgroup(struct builder *b, const struct niwa_host *host, uint64_t instance, int slot)

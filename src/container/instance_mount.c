@@ -108,7 +108,7 @@ uint64_t plan_layer_bytes(const struct builder *b)
 	return b->host->layer_bytes ? b->host->layer_bytes : NIWA_LAYER_BYTES;
 }
 
-void plan_mount_open(struct builder *b)
+void plan_mount_before(struct builder *b)
 {
 	static const char *const points[] = {"lower", "skeleton", "layer", "root"};
 	const struct niwa_instance_params *p = b->params;

@@ -29,11 +29,8 @@ enum {
 };
 _Static_assert(SLOT_SAVED_SHM < NIWA_SLOT_LAYER, "everything has a slot");
 
-/* Numbers of RELEASE and AWAIT: the child's ids are there; its groups, its log and the mounts of its root; its network
- * and its volumes. */
-enum { STEP_IDS = 1, STEP_ROOT = 2, STEP_REST = 3 };
-/* Numbers of TELL and EXPECT: the child has its namespaces. */
-enum { TOLD_NAMESPACES = 1 };
+/* Numbers of RELEASE and AWAIT: the child's ids and the mounts of its root are there; its network and its volumes. */
+enum { STEP_ROOT = 1, STEP_REST = 2 };
 
 struct builder {
 	struct niwa_plan *plan;
@@ -73,18 +70,17 @@ int plan_confine(struct builder *b, uint32_t uid, uint32_t gid, const uint32_t *
 /* Everything is added: out of memory, a path that did not fit, or 0. */
 int plan_finish(struct builder *b);
 
-/* instance_cgroup.c: the v2 group and what it limits, before the clone; the v1 groups, each with its limits. */
+/* instance_cgroup.c: groups and limits, before the clone. */
 int plan_cgroups(struct builder *b);
-void plan_cgroups_v1(struct builder *b);
 /* The child enters the v1 groups of an instance, while it sees the host's tree and is root there. */
 void plan_enter_v1(struct builder *b, const struct niwa_host *host, const struct niwa_limits *limits,
 		   uint64_t instance);
 void plan_open_cgroup(struct builder *b, const struct niwa_host *host, uint64_t instance, int slot);
 
-/* instance_mount.c: the root and what is mounted in it: in keep, in the child. Volumes come last: each may need a user
- * namespace of its own, which takes keep 0.2 ms. */
+/* instance_mount.c: the root and what is mounted in it: before the clone, in keep, in the child. Volumes come last:
+ * each may need a user namespace of its own, which takes keep 0.2 ms. */
 int plan_mount_check(struct builder *b);
-void plan_mount_open(struct builder *b);
+void plan_mount_before(struct builder *b);
 void plan_mount_host(struct builder *b);
 void plan_mount_child(struct builder *b);
 void plan_volumes_host(struct builder *b);

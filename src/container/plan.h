@@ -6,15 +6,13 @@
  * keyed by. Keep checks every length; it believes the content, because only root can send one.
  *
  * Phases: BEFORE runs in keep; then the clone; HOST runs in keep with the child alive, while CHILD
- * operations run in the child. NIWA_OP_RELEASE n of keep lets the child's AWAIT n go on, NIWA_OP_TELL n of the child
- * keep's EXPECT n. The last operation of a plan is NIWA_OP_EXEC.
+ * operations run in the child until their next NIWA_OP_AWAIT. HOST operations are executed up to the end;
+ * NIWA_OP_RELEASE n lets the child's AWAIT n go on. The last operation of a plan is NIWA_OP_EXEC.
  *
  * Order, as niwa_plan_check enforces it: BEFORE operations, one CLONE, then HOST and CHILD operations mixed as one
  * likes (each side runs its own in their order), EXEC at the very end. MKDIR and WRITE may also stand after the
- * CLONE; keep runs them then while the child works. Numbers of RELEASE, AWAIT, TELL and EXPECT rise; an AWAIT stands
- * behind its RELEASE and an EXPECT behind its TELL, so that no plan can wait for itself. What works in the child's
- * network namespace stands behind the CLONE that makes it, or behind the EXPECT of a TELL that comes after the UNSHARE
- * that does. A slot is filled once and before it is used; slots from NIWA_SLOT_GIVEN on may be filled by
+ * CLONE; keep runs them then while the child works. Numbers of RELEASE rise, those of AWAIT too, and each AWAIT has
+ * its RELEASE. A slot is filled once and before it is used; slots from NIWA_SLOT_GIVEN on may be filled by
  * descriptors that come with START. docs/plan.md documents every operation and the recommended order.
  */
 #ifndef NIWA_CONTAINER_PLAN_H
@@ -54,9 +52,7 @@ enum niwa_op {
 			      name (/dev/stdout) */
 	NIWA_OP_TMPFS, /* a slot, b size in bytes/1024: detached tmpfs mount, for a disk-limited upper layer; c=1: kept,
 			  sent back */
-	NIWA_OP_CLONE, /* a CLONE_NEW* flags, b slot of the cgroup folder or -1, c number of a RELEASE, or 0. With c,
-			  slots may be filled up to that release, while the child is there already; before the
-			  AWAIT of that number it may only do PRIVATE, SESSION, UNSHARE, TELL and AWAIT */
+	NIWA_OP_CLONE, /* a CLONE_NEW* flags, b slot of the cgroup folder or -1 */
 	/* HOST: in keep, the child exists */
 	NIWA_OP_ID_MAP,  /* s uid_map, t gid_map */
 	NIWA_OP_ATTACH,  /* s path of a cgroup.procs: the child's pid is written */
@@ -68,12 +64,9 @@ enum niwa_op {
 			    message acknowledged; a: number of offsets, followed in s as "off off": where the child's
 			    pid is put (u32) */
 	NIWA_OP_RELEASE, /* a number, 1 to 63 */
-	NIWA_OP_EXPECT,  /* a number: keep does other work till the child has told it */
 	/* CHILD: in the cloned child */
 	NIWA_OP_AWAIT,      /* a number */
-	NIWA_OP_TELL,       /* a number, 1 to 63 */
-	NIWA_OP_UNSHARE,    /* a CLONE_NEWNS, NEWNET, NEWIPC, NEWUTS, NEWCGROUP: they belong to the user namespace that
-			       the child has */
+	NIWA_OP_OWN_GROUPS, /* a cgroup namespace: the groups that the child is in are the roots that it sees */
 	NIWA_OP_PRIVATE,    /* the whole mount tree becomes private (MS_REC|MS_PRIVATE) */
 	NIWA_OP_MOUNT,      /* s source, t target, bytes: fstype NUL data NUL; a mount(2) flags */
 	NIWA_OP_MOVE_MOUNT, /* a slot, s target */

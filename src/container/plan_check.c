@@ -5,11 +5,9 @@
  */
 #include "container/plan_private.h"
 
-#include <sched.h>
 #include <string.h>
 #include <linux/netlink.h>
 
-#define UNSHARED    (CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 #define FILTERS_MAX 4096 /* BPF_MAXINSNS */
 
 /* What the walk has seen so far. */
@@ -18,12 +16,8 @@ struct walk {
 	uint64_t seen;   /* bit per operation (there are fewer than 64) */
 	uint32_t filled; /* slots */
 	unsigned kept;
-	int64_t released, awaited, told, expected;
-	uint64_t releases, tells; /* numbers below 64 */
-	int64_t slots_until;      /* of CLONE */
-	bool unshared_net;        /* by the child, which has not told so yet */
-	int64_t net_told;         /* the TELL that followed, 0: none */
-	bool net;                 /* keep may work in the child's network namespace */
+	int64_t released, awaited;
+	uint64_t releases, awaits; /* numbers below 64 */
 	struct niwa_error *err;
 };
 _Static_assert(NIWA_OP_COUNT <= 64, "walk.seen has a bit for each operation");
@@ -103,10 +97,6 @@ static int check_number(struct walk *w, enum number_kind kind, int64_t v, const 
 		return check_kept(w, v, label);
 	case NUMBER_RELEASE:
 		return check_range(w, v, 1, 63, label);
-	case NUMBER_RELEASE_OR_NONE:
-		return check_range(w, v, 0, 63, label);
-	case NUMBER_NAMESPACES:
-		return v && (v & ~(int64_t)UNSHARED) == 0 ? 0 : REFUSE(w, "%s are not those of namespaces", label);
 	case NUMBER_TARGET:
 		return check_range(w, v, 3, NIWA_PLAN_TARGET_MAX, label);
 	}
@@ -245,31 +235,6 @@ static int check_bytes(struct walk *w, enum bytes_kind kind)
 	return REFUSE(w, "unknown kind of bytes");
 }
 
-static bool fills(const struct op_info *info)
-{
-	for (int i = 0; i < 3; i++)
-		if (info->number[i].kind == NUMBER_FILLS || info->number[i].kind == NUMBER_KEPT)
-			return true;
-	return false;
-}
-
-/* Between the CLONE and the moment in which the child takes a copy of the slots. */
-static int check_slots_open(struct walk *w, const struct op_info *info)
-{
-	bool early = w->slots_until && w->awaited < w->slots_until;
-
-	if (info->phase == NIWA_PHASE_BEFORE && fills(info)) {
-		if (!w->slots_until)
-			return REFUSE(w, "must stand before clone");
-		if (w->released >= w->slots_until)
-			return REFUSE(w, "must stand before release %lld", (long long)w->slots_until);
-	}
-	if (info->phase == NIWA_PHASE_CHILD && early && w->op.op != NIWA_OP_PRIVATE && w->op.op != NIWA_OP_SESSION &&
-	    w->op.op != NIWA_OP_UNSHARE && w->op.op != NIWA_OP_TELL && w->op.op != NIWA_OP_AWAIT)
-		return REFUSE(w, "must stand behind await %lld", (long long)w->slots_until);
-	return 0;
-}
-
 static int check_place(struct walk *w, const struct op_info *info)
 {
 	bool cloned = seen(w, NIWA_OP_CLONE);
@@ -282,81 +247,34 @@ static int check_place(struct walk *w, const struct op_info *info)
 		return REFUSE(w, "must stand before clone");
 	if (info->phase != NIWA_PHASE_BEFORE && !cloned)
 		return REFUSE(w, "must stand behind clone");
-	return cloned ? check_slots_open(w, info) : 0;
-}
-
-static int check_rises(struct walk *w, int64_t *last)
-{
-	int64_t n = w->op.a;
-
-	if (n <= *last)
-		return REFUSE(w, "%lld comes after %lld", (long long)n, (long long)*last);
-	*last = n;
-	return 0;
-}
-
-/* What waits stands behind what it waits for: then the array itself is an order in which all of it can happen. */
-static int check_signals(struct walk *w)
-{
-	uint64_t bit = (uint64_t)1 << (w->op.a & 63);
-	int r;
-
-	switch ((int)w->op.op) { /* of the others nothing is wanted */
-	case NIWA_OP_RELEASE:
-		w->releases |= bit;
-		return check_rises(w, &w->released);
-	case NIWA_OP_AWAIT:
-		r = check_rises(w, &w->awaited);
-		return r < 0 || w->releases & bit ? r : REFUSE(w, "an await has no release before it");
-	case NIWA_OP_TELL:
-		w->tells |= bit;
-		if (w->unshared_net && !w->net_told)
-			w->net_told = w->op.a;
-		return check_rises(w, &w->told);
-	case NIWA_OP_EXPECT:
-		r = check_rises(w, &w->expected);
-		w->net |= w->net_told && w->op.a >= w->net_told;
-		return r < 0 || w->tells & bit ? r : REFUSE(w, "an expect has no tell before it");
-	}
-	return 0;
-}
-
-/* Else keep would work on the host's. */
-static int check_net(struct walk *w)
-{
-	bool inside = (w->op.op == NIWA_OP_WRITE && w->op.b) || (w->op.op == NIWA_OP_NETLINK && (w->op.b || w->op.a));
-
-	if (inside && !seen(w, NIWA_OP_CLONE))
-		return REFUSE(w, "inside, before there is a child");
-	if (inside && !w->net)
-		return REFUSE(w, "inside, before keep knows of the child's network namespace");
-	if (w->op.op == NIWA_OP_CLONE && w->op.a & CLONE_NEWNET)
-		w->net = true;
-	if (w->op.op == NIWA_OP_UNSHARE && w->op.a & CLONE_NEWNET) {
-		w->unshared_net = true;
-		w->net_told = 0;
-		w->net = false;
-	}
 	return 0;
 }
 
 /* Rules between operations. */
 static int check_order(struct walk *w)
 {
-	int r = check_signals(w);
+	int64_t n = w->op.a;
 
-	if (r == 0)
-		r = check_net(w);
-	if (r < 0)
-		return r;
-	if (w->op.op == NIWA_OP_CLONE)
-		w->slots_until = w->op.c;
+	if (w->op.op == NIWA_OP_RELEASE) {
+		if (n <= w->released)
+			return REFUSE(w, "%lld comes after %lld", (long long)n, (long long)w->released);
+		w->released = n;
+		w->releases |= (uint64_t)1 << n;
+	}
+	if (w->op.op == NIWA_OP_AWAIT) {
+		if (n <= w->awaited)
+			return REFUSE(w, "%lld comes after %lld", (long long)n, (long long)w->awaited);
+		w->awaited = n;
+		w->awaits |= (uint64_t)1 << n;
+	}
 	if (w->op.op == NIWA_OP_DETACH && !seen(w, NIWA_OP_PIVOT))
 		return REFUSE(w, "there is no pivot before it");
 	if (w->op.op == NIWA_OP_TIME_OFFSETS && (seen(w, NIWA_OP_USER) || seen(w, NIWA_OP_JOIN)))
 		return REFUSE(w, "must stand before user and join"); /* afterwards /proc/self is not ours to write */
 	if (w->op.op == NIWA_OP_TMPFS && w->op.c)
 		return count_kept(w);
+	if (w->op.op == NIWA_OP_WRITE && w->op.b && !seen(w, NIWA_OP_CLONE))
+		return REFUSE(w, "inside, before there is a child");
 	if (w->op.op == NIWA_OP_NETLINK)
 		return check_offsets(w);
 	return 0;
@@ -450,5 +368,7 @@ int niwa_plan_check(const void *data, size_t len, struct niwa_error *err)
 		return niwa_fail(err, NIWA_CALLER, EINVAL, "plan: %zu bytes behind the last operation", len - pos);
 	if (!seen(&w, NIWA_OP_EXEC))
 		return niwa_fail(err, NIWA_CALLER, EINVAL, "plan: it does not end with exec");
+	if (w.awaits & ~w.releases)
+		return niwa_fail(err, NIWA_CALLER, EINVAL, "plan: an await has no release");
 	return 0;
 }

@@ -34,7 +34,7 @@ static void add_number(struct niwa_text *out, enum number_kind kind, const char 
 	niwa_text_addf(out, " %s=", label);
 	if (kind == NUMBER_MODE)
 		niwa_text_addf(out, "%04" PRIo64, (uint64_t)v);
-	else if (kind == NUMBER_HEX || kind == NUMBER_NAMESPACES)
+	else if (kind == NUMBER_HEX)
 		niwa_text_addf(out, "0x%" PRIx64, (uint64_t)v);
 	else
 		niwa_text_addf(out, "%" PRId64, v);

@@ -32,13 +32,11 @@ enum number_kind {
 	NUMBER_MODE, /* 0 to 07777 */
 	NUMBER_HEX,  /* any, flags or a mask */
 	NUMBER_SLOT,
-	NUMBER_SLOT_OR_NONE,    /* or -1 */
-	NUMBER_FILLS,           /* a slot that this operation fills */
-	NUMBER_KEPT,            /* the same, and keep retains it */
-	NUMBER_RELEASE,         /* 1 to 63 */
-	NUMBER_RELEASE_OR_NONE, /* or 0 */
-	NUMBER_NAMESPACES,      /* flags that UNSHARE has */
-	NUMBER_TARGET,          /* 3 to NIWA_PLAN_TARGET_MAX */
+	NUMBER_SLOT_OR_NONE, /* or -1 */
+	NUMBER_FILLS,        /* a slot that this operation fills */
+	NUMBER_KEPT,         /* the same, and keep retains it */
+	NUMBER_RELEASE,      /* 1 to 63 */
+	NUMBER_TARGET,       /* 3 to NIWA_PLAN_TARGET_MAX */
 };
 
 enum string_kind {
@@ -60,7 +58,7 @@ enum bytes_kind {
 struct op_info {
 	const char *name;
 	enum niwa_phase phase;
-	bool any_time; /* BEFORE operation that may also stand after the CLONE; if it fills a slot: when that says so */
+	bool any_time; /* BEFORE operation that may also stand after the CLONE */
 	struct {
 		enum number_kind kind;
 		const char *label;

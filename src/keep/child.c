@@ -8,49 +8,35 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 #include <linux/close_range.h>
-#include <linux/futex.h>
 #include <linux/sched.h>
 
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/ipc.h"
-#include "base/memory.h"
 
 #define USUAL_FILES                                                                                                    \
 	1024 /* soft limit of open files where the plan sets none: what programs expect that try them all              \
 	      */
-#define KEEP_GONE_NS 200000000                  /* a child that waits looks for keep so often */
-#define SLOTS_FROM   (NIWA_PLAN_TARGET_MAX + 1) /* below are the numbers that a plan may give away */
+#define SLOTS_FROM (NIWA_PLAN_TARGET_MAX + 1) /* below are the numbers that a plan may give away */
 
 #define JOINED                                                                                                         \
 	(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 
 static struct rlimit nofile; /* set at exec */
-static int keep_pidfd = -1, told_fd = -1;
-static bool sharing;       /* the child: it has keep's table of descriptors */
-static bool hurried;       /* keep has more than the usual priority */
-static bool oom_adjusted;  /* keep is spared when memory is out; what it starts is not */
-static bool unusual[NSIG]; /* signals that keep or whoever started it does not leave as they are by default */
+static bool oom_adjusted;    /* keep is spared when memory is out; what it starts is not */
+static bool unusual[NSIG];   /* signals that keep or whoever started it does not leave as they are by default */
 static char *vector[NIWA_PLAN_ARGS_MAX + 2];
-
-void keep_child_set_eventfd(int fd)
-{
-	told_fd = fd;
-}
 
 /* The kernel's struct sigaction: handler, flags, restorer, mask. By the system call: the C library keeps signals 32 and
  * 33 to itself, but they are inherited as the others. Failing: those that have no other disposition. */
@@ -66,14 +52,10 @@ static void note_signals(void)
 		unusual[number] = syscall(SYS_rt_sigaction, number, NULL, &now, sizeof(now.mask)) == 0 && now.handler;
 }
 
-int keep_child_init(const struct rlimit *started_with)
+void keep_child_init(const struct rlimit *started_with)
 {
 	char text[32] = "";
 
-	keep_pidfd = pidfd_open(getpid(), 0);
-	if (keep_pidfd < 0)
-		return -errno;
-	hurried = getpriority(PRIO_PROCESS, 0) < 0;
 	note_signals();
 	keep_child_init_system();
 	keep_child_init_memory();
@@ -81,50 +63,40 @@ int keep_child_init(const struct rlimit *started_with)
 	if (nofile.rlim_cur > USUAL_FILES)
 		nofile.rlim_cur = USUAL_FILES;
 	oom_adjusted = niwa_file_read("/proc/self/oom_score_adj", text, sizeof(text)) > 0 && atoi(text) != 0;
-	return 0;
 }
 
-/* As long as we share keep's table of descriptors we hold keep's end of the socket too, and it does not end with keep.
- */
-static bool keep_is_gone(const struct keep_start *s)
+/* Numbers rise, so the last one heard of is enough. The end of the socket: keep is gone, or has given up. */
+static int wait_for(struct keep_start *s, int64_t number)
 {
-	struct pollfd gone = {.fd = keep_pidfd, .events = POLLIN};
-	char byte;
+	static uint8_t released;
 
-	if (sharing)
-		return poll(&gone, 1, 0) > 0;
-	return recv(s->child_sock, &byte, sizeof(byte), MSG_DONTWAIT) == 0;
-}
+	while (released < number) {
+		ssize_t n = recv(s->child_sock, &released, sizeof(released), 0);
 
-/* Numbers rise. Looks now and then whether keep still is there; if it only gives up, it kills us. */
-static int wait_for(struct keep_start *s, uint32_t number)
-{
-	static const struct timespec wait = {.tv_nsec = KEEP_GONE_NS};
-	uint32_t *released = &s->progress->released, now;
-
-	while ((now = __atomic_load_n(released, __ATOMIC_ACQUIRE)) < number)
-		if (syscall(SYS_futex, released, FUTEX_WAIT, now, &wait, NULL, 0) < 0 && errno == ETIMEDOUT &&
-		    keep_is_gone(s))
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n == 0)
 			return -EPIPE;
+	}
 	return 0;
+}
+
+static int child_await(struct keep_start *s, const struct niwa_op_view *op, int *message)
+{
+	return wait_for(s, op->a);
+}
+
+/* Of the user namespace that the child has. */
+static int child_own_groups(struct keep_start *s, const struct niwa_op_view *op, int *message)
+{
+	return unshare(CLONE_NEWCGROUP) < 0 ? -errno : 0;
 }
 
 static int send_to_keep(struct keep_start *s, int slot, pid_t pid, int fd)
 {
 	struct keep_child_msg msg = {.slot = slot, .pid = pid};
 
-	return niwa_ipc_send(s->child_sock, &msg, sizeof(msg), &fd, 1);
-}
-
-static int child_tell(struct keep_start *s, const struct niwa_op_view *op, int *message)
-{
-	__atomic_store_n(&s->progress->told, (uint32_t)op->a, __ATOMIC_RELEASE);
-	return write(told_fd, &(uint64_t){1}, sizeof(uint64_t)) < 0 ? -errno : 0;
-}
-
-static int child_unshare(struct keep_start *s, const struct niwa_op_view *op, int *message)
-{
-	return unshare((int)op->a) < 0 ? -errno : 0;
+	return niwa_ipc_send(s->child_sock, &msg, sizeof(msg), &fd, fd >= 0);
 }
 
 int keep_child_send(struct keep_start *s, int slot, int fd)
@@ -286,8 +258,6 @@ static int child_exec(struct keep_start *s, const struct niwa_op_view *op, int *
 		r = file = keep_slot(s, op->a);
 	if (r >= 0)
 		r = set_limit(RLIMIT_NOFILE, nofile);
-	if (r >= 0 && hurried && setpriority(PRIO_PROCESS, 0, 0) < 0)
-		r = -errno;
 	if (r < 0)
 		return r;
 	(void)umask(022);
@@ -310,7 +280,7 @@ static int lift(int *fd)
 	return 0;
 }
 
-/* Ascending, in place; there are 37 at most. */
+/* Ascending, in place; there are 36 at most. */
 static void sort(int *numbers, unsigned count)
 {
 	for (unsigned i = 1; i < count; i++)
@@ -326,8 +296,8 @@ static void sort(int *numbers, unsigned count)
  * from seeing its end, and our own copy of keep's end us from seeing keep's. */
 static int close_others(const struct keep_start *s)
 {
-	int own[NIWA_SLOTS + 5] = {0, 1, 2, s->child_sock, told_fd};
-	unsigned count = 5, first = 0;
+	int own[NIWA_SLOTS + 4] = {0, 1, 2, s->child_sock};
+	unsigned count = 4, first = 0;
 
 	for (int i = 0; i < NIWA_SLOTS; i++)
 		if (s->slots[i] >= 0)
@@ -343,52 +313,15 @@ static int close_others(const struct keep_start *s)
 	return close_range(first, ~0u, 0) < 0 ? -errno : 0;
 }
 
-/* A copy of the lower part of keep's table, if everything of the start is there, else of all of it. Before it nothing
- * may be closed: it would be keep's. And nothing opened: killed between that and close(), we would leave it to keep. */
-static int unshare_files(struct keep_start *s)
+/* See can_share_files(). Before it nothing may be closed: it would be keep's. */
+static int own_files(struct keep_start *s)
 {
-	bool low = s->child_sock < KEEP_OWN_FDS;
 	int r;
 
-	for (int i = 0; i < NIWA_SLOTS; i++)
-		low = low && s->slots[i] < KEEP_OWN_FDS;
-	r = low ? close_range(KEEP_OWN_FDS, ~0u, CLOSE_RANGE_UNSHARE) : unshare(CLONE_FILES);
-	if (r < 0)
+	if (s->shared && close_range(KEEP_OWN_FDS, ~0u, CLOSE_RANGE_UNSHARE) < 0)
 		return -errno;
 	r = close_others(s);
-	sharing = false;
-	if (r < 0)
-		return r;
-	__atomic_store_n(&s->progress->own_files, 1, __ATOMIC_RELEASE);
-	return write(told_fd, &(uint64_t){1}, sizeof(uint64_t)) < 0 ? -errno : 0;
-}
-
-/* From here on descriptors are our own. */
-static int take_files(struct keep_start *s)
-{
-	int r = unshare_files(s);
-
-	if (r == 0)
-		r = lift(&s->child_sock);
-	if (r == 0)
-		r = lift(&told_fd);
-	for (int i = 0; r == 0 && i < NIWA_SLOTS; i++)
-		r = lift(&s->slots[i]);
-	if (r == 0 && oom_adjusted && (r = niwa_file_write("/proc/self/oom_score_adj", "0")) == -EACCES)
-		r = 0; /* who raised keep's value had CAP_SYS_RESOURCE, so only such a process may lower it: inherited
-			*/
-	return r;
-}
-
-static int child_await(struct keep_start *s, const struct niwa_op_view *op, int *message)
-{
-	int r = wait_for(s, (uint32_t)op->a);
-
-	if (r < 0 || op->a != s->slots_until)
-		return r;
-	for (int i = 0; i < NIWA_SLOTS; i++)
-		s->slots[i] = s->progress->slots[i];
-	return take_files(s);
+	return r < 0 || !s->shared ? r : send_to_keep(s, KEEP_UNSHARED, 0, -1);
 }
 
 /* What keep or whoever started it ignores (a shell: SIGINT and SIGQUIT in the background) stays ignored over exec. */
@@ -405,22 +338,27 @@ static void default_signals(void)
 static int prepare(struct keep_start *s)
 {
 	sigset_t none;
+	int r = own_files(s);
 
-	sharing = true;
+	if (r == 0)
+		r = lift(&s->child_sock);
+	for (int i = 0; r == 0 && i < NIWA_SLOTS; i++)
+		r = lift(&s->slots[i]);
+	if (r == 0 && oom_adjusted && (r = niwa_file_write("/proc/self/oom_score_adj", "0")) == -EACCES)
+		r = 0; /* raised by one with CAP_SYS_RESOURCE, only such a one may lower it */
+	if (r < 0)
+		return r;
 	(void)umask(0);
 	default_signals();
 	(void)sigemptyset(&none);
-	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
-		return -errno;
-	return s->slots_until ? 0 : take_files(s);
+	return sigprocmask(SIG_SETMASK, &none, NULL) < 0 ? -errno : 0;
 }
 
 static keep_child_fn *find(enum niwa_op op)
 {
 	static keep_child_fn *const ops[NIWA_OP_COUNT] = {
 		[NIWA_OP_AWAIT] = child_await,
-		[NIWA_OP_TELL] = child_tell,
-		[NIWA_OP_UNSHARE] = child_unshare,
+		[NIWA_OP_OWN_GROUPS] = child_own_groups,
 		[NIWA_OP_PRIVATE] = keep_child_private,
 		[NIWA_OP_MOUNT] = keep_child_mount,
 		[NIWA_OP_MOVE_MOUNT] = keep_child_move_mount,

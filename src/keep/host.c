@@ -19,10 +19,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <linux/futex.h>
 #include <linux/openat2.h>
 
 #include "base/fd.h"
+#include "base/ipc.h"
 
 static int rtnl = -1, own_net = -1;
 
@@ -255,25 +255,13 @@ static int host_netlink(struct keep_start *s, const struct niwa_op_view *op, int
 	return s->inner_rtnl < 0 ? s->inner_rtnl : keep_netlink_batch(s->inner_rtnl, op, s->pid, message);
 }
 
-void keep_release(struct keep_start *s, uint32_t number)
-{
-	__atomic_store_n(&s->progress->released, number, __ATOMIC_RELEASE);
-	(void)syscall(SYS_futex, &s->progress->released, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); /* nobody may wait */
-}
-
+/* The child may be dead or done with its work already: what it says itself tells more than our error would. */
 static int host_release(struct keep_start *s, const struct niwa_op_view *op, int *message)
 {
-	if (op->a == s->slots_until)
-		for (int slot = 0; slot < NIWA_SLOTS; slot++)
-			s->progress->slots[slot] = s->slots[slot];
-	keep_release(s, (uint32_t)op->a);
-	return 0;
-}
+	uint8_t n = (uint8_t)op->a;
+	int r = niwa_ipc_send(s->sock, &n, sizeof(n), NULL, 0);
 
-/* Answered already, or the walk would have stopped at it. */
-static int host_expect(struct keep_start *s, const struct niwa_op_view *op, int *message)
-{
-	return 0;
+	return r == -EPIPE || r == -ECONNRESET ? 0 : r;
 }
 
 int keep_host_op(struct keep_start *s, const struct niwa_op_view *op, int *message)
@@ -284,7 +272,7 @@ int keep_host_op(struct keep_start *s, const struct niwa_op_view *op, int *messa
 		[NIWA_OP_PIPE] = host_pipe,           [NIWA_OP_TMPFS] = host_tmpfs,
 		[NIWA_OP_ID_MAP] = host_id_map,       [NIWA_OP_ATTACH] = host_attach,
 		[NIWA_OP_IDMAP] = host_idmap,         [NIWA_OP_NETLINK] = host_netlink,
-		[NIWA_OP_RELEASE] = host_release,     [NIWA_OP_EXPECT] = host_expect,
+		[NIWA_OP_RELEASE] = host_release,
 	};
 
 	return ops[op->op] ? ops[op->op](s, op, message) : -ENOSYS;

@@ -76,18 +76,12 @@ void keep_unstore(const char *name);
 
 /* ---- start.c ---- */
 
-/* What both say without a message: shared memory, so that also a child that hangs or was killed says where it was. A
- * message would wake the other on the processor of the one that sends, which expects to sleep then; here both go on. So
- * RELEASE is a futex, and for TELL the child writes to an eventfd of keep's, which looks here. */
+/* What the child tells without a message: shared memory, so that also a child that hangs or was killed says where. */
 struct keep_progress {
-	int32_t op;                /* the child: being executed */
-	int32_t error;             /* errno, positive; 0: none */
-	int32_t message;           /* of a netlink batch */
-	int32_t executing;         /* EXEC was reached */
-	uint32_t own_files;        /* it has a table of descriptors of its own now */
-	uint32_t told;             /* last TELL */
-	uint32_t released;         /* keep: last RELEASE */
-	int32_t slots[NIWA_SLOTS]; /* keep's, from the release that CLONE names */
+	int32_t op;        /* being executed */
+	int32_t error;     /* errno, positive; 0: none */
+	int32_t message;   /* of a netlink batch */
+	int32_t executing; /* EXEC was reached */
 };
 
 struct keep_start {
@@ -95,17 +89,14 @@ struct keep_start {
 	const void *plan;
 	size_t plan_len;
 	size_t pos;           /* HOST: where the walk is */
-	int sock, child_sock; /* descriptors from the child; its end is the exec */
+	int sock, child_sock; /* releases to the child, descriptors from it; its end is the exec */
 	int slots[NIWA_SLOTS];
 	uint32_t kept;          /* slots that go to the instance */
 	int pidfd, outer_pidfd; /* outer: of JOIN, whose inner process replaces it */
 	pid_t pid;
 	int user_ns, net_ns, inner_rtnl; /* of the child, once opened: namespaces, an rtnetlink socket in the latter */
 	int alive;                       /* children not yet reaped */
-	bool failed;
-	int64_t slots_until;   /* of CLONE: the child takes its descriptors at this AWAIT, 0: at once */
-	int64_t expected;      /* EXPECT that the walk stopped at, 0: none */
-	uint32_t expect_index; /* of that one in the plan */
+	bool failed, shared;             /* shared: the child began with our table of descriptors */
 	uint64_t deadline_us;
 	struct keep_progress *progress;
 };
@@ -113,11 +104,10 @@ struct keep_start {
 int keep_start_init(int epoll_fd); /* 0 or -errno */
 void keep_start_set_timeout(uint64_t us);
 bool keep_start_room(void);
-/* Executes a plan (fds[0]) up to the end of its HOST operations or the first EXPECT, from which keep_start_event goes
- * on; takes all descriptors. Its end is told by keep_tell: STARTED or FAILED. */
+/* Executes a plan (fds[0]) up to the end of its HOST operations; takes all descriptors. Its end is told by keep_tell:
+ * STARTED or FAILED. */
 void keep_start_begin(unsigned index, int *fds, size_t nfds);
 void keep_start_event(unsigned start);  /* its socket is readable */
-void keep_start_told(void);             /* a child has written to the eventfd */
 void keep_start_reaped(unsigned index); /* one of its children is gone */
 int keep_start_timeout(void);           /* kills what is over its deadline; ms until the next deadline, -1: none */
 
@@ -127,22 +117,21 @@ int keep_host_init(void);
 /* One BEFORE or HOST operation. 0 or -errno; *message as in keep_progress. */
 int keep_host_op(struct keep_start *s, const struct niwa_op_view *op, int *message);
 /* The child. Async-signal-safe calls only from here to exec. */
-int keep_child_init(const struct rlimit *started_with); /* in keep, once; 0 or -errno */
-void keep_child_set_eventfd(int fd);                    /* the same */
+void keep_child_init(const struct rlimit *started_with);
 /* clone: the operation at hand, before pos. */
 _Noreturn void keep_child_run(struct keep_start *s, size_t pos, const struct niwa_op_view *clone);
 /* Sends a batch and checks every acknowledgement. pid is put at the offsets named in op->s. */
 int keep_netlink_open(void);
 int keep_netlink_batch(int sock, const struct niwa_op_view *op, pid_t pid, int *message);
 /* A message of the child to keep: slot >= 0: the descriptor fills that slot; KEEP_INNER: pid is the inner process of
- * JOIN and the descriptor its pidfd. */
-#define KEEP_INNER (-1)
+ * JOIN and the descriptor its pidfd; KEEP_UNSHARED: the child has a table of descriptors of its own now. */
+#define KEEP_INNER    (-1)
+#define KEEP_UNSHARED (-2)
 struct keep_child_msg {
 	int32_t slot;
 	int32_t pid;
 };
 int keep_slot(const struct keep_start *s, int64_t slot); /* descriptor or -EBADF */
-void keep_release(struct keep_start *s, uint32_t number);
 
 /* ---- serve.c ---- */
 
@@ -153,7 +142,7 @@ void keep_serve_event(uint32_t events); /* of the connection */
 void keep_serve_flush(void);            /* sends what can be sent; once a turn */
 
 /* Data of epoll events: kind in the upper half. */
-enum keep_event { KEEP_EVENT_LISTEN, KEEP_EVENT_NIWAD, KEEP_EVENT_SIGNAL, KEEP_EVENT_START, KEEP_EVENT_TOLD };
+enum keep_event { KEEP_EVENT_LISTEN, KEEP_EVENT_NIWAD, KEEP_EVENT_SIGNAL, KEEP_EVENT_START };
 int keep_epoll(int epoll_fd, int how, int fd, uint32_t events, uint64_t data);
 #define KEEP_EVENT(kind, n) ((uint64_t)(kind) << 32 | (n))
 

@@ -129,9 +129,6 @@ static bool turn(void)
 		case KEEP_EVENT_SIGNAL:
 			end = read_signals();
 			break;
-		case KEEP_EVENT_TOLD:
-			keep_start_told();
-			break;
 		case KEEP_EVENT_START:
 			keep_start_event((unsigned)(data & UINT32_MAX));
 			break;
@@ -161,13 +158,10 @@ static int set_up_signals(void)
 static int set_up_limits(void)
 {
 	struct rlimit lim, all = {.rlim_cur = 1048576, .rlim_max = 1048576};
-	int r;
 
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
 		return -errno;
-	r = keep_child_init(&lim);
-	if (r < 0)
-		return r;
+	keep_child_init(&lim);
 	if (lim.rlim_max < all.rlim_max && setrlimit(RLIMIT_NOFILE, &all) == 0)
 		return 0;
 	lim.rlim_cur = lim.rlim_max;
@@ -181,9 +175,9 @@ static int set_up_process(void)
 
 	if (close_range(3 + (unsigned)(given > 0 ? given : 0), ~0u, 0) < 0)
 		return -errno;
-	/* Woken by the exec of a child that it shares a processor with, keep should not wait for it. Children have this
-	 * priority up to their exec: what they do is our work. Without the right to it, it is only slower. */
-	if (sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){0}) == 0)
+	/* Woken by the exec of a child that it shares a processor with, keep should not wait for it. Children fall back
+	 * to the usual priority. Without the right to it, it is only slower. */
+	if (sched_setscheduler(0, SCHED_OTHER | SCHED_RESET_ON_FORK, &(struct sched_param){0}) == 0)
 		(void)setpriority(PRIO_PROCESS, 0, NICE);
 	(void)umask(0); /* modes are as plans say them */
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)

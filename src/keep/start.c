@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <sched.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
@@ -31,7 +30,7 @@
 
 static struct keep_start starts[KEEP_STARTS];
 static unsigned starts_count;
-static int epoll_fd = -1, told_fd = -1;
+static int epoll_fd = -1;
 static uint64_t timeout_us = KEEP_TIMEOUT_US;
 
 int keep_start_init(int epoll)
@@ -46,11 +45,7 @@ int keep_start_init(int epoll)
 		starts[i].progress = &shared[i];
 	}
 	epoll_fd = epoll;
-	told_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (told_fd < 0)
-		return -errno;
-	keep_child_set_eventfd(told_fd);
-	return keep_epoll(epoll_fd, EPOLL_CTL_ADD, told_fd, EPOLLIN, KEEP_EVENT(KEEP_EVENT_TOLD, 0u));
+	return 0;
 }
 
 void keep_start_set_timeout(uint64_t us)
@@ -169,13 +164,20 @@ static int map_plan(struct keep_start *s, int fd)
 }
 
 /* A child that gets a copy of our table of descriptors pays for each instance there is, at the clone and again at its
- * exec. So it is born sharing the table and takes a copy of the lower part alone, where the start's own descriptors
- * are: at once, or when all are there. Nothing of the start is closed here before the child says that it has done so,
- * or is reaped. */
+ * exec. So it is born sharing the table and begins with a copy of the lower part alone, where the start's own
+ * descriptors are. Nothing of the start is closed here before the child says that it has done so, or is reaped. */
+static bool can_share_files(const struct keep_start *s)
+{
+	for (int slot = 0; slot < NIWA_SLOTS; slot++)
+		if (s->slots[slot] >= KEEP_OWN_FDS)
+			return false;
+	return s->child_sock < KEEP_OWN_FDS;
+}
+
 static int clone_child(struct keep_start *s, size_t pos, const struct niwa_op_view *op)
 {
 	int ends[2], cgroup = op->b >= 0 ? keep_slot(s, op->b) : -1;
-	struct clone_args args = {.flags = (uint64_t)op->a | CLONE_PIDFD | CLONE_FILES,
+	struct clone_args args = {.flags = (uint64_t)op->a | CLONE_PIDFD,
 				  .pidfd = (uint64_t)(uintptr_t)&s->pidfd,
 				  .exit_signal = SIGCHLD};
 	long pid;
@@ -190,12 +192,16 @@ static int clone_child(struct keep_start *s, size_t pos, const struct niwa_op_vi
 		return -errno;
 	s->sock = ends[0];
 	s->child_sock = ends[1];
-	s->slots_until = op->c;
+	s->shared = can_share_files(s);
+	if (s->shared)
+		args.flags |= CLONE_FILES;
 	pid = syscall(SYS_clone3, &args, sizeof(args));
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
 		keep_child_run(s, pos, op);
+	if (!s->shared)
+		niwa_fd_close(&s->child_sock);
 	s->pid = (pid_t)pid;
 	s->alive = 1;
 	keep_pid_set(s->pid, s->index);
@@ -203,13 +209,7 @@ static int clone_child(struct keep_start *s, size_t pos, const struct niwa_op_vi
 	return 0;
 }
 
-static bool has_told(const struct keep_start *s, int64_t number)
-{
-	return __atomic_load_n(&s->progress->told, __ATOMIC_ACQUIRE) >= (uint64_t)number;
-}
-
-/* BEFORE operations and the clone, or HOST operations: up to and with the CLONE, or up to the end or to an EXPECT that
- * the child has still to answer. */
+/* BEFORE operations and the clone, or HOST operations: up to and with the CLONE, or up to the end. */
 static int run_ops(struct keep_start *s, struct niwa_op_view *op, int *message)
 {
 	while (niwa_plan_next(s->plan, s->plan_len, &s->pos, op)) {
@@ -217,11 +217,6 @@ static int run_ops(struct keep_start *s, struct niwa_op_view *op, int *message)
 
 		if (op->op == NIWA_OP_CLONE)
 			return niwa_fault("keep.before-clone");
-		if (op->op == NIWA_OP_EXPECT && !has_told(s, op->a)) {
-			s->expected = op->a;
-			s->expect_index = op->index;
-			return niwa_fault("keep.expect");
-		}
 		if (niwa_op_phase(op->op) != NIWA_PHASE_CHILD)
 			r = keep_host_op(s, op, message);
 		if (r < 0)
@@ -237,13 +232,6 @@ static int before_and_clone(struct keep_start *s, struct niwa_op_view *op, int *
 	return r < 0 ? r : clone_child(s, s->pos, op);
 }
 
-static int go_on(struct keep_start *s, struct niwa_op_view *op, int *message)
-{
-	int r = run_ops(s, op, message);
-
-	return r < 0 || s->expected ? r : niwa_fault("keep.host-ops");
-}
-
 static int beside(struct keep_start *s, struct niwa_op_view *op, int *message)
 {
 	uint64_t data = KEEP_EVENT(KEEP_EVENT_START, (unsigned)(s - starts));
@@ -251,16 +239,9 @@ static int beside(struct keep_start *s, struct niwa_op_view *op, int *message)
 
 	if (r == 0)
 		r = keep_epoll(epoll_fd, EPOLL_CTL_ADD, s->sock, EPOLLIN, data);
-	return r < 0 ? r : go_on(s, op, message);
-}
-
-/* The child may have failed first; what failed here is then that it has gone. */
-static void host_failed(struct keep_start *s, int r, const struct niwa_op_view *op, int message)
-{
-	if (s->progress->error)
-		start_fail(s, s->progress->op, s->progress->error, s->progress->message);
-	else
-		start_fail(s, (int)op->index, -r, message);
+	if (r == 0)
+		r = run_ops(s, op, message);
+	return r < 0 ? r : niwa_fault("keep.host-ops");
 }
 
 void keep_start_begin(unsigned index, int *fds, size_t nfds)
@@ -280,8 +261,10 @@ void keep_start_begin(unsigned index, int *fds, size_t nfds)
 		keep_instance_at(index)->cloned_us = niwa_now_us();
 		r = beside(s, &op, &message);
 	}
-	if (r < 0)
-		host_failed(s, r, &op, message);
+	if (r < 0 && s->progress->error) /* the child failed first; what failed here is that it has gone */
+		start_fail(s, s->progress->op, s->progress->error, s->progress->message);
+	else if (r < 0)
+		start_fail(s, (int)op.index, -r, message);
 }
 
 /* The child has exec'd: what is kept moves to the instance. Its death may be known already. */
@@ -315,6 +298,7 @@ static void start_succeed(struct keep_start *s)
  * instance already, and then may have been reaped as one. */
 static void take_inner(struct keep_start *s, pid_t pid, int fd)
 {
+	uint8_t go = KEEP_GO;
 	siginfo_t si;
 
 	s->outer_pidfd = s->pidfd;
@@ -325,12 +309,14 @@ static void take_inner(struct keep_start *s, pid_t pid, int fd)
 	s->alive = waitid(P_PIDFD, (id_t)fd, &si, WEXITED | WNOHANG | WNOWAIT) == 0;
 	if (s->alive)
 		keep_pid_set(pid, s->index);
-	keep_release(s, KEEP_GO);
+	(void)niwa_ipc_send(s->sock, &go, sizeof(go), NULL, 0); /* nobody there: its end follows */
 }
 
 static void take_message(struct keep_start *s, const struct keep_child_msg *msg, int *fds, size_t nfds)
 {
-	if (nfds == 1 && msg->slot == KEEP_INNER && s->outer_pidfd < 0) {
+	if (nfds == 0 && msg->slot == KEEP_UNSHARED) {
+		niwa_fd_close(&s->child_sock);
+	} else if (nfds == 1 && msg->slot == KEEP_INNER && s->outer_pidfd < 0) {
 		take_inner(s, msg->pid, fds[0]);
 	} else if (nfds == 1 && msg->slot >= 0 && msg->slot < NIWA_SLOTS && s->slots[msg->slot] < 0) {
 		s->slots[msg->slot] = fds[0];
@@ -339,24 +325,6 @@ static void take_message(struct keep_start *s, const struct keep_child_msg *msg,
 		for (size_t i = 0; i < nfds; i++)
 			niwa_fd_close(&fds[i]);
 	}
-}
-
-/* What the child says without a message: it has descriptors of its own; the walk's EXPECT is answered, and it goes on.
- * Negative: the start has failed. */
-static int look(struct keep_start *s)
-{
-	struct niwa_op_view op = {.index = s->expect_index};
-	int message = 0, r;
-
-	if (__atomic_load_n(&s->progress->own_files, __ATOMIC_ACQUIRE))
-		niwa_fd_close(&s->child_sock);
-	if (!s->expected || !has_told(s, s->expected))
-		return 0;
-	s->expected = 0;
-	r = go_on(s, &op, &message);
-	if (r < 0)
-		host_failed(s, r, &op, message);
-	return r;
 }
 
 void keep_start_event(unsigned n)
@@ -370,8 +338,6 @@ void keep_start_event(unsigned n)
 
 	if (s->index < 0 || s->sock < 0)
 		return; /* ended earlier in this turn */
-	if (look(s) < 0)
-		return;
 	while ((len = niwa_ipc_recv(s->sock, &msg, sizeof(msg), fds, &nfds)) == sizeof(msg))
 		take_message(s, &msg, fds, nfds);
 	if (len == -EAGAIN)
@@ -380,16 +346,6 @@ void keep_start_event(unsigned n)
 		start_succeed(s);
 	else
 		start_fail(s, p->op, p->error ? p->error : ECHILD, p->message);
-}
-
-void keep_start_told(void)
-{
-	uint64_t count;
-
-	(void)!read(told_fd, &count, sizeof(count)); /* what counts is in the starts */
-	for (unsigned i = 0; i < KEEP_STARTS; i++)
-		if (starts[i].index >= 0 && !starts[i].failed)
-			(void)look(&starts[i]); /* told already */
 }
 
 void keep_start_reaped(unsigned index)

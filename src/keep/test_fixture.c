@@ -519,21 +519,17 @@ void keep_test_mount(struct niwa_plan *plan, const char *type, const char *targe
 	      .bytes_len = (uint32_t)n + 1);
 }
 
-static void add_group(struct keep_test *t, struct niwa_plan *plan, uint64_t id, unsigned parts)
+static void add_before(struct keep_test *t, struct niwa_plan *plan, uint64_t id, unsigned parts)
 {
-	char path[256];
+	int64_t flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
+			CLONE_NEWCGROUP;
+	char path[256], layer[128], work[256];
 
 	(void)snprintf(path, sizeof(path), "%s/i%llu", t->cgroup, (unsigned long long)id);
 	if (parts & T_WITH_CGROUP) {
 		T_ADD(plan, .op = NIWA_OP_MKDIR, .s = path, .a = 0755);
 		T_ADD(plan, .op = NIWA_OP_OPEN, .a = T_CGROUP, .s = path, .b = O_DIRECTORY | O_PATH);
 	}
-}
-
-static void add_slots(struct keep_test *t, struct niwa_plan *plan, uint64_t id, unsigned parts)
-{
-	char path[256], layer[128], work[256];
-
 	T_ADD(plan, .op = NIWA_OP_PIPE, .a = T_LOG, .b = T_LOG_END);
 	(void)snprintf(layer, sizeof(layer), "%s/layers/%llu", t->dir, (unsigned long long)id);
 	(void)snprintf(path, sizeof(path), "%s/upper", layer);
@@ -547,31 +543,7 @@ static void add_slots(struct keep_test *t, struct niwa_plan *plan, uint64_t id, 
 	T_ADD(plan, .op = NIWA_OP_OPEN_TREE, .a = T_ROOT, .s = path);
 	(void)snprintf(path, sizeof(path), "%s/dev", t->dir);
 	T_ADD(plan, .op = NIWA_OP_OPEN_TREE, .a = T_DEV, .s = path);
-}
-
-/* Ids and namespaces, in one of two ways; the child goes on at its AWAIT 2. */
-static void add_clone(struct keep_test *t, struct niwa_plan *plan, uint64_t id, unsigned parts)
-{
-	const int64_t born = CLONE_NEWUSER | CLONE_NEWPID;
-	const int64_t rest = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
-	int group = parts & T_WITH_CGROUP ? T_CGROUP : -1;
-	char map[64];
-
-	(void)snprintf(map, sizeof(map), "0 %d 65536", T_ID_BASE);
-	add_group(t, plan, id, parts);
-	if (parts & T_EARLY) {
-		T_ADD(plan, .op = NIWA_OP_CLONE, .a = born, .b = group, .c = 2);
-		T_ADD(plan, .op = NIWA_OP_ID_MAP, .s = map, .t = map);
-		T_ADD(plan, .op = NIWA_OP_RELEASE, .a = 1);
-		T_ADD(plan, .op = NIWA_OP_AWAIT, .a = 1);
-		T_ADD(plan, .op = NIWA_OP_UNSHARE, .a = rest);
-		T_ADD(plan, .op = NIWA_OP_TELL, .a = 1);
-		add_slots(t, plan, id, parts);
-		return;
-	}
-	add_slots(t, plan, id, parts);
-	T_ADD(plan, .op = NIWA_OP_CLONE, .a = born | rest, .b = group);
-	T_ADD(plan, .op = NIWA_OP_ID_MAP, .s = map, .t = map);
+	T_ADD(plan, .op = NIWA_OP_CLONE, .a = flags, .b = parts & T_WITH_CGROUP ? T_CGROUP : -1);
 }
 
 static void add_layer(struct niwa_plan *plan, const char *layer, unsigned parts)
@@ -611,30 +583,32 @@ static void add_root(struct keep_test *t, struct niwa_plan *plan, unsigned parts
 
 void keep_test_plan_head(struct keep_test *t, struct niwa_plan *plan, uint64_t id, unsigned parts)
 {
-	add_clone(t, plan, id, parts);
+	char map[64];
+
+	(void)snprintf(map, sizeof(map), "0 %d 65536", T_ID_BASE);
+	add_before(t, plan, id, parts);
+	T_ADD(plan, .op = NIWA_OP_ID_MAP, .s = map, .t = map);
 	T_ADD(plan, .op = NIWA_OP_IDMAP, .a = T_ROOT, .c = MOUNT_ATTR_RDONLY);
 	if (parts & T_WITH_DISK)
 		T_ADD(plan, .op = NIWA_OP_IDMAP, .a = T_LAYER);
 	T_ADD(plan, .op = NIWA_OP_IDMAP, .a = T_DEV, .b = 1,
 	      .c = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-	T_ADD(plan, .op = NIWA_OP_RELEASE, .a = 2);
-	if (parts & T_EARLY)
-		T_ADD(plan, .op = NIWA_OP_EXPECT, .a = 1);
+	T_ADD(plan, .op = NIWA_OP_RELEASE, .a = 1);
 	if (parts & T_WITH_VETH) {
 		T_ADD(plan, .op = NIWA_OP_WRITE, .b = 1, .s = "/proc/sys/net/ipv4/ip_unprivileged_port_start",
 		      .t = "0");
 		add_host_network(plan, id);
 		add_inner_network(plan, id);
 	}
-	T_ADD(plan, .op = NIWA_OP_RELEASE, .a = 3);
+	T_ADD(plan, .op = NIWA_OP_RELEASE, .a = 2);
 	T_ADD(plan, .op = NIWA_OP_PRIVATE);
 	T_ADD(plan, .op = NIWA_OP_SESSION);
-	T_ADD(plan, .op = NIWA_OP_AWAIT, .a = 2);
+	T_ADD(plan, .op = NIWA_OP_AWAIT, .a = 1);
 	T_ADD(plan, .op = NIWA_OP_USER);
 	add_root(t, plan, parts);
 	T_ADD(plan, .op = NIWA_OP_HOST_NAME, .s = "blog");
 	T_ADD(plan, .op = NIWA_OP_DIAG, .a = T_DIAG);
-	T_ADD(plan, .op = NIWA_OP_AWAIT, .a = 3);
+	T_ADD(plan, .op = NIWA_OP_AWAIT, .a = 2);
 }
 
 void keep_test_plan_exec(struct niwa_plan *plan, int file, const char *command)

@@ -68,10 +68,9 @@ void keep_test_read_log(int fd, char *buf, size_t size);
 enum keep_test_part {
 	T_WITH_VETH = 1,
 	T_WITH_CGROUP = 2,
-	T_WITH_DISK = 4, /* the layer is not a tmpfs */
-	T_ALL = 7,
-	T_EARLY = 8 /* the child is there first and makes its namespaces, while keep opens what the slots hold */
-};
+	T_WITH_DISK = 4,
+	T_ALL = 7
+}; /* disk: the layer is not a tmpfs */
 void keep_test_plan_head(struct keep_test *t, struct niwa_plan *plan, uint64_t id, unsigned parts);
 void keep_test_plan_tail(struct niwa_plan *plan, const char *command); /* words for test_probe, or a path */
 void keep_test_plan_exec(struct niwa_plan *plan, int file, const char *command);

@@ -83,25 +83,22 @@ static void an_instance_with_everything_on_sees_what_its_plan_says(void **state)
 		"cat /proc/sys/net/ipv4/ip_unprivileged_port_start: 0\n",
 		"cat /proc/self/oom_score_adj: 0\n", /* keep has another */
 	};
+	struct niwa_plan plan = {0};
+	uint64_t id = world.next_id;
+	char log[4096], path[256];
+	struct stat st;
 
-	for (unsigned early = 0; early <= T_EARLY; early += T_EARLY) {
-		struct niwa_plan plan = {0};
-		uint64_t id = world.next_id;
-		char log[4096], path[256];
-		struct stat st;
-
-		keep_test_plan(&world, &plan, id, T_ALL | early,
-			       "probe ids owner /etc/secret touch /srv/new owner /srv/new host address eth0 fds limits "
-			       "env NIWA "
-			       "cat /proc/sys/net/ipv4/ip_unprivileged_port_start cat /proc/self/oom_score_adj");
-		run(&plan, log, sizeof(log));
-		expect_lines(log, lines, sizeof(lines) / sizeof(lines[0]));
-		(void)snprintf(path, sizeof(path), "%s/layers/%d/upper/srv/new", world.dir, (int)id);
-		assert_int_equal(lstat(path, &st), 0);
-		assert_int_equal(st.st_uid, 0); /* and canonical on disk, not those of the lease */
-		(void)snprintf(path, sizeof(path), "%s/image/srv/new", world.dir);
-		assert_int_equal(lstat(path, &st), -1);
-	}
+	keep_test_plan(
+		&world, &plan, id, T_ALL,
+		"probe ids owner /etc/secret touch /srv/new owner /srv/new host address eth0 fds limits env NIWA "
+		"cat /proc/sys/net/ipv4/ip_unprivileged_port_start cat /proc/self/oom_score_adj");
+	run(&plan, log, sizeof(log));
+	expect_lines(log, lines, sizeof(lines) / sizeof(lines[0]));
+	(void)snprintf(path, sizeof(path), "%s/layers/%d/upper/srv/new", world.dir, (int)id);
+	assert_int_equal(lstat(path, &st), 0);
+	assert_int_equal(st.st_uid, 0); /* and canonical on disk, not those of the lease */
+	(void)snprintf(path, sizeof(path), "%s/image/srv/new", world.dir);
+	assert_int_equal(lstat(path, &st), -1);
 }
 
 /* Allows everything but sync(), which fails with EDOM. */
@@ -383,9 +380,7 @@ static void two_hundred_starts_in_a_row_succeed(void **state)
 	static const struct {
 		const char *name;
 		unsigned parts;
-	} cases[] = {{"tmpfs, all namespaces at the clone", T_WITH_VETH | T_WITH_CGROUP},
-		     {"tmpfs", T_WITH_VETH | T_WITH_CGROUP | T_EARLY},
-		     {"disk", T_ALL | T_EARLY}};
+	} cases[] = {{"tmpfs", T_WITH_VETH | T_WITH_CGROUP}, {"disk", T_ALL}};
 	static uint64_t took[N], cloned[N];
 
 	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
