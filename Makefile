@@ -49,7 +49,7 @@ check: all
 	meson test -C $(BUILD) --print-errorlogs
 
 test: root
-	scripts/setup-debian build run test
+	scripts/setup-debian build run test criu
 	$(MAKE) all
 	scripts/run-tests
 

@@ -46,7 +46,7 @@ def shared_host():
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A failed test shows what niwad said."""
+    """A failed test shows what niwad said; in a virtual machine at once, for it may hang before the end."""
     outcome = yield
     report = outcome.get_result()
     if report.when == "call" and report.failed:
@@ -58,3 +58,8 @@ def pytest_runtest_makereport(item, call):
                     report.sections.append(("niwa-keep and niwa-relay", keep.read_text(errors="replace")[-3000:]))
                 except OSError as error:  # a test that uses up descriptors
                     report.sections.append(("niwad", f"its log cannot be read: {error}"))
+    if report.failed and os.environ.get("NIWA_VM"):
+        terminal = item.config.pluginmanager.get_plugin("terminalreporter")
+        terminal.write_line(f"\nFAILED {item.nodeid}\n{report.longrepr}")
+        for name, said in report.sections:
+            terminal.write_line(f"--- {name}\n{said}")

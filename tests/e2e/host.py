@@ -89,6 +89,8 @@ class Host:
     def configure(self, **settings):
         values = dict(run_dir=self.dir / "run", state_dir=self.dir / "state", log_dir=self.dir / "log",
                       libexec_dir=self.dir / "libexec", cgroup=self.cgroup)
+        if SLOW != 1:  # niwad's own, for as long as the machine takes
+            values.update(dump_deadline=f"{5000 * SLOW:.0f}ms", restore_deadline=f"{2000 * SLOW:.0f}ms")
         values.update(settings)
         (self.dir / "niwad.conf").write_text("".join(f"{k} = {v}\n" for k, v in values.items()))
 

@@ -437,7 +437,8 @@ def ask(address, path="/"):
         return tuple(int(n) for n in answer.read().split())
 
 
-HIBERNATES = {"sleep": {"freeze": "200ms", "page": "never", "save": "500ms", "connection": "1s", "keep": "memory"}}
+HIBERNATES = {"sleep": {"freeze": f"{200 * SLOW:.0f}ms", "page": "never", "save": f"{500 * SLOW:.0f}ms",
+                        "connection": f"{SLOW:.0f}s", "keep": "memory"}}
 
 
 def test_memory_goes_on_where_it_stopped(garden):

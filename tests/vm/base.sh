@@ -60,3 +60,17 @@ add_kernels() {
 	touch "$base/.kernels"
 	umount_inside "$base"
 }
+
+# add_criu ROOT: what scripts/build-criu makes of Debian's newest source; again when that script or its patch change.
+add_criu() {
+	local base=$1 made_by
+	made_by=$(cat scripts/build-criu scripts/criu-huge-pages.patch | sha256sum)
+	[ "$(cat "$base/.criu" 2>/dev/null)" != "$made_by" ] || return 0
+	say "building CRIU in the base root"
+	mount_inside "$base"
+	mount --bind -o ro "$PWD" "$base/niwa"
+	in_base "$base" /niwa/scripts/build-criu --force || die "no CRIU in the base root, which the tests need"
+	umount "$base/niwa"
+	umount_inside "$base"
+	echo "$made_by" >"$base/.criu"
+}
