@@ -286,6 +286,23 @@ static void network_settings(struct builder *b)
 	plan_pair(b, NIWA_OP_PUT, 1, "/proc/sys/net/ipv4/ping_group_range", "0 65535");
 }
 
+/* Nobody can change the environment of a program that others started before: what the record says is told in files as
+ * well, one a variable, as envdir(8) has them. */
+static void environment(struct builder *b)
+{
+	const struct niwa_app_spec *spec = b->params->spec;
+
+	plan_pair(b, NIWA_OP_DIR, 0755, "/run/niwa/env", NULL);
+	for (char *const *env = spec->env; env && *env; env++) {
+		const char *equals = strchr(*env, '=');
+
+		if (equals)
+			plan_pair(b, NIWA_OP_FILE, 0444, plan_text(b, "/run/niwa/env/%.*s", (int)(equals - *env), *env),
+				  equals + 1);
+	}
+	plan_pair(b, NIWA_OP_FILE, 0444, "/run/niwa/env/NIWA_APP", spec->name);
+}
+
 void plan_mount_child(struct builder *b)
 {
 	const struct niwa_instance_params *p = b->params;
@@ -302,6 +319,8 @@ void plan_mount_child(struct builder *b)
 	/* up to here every target was a folder of ours; from here on links of the image may be on the way */
 	if (p->init || p->restore) /* a program can see that it was woken, and that it is not the one it was */
 		plan_pair(b, NIWA_OP_FILE, 0444, "/run/niwa/generation", plan_text(b, "%" PRIu64 "\n", p->id));
+	if ((p->init || p->restore) && p->spec->snapshot == NIWA_SNAPSHOT_SHARED)
+		environment(b);
 	if (plan_below_init(p)) {
 		plan_pair(b, NIWA_OP_FILE, 0755, "/run/niwa/init", NULL);
 		plan_pair(b, NIWA_OP_MOVE_MOUNT, SLOT_INIT, "/run/niwa/init", NULL);

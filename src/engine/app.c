@@ -21,12 +21,16 @@
 #include "engine/leave.h"
 #include "engine/publish.h"
 #include "engine/rotate.h"
+#include "engine/share.h"
 #include "engine/snapshot.h"
+#include "engine/template.h"
 #include "engine/wake.h"
 
 void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_state to, const char *why)
 {
-	struct niwa_app_past *past = niwa_app_past(app);
+	/* sleepers that only get or lose an image have no past yet, and there are many of them */
+	bool slept = niwa_state_is_down((enum niwa_state)app->state) && niwa_state_is_down(to);
+	struct niwa_app_past *past = slept ? app->past : niwa_app_past(app);
 	struct niwa_log_ctx ctx = {.app = app->name, .instance = app->current ? app->current->id : 0};
 	enum niwa_state from = app->state;
 
@@ -388,6 +392,29 @@ struct niwa_app *niwa_app_new_removed(struct niwa_engine *e, const struct niwa_t
 	return app;
 }
 
+struct niwa_app *niwa_app_new_template(struct niwa_engine *e, uint64_t id, const char *name, const char *tenant)
+{
+	size_t len = strlen(name);
+	struct niwa_app *app = niwa_zalloc(sizeof(*app) + len + 1);
+
+	if (!app)
+		return NULL;
+	memcpy(app->name, name, len);
+	app->engine = e;
+	app->id = id;
+	app->removed = true;
+	TAILQ_INIT(&app->waiters);
+	app->tenant = tenant_get(e, tenant, 0);
+	if (app->tenant)
+		app->tenant->users++;
+	if (!app->tenant || niwa_map_put(e->apps_by_id, id, app) < 0) {
+		niwa_app_tenant_unref(e, &app->tenant);
+		free(app);
+		return NULL;
+	}
+	return app;
+}
+
 /* A removed app whose last instance is still stopping keeps its address in the maps; one that comes back under the
  * same name takes its place. */
 static void displace_removed(struct niwa_engine *e, const struct niwa_cmdb_app *stored)
@@ -451,6 +478,7 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 		app->tenant->files = stored->tenant_files;
 	if (e->adopted) /* before, sockets that keep holds are waited for */
 		niwa_publish_app(e, app);
+	niwa_share_declared(e, app, spec);
 	if (!fresh)
 		niwa_rotate_changed(e, app);
 	niwa_folder_look_again(e);
@@ -462,8 +490,11 @@ int niwa_app_spec_read(struct niwa_engine *e, struct niwa_app *app, struct niwa_
 	NIWA_AUTO(niwa_free_ptr) char *text = NULL;
 	json_error_t jerr;
 	json_t *json;
-	int r = niwa_cmdb_get(e->cmdb, app->id, &text, err);
+	int r;
 
+	if (app->template)
+		return niwa_template_spec(app, ret, err);
+	r = niwa_cmdb_get(e->cmdb, app->id, &text, err);
 	if (r < 0)
 		return r;
 	json = json_loads(text, 0, &jerr);
@@ -506,7 +537,7 @@ static bool lives(struct niwa_engine *e, const struct niwa_app *app)
 
 void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app)
 {
-	if (!app->removed || lives(e, app))
+	if (!app->removed || app->template || lives(e, app))
 		return;
 	(void)niwa_wake_dequeue(e, app);
 	if (niwa_map_get_str(e->apps_by_name, app->name) == app)

@@ -20,7 +20,9 @@ void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_ne
 /* A removed app that a niwad before this one has left to its instance's grace: in no map, without a tenant, freed with
  * that instance. NULL: out of memory. */
 struct niwa_app *niwa_app_new_removed(struct niwa_engine *e, const struct niwa_tag *tag);
-/* Frees the app if it is removed and nothing of it lives. */
+/* What is no app at all: in apps_by_id only, removed, with a tenant that has no other. NULL: out of memory. */
+struct niwa_app *niwa_app_new_template(struct niwa_engine *e, uint64_t id, const char *name, const char *tenant);
+/* Frees the app if it is removed and nothing of it lives; not a template, which has an owner. */
 void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app);
 void niwa_app_free(struct niwa_app *app);
 

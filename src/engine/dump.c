@@ -27,8 +27,10 @@
 #include "engine/layer_copy.h"
 #include "engine/leave.h"
 #include "engine/relay_client.h"
+#include "engine/rebuild.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
+#include "engine/template.h"
 #include "engine/volume_print.h"
 #include "engine/wake.h"
 #include "net/diag.h"
@@ -52,8 +54,10 @@ struct niwa_dump {
 	struct niwa_manifest manifest;
 	struct niwa_roots roots;
 	uint64_t expected, criu, stopped_us;
-	bool still;                 /* the app stands still or is about to */
-	bool moment;                /* hibernation */
+	bool still;  /* the app stands still or is about to */
+	bool moment; /* hibernation */
+	bool shared; /* of a template */
+	size_t volume_count;
 	struct niwa_app_spec *spec; /* moment: for the thread that looks at volumes */
 	struct niwa_text volumes;
 	int layer_fd;
@@ -139,6 +143,8 @@ static int commit_work(void *arg, struct niwa_error *err)
 	if (r == 0)
 		r = niwa_manifest_look(&d->manifest, d->roots.root, d->roots.count, &files, err);
 	niwa_criu_files_fini(&files);
+	if (r == 0 && d->shared)
+		r = niwa_template_check(&d->manifest, &d->roots, d->volume_count, err);
 	return r < 0 ? r : niwa_store_commit(&d->store, &d->limits, &d->files, &d->manifest, err);
 }
 
@@ -246,7 +252,7 @@ static void let_go(struct niwa_dump *d)
 		}
 		niwa_app_set_state(e, i->app, NIWA_RUNNING, "a connection came while it was being saved");
 	}
-	if (i->app->current != i || i->app->state != NIWA_RUNNING)
+	if (i->app->current != i || i->app->state != NIWA_RUNNING || i->app->template)
 		return;
 	if (niwa_awake_enter(e, i, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "%s; its connections go through the relay", err.msg);
@@ -392,14 +398,15 @@ static int fill_manifest(struct niwa_dump *d, struct niwa_error *err)
 		return niwa_fail(err, NIWA_TEMPORARY, errno, "look at the log pipe");
 	d->manifest.key = i->snapshot->key;
 	d->manifest.kind = d->moment ? NIWA_KIND_MOMENT : NIWA_KIND_READY;
-	d->manifest.scope = NIWA_SCOPE_APP;
+	d->manifest.scope = i->app->template ? NIWA_SCOPE_SHARED : NIWA_SCOPE_APP;
 	d->manifest.log_pipe = st.st_ino;
 	/* as the app sees them: the offsets are 0 in an instance that was not restored */
 	d->manifest.monotonic_ns = clock_ns(CLOCK_MONOTONIC) + i->snapshot->restore.monotonic_ns;
 	d->manifest.boottime_ns = clock_ns(CLOCK_BOOTTIME) + i->snapshot->restore.boottime_ns;
 	d->manifest.taken_us = niwa_realtime_us();
 	d->manifest.cold_us = cold_of(i);
-	(void)snprintf(d->manifest.app, sizeof(d->manifest.app), "%s", i->app->name);
+	(void)snprintf(d->manifest.app, sizeof(d->manifest.app), "%s",
+		       i->app->template ? niwa_template_like(i->app) : i->app->name);
 	return 0;
 }
 
@@ -492,7 +499,7 @@ static void begin_done(int r, const struct niwa_error *err, void *arg)
 	}
 	niwa_awake_leave(e, i);
 	if (is_talked_to(i)) { /* somebody came just before */
-		if (niwa_awake_enter(e, i, &why) < 0)
+		if (!d->shared && niwa_awake_enter(e, i, &why) < 0)
 			niwa_log(NIWA_LOG_ERR, NULL, "%s", why.msg);
 		free_dump(d);
 		try_at(e, i, AGAIN_US);
@@ -532,6 +539,8 @@ static struct niwa_dump *new_dump(struct niwa_engine *e, struct niwa_instance *i
 				.limits = e->snapshots->limits,
 				.files = {.dir = -1, .images = -1},
 				.expected = niwa_sleep_memory(e, i),
+				.shared = i->app->template,
+				.volume_count = i->spec->volume_count,
 				.layer_fd = i->layer_fd < 0 ? -1 : fcntl(i->layer_fd, F_DUPFD_CLOEXEC, 0),
 				.id_base = i->lease,
 				.pid = i->pid};
@@ -674,6 +683,10 @@ void niwa_dump_when_quiet(struct niwa_engine *e, struct niwa_instance *i)
 {
 	uint64_t took = i->stages.ready_us - i->began_us;
 
+	if (i->app->shares && !i->restored)
+		niwa_rebuild_visited(e, i->app);
+	if (i->app->shares)
+		return;
 	if (!e->snapshots || !i->snapshot || i->restored || has_one(i) || niwa_snapshot_hibernates(e, i->spec))
 		return;
 	if (i->spec->snapshot == NIWA_SNAPSHOT_AUTO && !i->spec->warm && took < AUTO_LEAST_US) {

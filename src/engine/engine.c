@@ -103,7 +103,7 @@ static int make_maps(struct niwa_engine *e, struct niwa_error *err)
 	struct niwa_map **numbers[] = {&e->apps_by_id,        &e->apps_by_addr, &e->instances, &e->instances_by_addr,
 				       &e->waiters_by_ticket, &e->silent,       &e->checks,    &e->execs,
 				       &e->published,         &e->claims,       &e->criu};
-	struct niwa_map **names[] = {&e->apps_by_name, &e->tenants, &e->images};
+	struct niwa_map **names[] = {&e->apps_by_name, &e->tenants, &e->images, &e->shares};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(numbers); i++)
 		if (!(*numbers[i] = niwa_map_new(NIWA_MAP_U64)))
@@ -339,6 +339,7 @@ void niwa_engine_free(struct niwa_engine **ep)
 	niwa_trash_free(&e->trash);
 	niwa_snapshots_close(e);
 	(void)sd_event_source_disable_unref(e->rebuild);
+	(void)sd_event_source_disable_unref(e->sharing);
 	niwa_channel_free(&e->relay);
 	niwa_channel_free(&e->keep);
 	niwa_net_close(&e->net);

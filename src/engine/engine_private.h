@@ -38,6 +38,7 @@ struct niwa_instance_snapshot;
 struct niwa_app_folder;
 struct niwa_folder_claims;
 struct niwa_applog;
+struct niwa_template;
 
 /* The stages of a wake; CLOCK_MONOTONIC microseconds, 0: did not happen. */
 struct niwa_stages {
@@ -107,9 +108,11 @@ struct niwa_app {
 	uint8_t state;   /* enum niwa_state; only niwa_app_set_state writes it */
 	bool removed;    /* from the store; freed when nothing of it lives */
 	bool declared;   /* its elements are in `declared` */
-	bool rotate_wanted; /* the current instance is to be replaced when it is ready */
-	bool start_queued;  /* in engine.start_queue */
-	bool start_held;    /* in engine.held_queue */
+	bool rotate_wanted;       /* the current instance is to be replaced when it is ready */
+	bool start_queued;        /* in engine.start_queue */
+	bool start_held;          /* in engine.held_queue */
+	bool shares, share_known; /* share.h: has an image together with others; it is known which */
+	bool start_once;          /* not woken from its image next time */
 	uint8_t port_count;
 	struct niwa_app_port *ports;
 	struct niwa_instance *current;
@@ -123,6 +126,7 @@ struct niwa_app {
 	struct niwa_app_folder *folders;   /* that its record lets it write to; folder_claim.c */
 	LIST_ENTRY(niwa_app) folders_link; /* in engine.folder_apps, if it has any */
 	struct niwa_applog *log;           /* while it has instances; applog.c */
+	struct niwa_template *template;    /* template.h: no app of anybody, but what an image is taken of; else NULL */
 	char name[];
 };
 TAILQ_HEAD(niwa_app_queue, niwa_app);
@@ -177,7 +181,7 @@ struct niwa_instance {
 	struct niwa_engine *engine;
 	uint64_t id;
 	struct niwa_app *app;
-	struct niwa_tenant *tenant; /* when it was made; NULL: adopted, and its tenant has no app any more */
+	struct niwa_tenant *tenant; /* when it was made; NULL: of a template; or adopted, and its tenant has no app */
 	struct niwa_app_spec *spec;
 	uint64_t generation;
 	enum niwa_phase_of_life life;
@@ -244,6 +248,12 @@ struct niwa_engine {
 	unsigned dumping;         /* dumps under way, from their folder to their name */
 	sd_event_source *rebuild; /* rebuild.c */
 	uint64_t rebuilding, rebuild_began_us, rebuild_pause_us;
+	struct niwa_map *shares;  /* share.c: key → struct niwa_app_snapshot */
+	sd_event_source *sharing; /* the next turn of the walk over apps that share */
+	size_t share_pos;
+	bool share_again;
+	unsigned templates; /* in apps_by_id too */
+	uint64_t next_template;
 	struct niwa_map *apps_by_id, *apps_by_name, *apps_by_addr, *tenants;
 	struct niwa_map *instances, *instances_by_addr, *images, *waiters_by_ticket, *silent, *checks, *execs, *criu;
 	LIST_HEAD(, niwa_instance) instance_list;

@@ -382,8 +382,10 @@ int niwa_instance_make(struct niwa_engine *e, struct niwa_app *app, struct niwa_
 	if (!i)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start %s", app->name);
 	i->generation = app->generation;
-	i->tenant = app->tenant;
-	i->tenant->users++;
+	if (!app->template) {
+		i->tenant = app->tenant;
+		i->tenant->users++;
+	}
 	i->began_us = niwa_now_us();
 	i->life = NIWA_LIFE_CLONING;
 	r = make(e, i, err);
@@ -604,7 +606,7 @@ static void report_end(struct niwa_engine *e, struct niwa_instance *i, const str
 	if (i->in_awake)
 		niwa_awake_leave(e, i);
 	if (i->restored && niwa_now_us() - i->stages.ready_us < TRUST_US && app->snapshot && app->snapshot->usable)
-		niwa_snapshot_drop(e, app, err->msg);
+		niwa_snapshot_failed(e, app, err->msg);
 	if (app->state != NIWA_STARTING)
 		e->counts.crashes++;
 	if (!successor_takes_over(e, app, err->msg))

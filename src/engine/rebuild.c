@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A look at one image a turn of a timer; then one start a time.
+ * A look at one image a turn of a timer; then one start at a time, of an app or of a template.
  */
 #include "engine/rebuild.h"
 
@@ -13,7 +13,9 @@
 #include "engine/dump.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
+#include "engine/share.h"
 #include "engine/snapshot.h"
+#include "engine/template.h"
 #include "engine/wake.h"
 
 #define TURN_US     (100 * NIWA_MS)
@@ -31,26 +33,75 @@ static void next_turn(struct niwa_engine *e, uint64_t pause_us)
 
 void niwa_rebuild_begin(struct niwa_engine *e)
 {
+	struct niwa_app_snapshot *s;
 	struct niwa_app *app;
 	size_t pos = 0;
 	bool any = false;
 
-	while ((app = niwa_map_next(e->apps_by_id, &pos)))
+	while ((app = niwa_map_next(e->apps_by_id, &pos))) {
+		app->share_known = false;
 		if (app->snapshot && app->snapshot->usable && !app->snapshot->moment)
 			any = app->snapshot->unchecked = true;
+	}
+	pos = 0;
+	while ((s = niwa_map_next(e->shares, &pos)))
+		s->unchecked = s->usable;
+	niwa_share_walk(e);
 	if (any)
 		next_turn(e, TURN_US);
 }
 
-/* 0: it is what a restore would find good. */
+void niwa_rebuild_soon(struct niwa_engine *e)
+{
+	if (!e->rebuild && e->snapshots && e->snapshots->empty >= 0)
+		next_turn(e, TURN_US);
+}
+
+void niwa_rebuild_now(struct niwa_engine *e)
+{
+	e->rebuild_pause_us = 0;
+	next_turn(e, NIWA_MS);
+}
+
+void niwa_rebuild_visited(struct niwa_engine *e, struct niwa_app *app)
+{
+	struct niwa_app_snapshot *s = app->snapshot;
+
+	if (app->start_once) {
+		app->start_once = false;
+		niwa_snapshot_settle_one(e, app, "it may be woken from the image it shares");
+	}
+	if (!s || !s->shared || s->usable || s->refused)
+		return;
+	s->wanted_anew = true;
+	niwa_rebuild_soon(e);
+}
+
+static int compare(struct niwa_engine *e, const struct niwa_snapshot_key *key, const struct niwa_instance_params *p,
+		   struct niwa_error *err)
+{
+	struct niwa_store_image image;
+	struct niwa_roots roots;
+	int r = niwa_store_use(&e->snapshots->store, key, NIWA_STORE_QUICK, &image, err);
+
+	if (r < 0)
+		return r;
+	r = niwa_roots_open(p, &roots, err);
+	if (r == 0) {
+		r = niwa_manifest_compare(&image.manifest, roots.root, roots.count, err);
+		niwa_roots_close(&roots);
+	}
+	niwa_store_image_close(&image);
+	return r;
+}
+
+/* 0: it is what a restore would find good. What is wrong with one of many that share it says nothing of it. */
 static int look(struct niwa_engine *e, struct niwa_app *app, struct niwa_error *err)
 {
 	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
 	NIWA_AUTO(niwa_prepared_fini) struct niwa_prepared p = {0};
 	struct niwa_instance nobody = {.engine = e, .app = app, .tenant = app->tenant};
-	struct niwa_store_image image;
 	struct niwa_snapshot_key key;
-	struct niwa_roots roots;
 	int r = niwa_app_spec_read(e, app, &spec, err);
 
 	nobody.spec = spec;
@@ -60,18 +111,10 @@ static int look(struct niwa_engine *e, struct niwa_app *app, struct niwa_error *
 	if (r == 0)
 		r = niwa_snapshot_key_of(e, spec, &p.params, NULL, &key, err);
 	if (r == 0 && strcmp(key.hex, app->snapshot->key.hex) != 0)
-		return niwa_fail(err, NIWA_PERMANENT, 0, "the app, its image, CRIU or this host were changed");
-	if (r == 0)
-		r = niwa_store_use(&e->snapshots->store, &key, NIWA_STORE_QUICK, &image, err);
+		r = niwa_fail(err, NIWA_PERMANENT, 0, "the app, its image, CRIU or this host were changed");
 	if (r < 0)
-		return r;
-	r = niwa_roots_open(&p.params, &roots, err);
-	if (r == 0) {
-		r = niwa_manifest_compare(&image.manifest, roots.root, roots.count, err);
-		niwa_roots_close(&roots);
-	}
-	niwa_store_image_close(&image);
-	return r;
+		return app->snapshot->shared ? 0 : r;
+	return compare(e, &key, &p.params, err);
 }
 
 static void look_at(struct niwa_engine *e, struct niwa_app *app)
@@ -89,23 +132,46 @@ static void look_at(struct niwa_engine *e, struct niwa_app *app)
 				     !*niwa_snapshot_refusal(e, spec, refusal, sizeof(refusal));
 }
 
+static bool is_candidate(const struct niwa_app *app, bool anew)
+{
+	const struct niwa_app_snapshot *s = app->snapshot;
+
+	if (!s || app->removed)
+		return false;
+	if (anew && s->shared) /* a template does not mind what those do that share it */
+		return niwa_template_is_wanted(s);
+	if (!niwa_state_is_down(app->state))
+		return false;
+	return anew ? s->wanted_anew && !app->retry : s->unchecked && s->usable;
+}
+
 /* The app that was woken most often of those that sleep and wait for this. */
 static struct niwa_app *pick(struct niwa_engine *e, bool anew)
 {
 	struct niwa_app *app, *best = NULL;
 	size_t pos = 0;
 
-	while ((app = niwa_map_next(e->apps_by_id, &pos))) {
-		const struct niwa_app_snapshot *s = app->snapshot;
-
-		if (!s || app->removed || !niwa_state_is_down(app->state))
-			continue;
-		if (anew ? !s->wanted_anew || app->retry : !s->unchecked || !s->usable)
-			continue;
-		if (!best || best->snapshot->week < s->week)
+	while ((app = niwa_map_next(e->apps_by_id, &pos)))
+		if (is_candidate(app, anew) && (!best || best->snapshot->week < app->snapshot->week))
 			best = app;
-	}
 	return best;
+}
+
+static void make(struct niwa_engine *e, struct niwa_app *app)
+{
+	struct niwa_log_ctx ctx = {.app = app->name, .doing = "snapshot"};
+	bool shared = app->snapshot->shared;
+	struct niwa_error err;
+
+	app->snapshot->wanted_anew = false;
+	e->rebuild_began_us = niwa_now_us();
+	if (shared && niwa_template_start(e, app, &app, &err) < 0) {
+		niwa_log(NIWA_LOG_WARN, &ctx, "no image for now: %s", err.msg);
+		return;
+	}
+	e->rebuilding = app->id;
+	if (!shared)
+		niwa_wake_start_cold(e, app, "its image is made anew");
 }
 
 /* True: the app of the last turn is still being dealt with. */
@@ -117,7 +183,10 @@ static bool under_way(struct niwa_engine *e)
 
 	if (!e->rebuilding)
 		return false;
-	if (s && !niwa_state_is_down(app->state) && took < GIVE_UP_US) {
+	if (app && app->template) {
+		if (niwa_template_goes_on(e, app))
+			return true;
+	} else if (s && !niwa_state_is_down(app->state) && took < GIVE_UP_US) {
 		if (app->state != NIWA_RUNNING || niwa_dump_is_under_way(app->current) || s->taking)
 			return true;
 		if (!s->usable && !s->refused)
@@ -135,8 +204,10 @@ static int on_turn(sd_event_source *source, uint64_t usec, void *arg)
 	struct niwa_app *app;
 
 	(void)source, (void)usec;
-	if (!e->snapshots)
+	if (!e->snapshots && !e->templates) {
+		e->rebuild = sd_event_source_disable_unref(e->rebuild);
 		return 0;
+	}
 	if (under_way(e)) {
 		next_turn(e, TURN_US);
 		return 0;
@@ -150,11 +221,9 @@ static int on_turn(sd_event_source *source, uint64_t usec, void *arg)
 	if (app) {
 		look_at(e, app);
 	} else if ((app = pick(e, true))) {
-		app->snapshot->wanted_anew = false;
-		e->rebuilding = app->id;
-		e->rebuild_began_us = niwa_now_us();
-		niwa_wake_start_cold(e, app, "its image is made anew");
+		make(e, app);
 	} else {
+		e->rebuild = sd_event_source_disable_unref(e->rebuild);
 		return 0;
 	}
 	next_turn(e, TURN_US);

@@ -43,7 +43,7 @@ void niwa_restore_failed(struct niwa_engine *e, struct niwa_instance *i, const c
 	e->counts.failed_restores++;
 	if (niwa_snapshot_of(app))
 		app->snapshot->failures++;
-	niwa_snapshot_drop(e, app, reason);
+	niwa_snapshot_failed(e, app, reason);
 	if (i->life != NIWA_LIFE_GONE)
 		abandon(e, i);
 	app->current = NULL;

@@ -36,7 +36,7 @@ void niwa_rpc_ping(struct niwa_call *call)
 	niwa_call_answer(call,
 			 json_pack("{s:s,s:i,s:I,s:I}", "version", NIWA_VERSION, "pid", (int)getpid(), "started_us",
 				   (json_int_t)(niwa_realtime_us() - (niwa_now_us() - e->started_us)), "apps",
-				   (json_int_t)niwa_map_count(e->apps_by_id)));
+				   (json_int_t)(niwa_map_count(e->apps_by_id) - e->templates)));
 }
 
 static json_t *number_of(const char *path)
@@ -87,8 +87,8 @@ void niwa_rpc_host_status(struct niwa_call *call)
 
 	(void)getrlimit(RLIMIT_NOFILE, &files);
 	r = json_pack("{s:I,s:I,s:I,s:o,s:o,s:I,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I},s:{s:o,s:o},s:o}", "apps",
-		      (json_int_t)niwa_map_count(e->apps_by_id), "instances", (json_int_t)niwa_map_count(e->instances),
-		      "frozen", (json_int_t)e->frozen, "service_range",
+		      (json_int_t)(niwa_map_count(e->apps_by_id) - e->templates), "instances",
+		      (json_int_t)niwa_map_count(e->instances), "frozen", (json_int_t)e->frozen, "service_range",
 		      network(e->config.service_net, e->config.service_bits), "private_range",
 		      network(e->config.private_net, e->config.private_bits), "open_files_limit",
 		      (json_int_t)files.rlim_cur, "counts", "wakes", (json_int_t)e->counts.wakes, "thaws",

@@ -259,7 +259,7 @@ void niwa_rpc_top(struct niwa_call *call)
 		limit = LIST_MAX;
 	LIST_FOREACH(i, &e->instance_list, link)
 	{
-		if (!u || i->app->current != i || niwa_group_cpu_us(e, i->id, &u[count].cpu) < 0)
+		if (!u || i->app->current != i || i->app->template || niwa_group_cpu_us(e, i->id, &u[count].cpu) < 0)
 			continue;
 		u[count].app = i->app;
 		u[count++].memory = niwa_sleep_memory(e, i);

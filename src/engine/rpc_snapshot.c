@@ -13,11 +13,15 @@
 #include "engine/app.h"
 #include "engine/background.h"
 #include "engine/dump.h"
+#include "engine/rebuild.h"
 #include "engine/rotate.h"
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
+#include "engine/share.h"
 #include "engine/snapshot.h"
 #include "engine/wake.h"
+
+#define NAMES_MAX 8 /* of apps that share an image, in a list */
 
 struct job {
 	struct niwa_call *call;
@@ -59,6 +63,10 @@ json_t *niwa_rpc_snapshot(struct niwa_engine *e, const struct niwa_app *app, con
 		return r;
 	(void)json_object_set_new(r, "taking", json_boolean(s->taking));
 	(void)json_object_set_new(r, "refused", json_boolean(s->refused));
+	if (s->shared) {
+		add_number(r, "sharers", s->sharers);
+		(void)json_object_set_new(r, "making", json_boolean(s->making));
+	}
 	if (s->usable) {
 		add_text(r, "key", s->key.hex);
 		add_number(r, "bytes", s->bytes);
@@ -108,13 +116,18 @@ static void job_run(struct job *j, niwa_background_work_fn *work, niwa_backgroun
 
 /* snapshot.list */
 
-static json_t *entry_row(const struct niwa_store_entry *x)
+static json_t *entry_row(struct niwa_engine *e, const struct niwa_store_entry *x)
 {
-	json_t *r = json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f}", "key", x->key.hex, "kind",
-			      x->kind == NIWA_KIND_MOMENT ? "moment" : "ready", "scope",
-			      x->scope == NIWA_SCOPE_SHARED ? "shared" : "app", "bytes", (json_int_t)x->bytes,
-			      "restores", (json_int_t)x->stats.restores, "failures", (json_int_t)x->stats.failures,
-			      "sharers", (json_int_t)(x->stats.sharers ? x->stats.sharers : 1), "value", x->value);
+	const struct niwa_app_snapshot *shared = niwa_share_find(e, &x->key);
+	json_t *r =
+		json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f}", "key", x->key.hex, "kind",
+			  x->kind == NIWA_KIND_MOMENT ? "moment" : "ready", "scope",
+			  x->scope == NIWA_SCOPE_SHARED ? "shared" : "app", "bytes", (json_int_t)x->bytes, "restores",
+			  (json_int_t)x->stats.restores, "failures", (json_int_t)x->stats.failures, "sharers",
+			  (json_int_t)(x->scope == NIWA_SCOPE_APP ? 1
+				       : shared                   ? shared->sharers
+								  : 0),
+			  "value", x->value);
 
 	add_text(r, "app", x->app);
 	add_text(r, "damaged", x->damaged);
@@ -128,20 +141,54 @@ static json_t *entry_row(const struct niwa_store_entry *x)
 	return r;
 }
 
-/* Apps that have none because something went wrong: what people look for. */
+/* Some of those who share each image. */
+static void add_sharers(struct niwa_engine *e, json_t *rows)
+{
+	struct niwa_app *app;
+	size_t pos = 0, n;
+	json_t *row, *names;
+
+	json_array_foreach(rows, n, row) if (strcmp(json_string_value(json_object_get(row, "scope")), "shared") ==
+					     0)(void) json_object_set_new(row, "apps", json_array());
+	while ((app = niwa_map_next(e->apps_by_id, &pos))) {
+		if (app->removed || !app->snapshot || !app->snapshot->shared || !app->snapshot->usable ||
+		    app->snapshot->told >= NAMES_MAX)
+			continue;
+		json_array_foreach(rows, n, row)
+		{
+			names = json_object_get(row, "apps");
+			if (names &&
+			    strcmp(json_string_value(json_object_get(row, "key")), app->snapshot->key.hex) == 0 &&
+			    ++app->snapshot->told)
+				(void)json_array_append_new(names, json_string(app->name));
+		}
+	}
+	pos = 0;
+	for (struct niwa_app_snapshot *s; (s = niwa_map_next(e->shares, &pos));)
+		s->told = 0;
+}
+
+/* Apps that have none because something went wrong: what people look for. Of those who share one of them. */
 static json_t *refused_apps(struct niwa_engine *e)
 {
 	json_t *list = json_array();
+	struct niwa_app_snapshot *s;
 	struct niwa_app *app;
 	size_t pos = 0;
 
-	while ((app = niwa_map_next(e->apps_by_id, &pos)))
-		if (!app->removed && app->snapshot && !app->snapshot->usable && *app->snapshot->reason) {
+	while ((app = niwa_map_next(e->apps_by_id, &pos))) {
+		s = app->snapshot;
+		if (!app->removed && s && !s->usable && *s->reason && !(s->shared && s->told++)) {
 			json_t *row = json_pack("{s:s}", "app", app->name);
 
-			add_text(row, "why", app->snapshot->reason);
+			add_text(row, "why", s->reason);
+			add_number(row, "sharers", s->sharers);
 			(void)json_array_append_new(list, row);
 		}
+	}
+	pos = 0;
+	while ((s = niwa_map_next(e->shares, &pos)))
+		s->told = 0;
 	return list;
 }
 
@@ -158,7 +205,8 @@ static void list_done(int r, const struct niwa_error *err, void *arg)
 	json_t *rows = json_array();
 
 	for (size_t n = 0; r == 0 && n < j->list.count; n++)
-		(void)json_array_append_new(rows, entry_row(&j->list.entry[n]));
+		(void)json_array_append_new(rows, entry_row(j->call->engine, &j->list.entry[n]));
+	add_sharers(j->call->engine, rows);
 	if (r < 0) {
 		json_decref(rows);
 		niwa_call_fail(j->call, NIWA_RPC_FAILED, err);
@@ -181,14 +229,22 @@ void niwa_rpc_snapshot_list(struct niwa_call *call)
 
 /* snapshot.remove */
 
+/* Of an image that others share only this app's part is taken away, once, unless all of it is asked for. */
 void niwa_rpc_snapshot_remove(struct niwa_call *call)
 {
+	bool all = json_is_true(json_object_get(call->params, "all"));
 	struct niwa_app *app = niwa_call_app(call);
 
 	if (!app)
 		return;
 	if (!app->snapshot || !app->snapshot->usable) {
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_CALLER, "%s has no image", app->name);
+		return;
+	}
+	if (app->snapshot->shared && app->snapshot->sharers > 1 && !all) {
+		app->start_once = true;
+		niwa_snapshot_settle_one(call->engine, app, "its image was removed");
+		niwa_call_answer(call, json_pack("{s:I}", "others", (json_int_t)app->snapshot->sharers - 1));
 		return;
 	}
 	niwa_snapshot_drop(call->engine, app, "removed on request");
@@ -292,10 +348,18 @@ void niwa_rpc_snapshot_take(struct niwa_call *call)
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_CALLER, "%s: no image is made: %s", app->name, refusal);
 		return;
 	}
+	niwa_share_look(e, app);
 	if (app->snapshot && app->snapshot->usable)
 		niwa_snapshot_drop(e, app, "another one was asked for");
 	if (app->snapshot)
 		app->snapshot->refused = false;
 	niwa_snapshot_settle(e, app, "an image is wanted");
+	if (app->snapshot && app->snapshot->shared) { /* of a template: nothing happens to the app */
+		app->snapshot->failed = 0;
+		app->snapshot->wanted_anew = true;
+		niwa_rebuild_now(e);
+		niwa_call_answer(call, json_object());
+		return;
+	}
 	niwa_call_wake(call, app, on_awake);
 }

@@ -25,12 +25,16 @@
 #include "engine/instance.h"
 #include "engine/keep_client.h"
 #include "engine/rebuild.h"
+#include "engine/share.h"
+#include "engine/template.h"
 #include "engine/volume_print.h"
 
 #define CHECK_DEADLINE_US (5 * NIWA_SEC)
 #define COLLECT_US        (500 * NIWA_MS)
 #define PAYS_PERCENT      80 /* of a cold start, at most */
 #define PAYS_SAMPLES      3  /* restores before it is judged */
+#define FAILED_DROP       3  /* restores from a shared image that fail in a row: it is dropped */
+#define FAILED_REFUSE     9  /* and those of the ones that came after it: no other is made */
 
 static const char *program_of(pid_t pid, char *buf, size_t size)
 {
@@ -122,7 +126,7 @@ static void removal_done(int r, const struct niwa_error *err, void *arg)
 	free(arg);
 }
 
-static void remove_entry(struct niwa_engine *e, const struct niwa_snapshot_key *key)
+void niwa_snapshot_remove(struct niwa_engine *e, const struct niwa_snapshot_key *key)
 {
 	struct removal *r = niwa_zalloc(sizeof(*r));
 	struct niwa_error err;
@@ -196,21 +200,8 @@ static int scan_work(void *arg, struct niwa_error *err)
 	return r < 0 ? r : niwa_store_list(&s->store, &s->list, err);
 }
 
-static void take_entry(struct niwa_engine *e, const struct niwa_store_entry *entry)
+void niwa_snapshot_found(struct niwa_app_snapshot *s, const struct niwa_store_entry *entry)
 {
-	struct niwa_app *app = *entry->app ? niwa_app_by_name(e, entry->app) : NULL;
-	struct niwa_app_snapshot *s;
-
-	if (!app || *entry->damaged || (app->snapshot && app->snapshot->usable))
-		return;
-	/* Whoever lives has gone on from the moment of that image, and may have written since. */
-	if (entry->kind == NIWA_KIND_MOMENT && app->state != NIWA_STOPPED) {
-		remove_entry(e, &entry->key);
-		return;
-	}
-	s = niwa_snapshot_of(app);
-	if (!s)
-		return;
 	s->key = entry->key;
 	s->usable = true;
 	s->moment = entry->kind == NIWA_KIND_MOMENT;
@@ -225,6 +216,28 @@ static void take_entry(struct niwa_engine *e, const struct niwa_store_entry *ent
 	if (!s->cold_us[0])
 		s->cold_us[0] = entry->cold_us;
 	s->week = niwa_store_week(&entry->stats, (uint32_t)(niwa_realtime_us() / NIWA_SEC / 86400));
+}
+
+static void take_entry(struct niwa_engine *e, const struct niwa_store_entry *entry)
+{
+	struct niwa_app *app = *entry->app ? niwa_app_by_name(e, entry->app) : NULL;
+	struct niwa_app_snapshot *s;
+
+	if (entry->scope == NIWA_SCOPE_SHARED && !*entry->damaged) {
+		niwa_share_on_disk(e, entry);
+		return;
+	}
+	if (!app || *entry->damaged || app->shares || (app->snapshot && app->snapshot->usable))
+		return;
+	/* Whoever lives has gone on from the moment of that image, and may have written since. */
+	if (entry->kind == NIWA_KIND_MOMENT && app->state != NIWA_STOPPED) {
+		niwa_snapshot_remove(e, &entry->key);
+		return;
+	}
+	s = niwa_snapshot_of(app);
+	if (!s)
+		return;
+	niwa_snapshot_found(s, entry);
 	niwa_snapshot_settle(e, app, "an image is on disk");
 }
 
@@ -236,6 +249,10 @@ static void scan_done(int r, const struct niwa_error *err, void *arg)
 		niwa_log(NIWA_LOG_WARN, NULL, "look at the images on disk: %s", err->msg);
 	for (size_t n = 0; r == 0 && n < s->list.count; n++)
 		take_entry(s->engine, &s->list.entry[n]);
+	if (s->engine->snapshots) {
+		s->engine->snapshots->scanned = true;
+		niwa_share_walk(s->engine);
+	}
 	niwa_rebuild_begin(s->engine);
 	niwa_store_list_fini(&s->list);
 	free(s);
@@ -309,6 +326,7 @@ struct niwa_app_snapshot *niwa_snapshot_of(struct niwa_app *app)
 
 void niwa_app_snapshot_free(struct niwa_app *app)
 {
+	niwa_share_leave(app);
 	free(app->snapshot);
 	app->snapshot = NULL;
 }
@@ -342,7 +360,7 @@ bool niwa_snapshot_is_slower(const struct niwa_app *app)
 bool niwa_snapshot_is_wanted(const struct niwa_app *app)
 {
 	return app->engine->snapshots && app->engine->snapshots->empty >= 0 && app->snapshot && app->snapshot->usable &&
-	       !app->removed && !niwa_snapshot_is_slower(app);
+	       !app->removed && !app->start_once && !niwa_snapshot_is_slower(app);
 }
 
 const char *niwa_snapshot_why_not(struct niwa_engine *e, const struct niwa_app *app, const struct niwa_app_spec *spec,
@@ -355,16 +373,19 @@ const char *niwa_snapshot_why_not(struct niwa_engine *e, const struct niwa_app *
 		return buf;
 	if (niwa_snapshot_is_slower(app))
 		(void)snprintf(buf, size, "a cold start is about as fast");
+	else if (s && s->usable && app->start_once)
+		(void)snprintf(buf, size, "its image was removed; that of the others stays");
 	else if (s && s->usable)
 		*buf = '\0';
 	else if (s && *s->reason)
 		(void)snprintf(buf, size, "%s", s->reason);
 	else
-		(void)snprintf(buf, size, "none was taken yet");
+		(void)snprintf(buf, size, "none was taken yet%s",
+			       app->shares ? ": it is when one of those who share it was asked" : "");
 	return buf;
 }
 
-void niwa_snapshot_settle(struct niwa_engine *e, struct niwa_app *app, const char *why)
+void niwa_snapshot_settle_one(struct niwa_engine *e, struct niwa_app *app, const char *why)
 {
 	bool wanted = niwa_snapshot_is_wanted(app);
 
@@ -372,6 +393,32 @@ void niwa_snapshot_settle(struct niwa_engine *e, struct niwa_app *app, const cha
 		niwa_app_set_state(e, app, NIWA_SAVED, why);
 	else if (app->state == NIWA_SAVED && !wanted)
 		niwa_app_set_state(e, app, NIWA_STOPPED, why);
+}
+
+void niwa_snapshot_settle(struct niwa_engine *e, struct niwa_app *app, const char *why)
+{
+	struct niwa_app_snapshot *s = app->snapshot;
+
+	niwa_snapshot_settle_one(e, app, why);
+	if (!s || !s->shared || s->settled == s->usable)
+		return;
+	s->settled = s->usable;
+	niwa_share_walk(e);
+}
+
+void niwa_snapshot_failed(struct niwa_engine *e, struct niwa_app *app, const char *reason)
+{
+	struct niwa_log_ctx ctx = {.app = app->name, .doing = "snapshot"};
+	struct niwa_app_snapshot *s = app->snapshot;
+
+	if (!s || !s->shared || ++s->failed % FAILED_DROP == 0) {
+		niwa_snapshot_drop(e, app, reason);
+		if (s && s->shared && s->failed >= FAILED_REFUSE)
+			s->refused = true;
+		return;
+	}
+	niwa_log(NIWA_LOG_WARN, &ctx, "not woken from the image it shares: %s", reason);
+	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
 }
 
 void niwa_snapshot_drop(struct niwa_engine *e, struct niwa_app *app, const char *reason)
@@ -384,7 +431,7 @@ void niwa_snapshot_drop(struct niwa_engine *e, struct niwa_app *app, const char 
 	niwa_log(NIWA_LOG_WARN, &ctx, "its image is dropped: %s", reason);
 	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
 	if (s->usable && e->snapshots)
-		remove_entry(e, &s->key);
+		niwa_snapshot_remove(e, &s->key);
 	s->usable = s->moment = false;
 	memset(s->restored_us, 0, sizeof(s->restored_us));
 }
@@ -402,6 +449,7 @@ void niwa_snapshot_restored(struct niwa_app *app)
 	if (!s)
 		return;
 	s->restores++;
+	s->failed = 0;
 	s->last_restore_us = niwa_realtime_us();
 }
 
@@ -414,6 +462,8 @@ void niwa_snapshot_measured(struct niwa_engine *e, struct niwa_app *app, bool re
 	if (!s)
 		return;
 	push(restored ? s->restored_us : s->cold_us, us);
+	if (s->shared)
+		s->week++;
 	if (s->usable && !s->moment)
 		(void)niwa_store_note(&e->snapshots->store, &s->key, &note, &err); /* a hint */
 }
@@ -481,16 +531,23 @@ void niwa_roots_close(struct niwa_roots *roots)
 int niwa_snapshot_key_of(struct niwa_engine *e, const struct niwa_app_spec *spec, const struct niwa_instance_params *p,
 			 const char *volumes, struct niwa_snapshot_key *ret, struct niwa_error *err)
 {
+	bool shared = niwa_share_is_wanted(spec);
 	struct niwa_text extra = {0};
 	struct niwa_key_params params = {.host = &e->host,
 					 .instance = p,
 					 .platform = &e->snapshots->platform,
-					 .scope = NIWA_SCOPE_APP,
+					 .scope = shared ? NIWA_SCOPE_SHARED : NIWA_SCOPE_APP,
 					 .kind = volumes ? NIWA_KIND_MOMENT : NIWA_KIND_READY};
 	int r;
 
 	for (char **path = spec->warm; path && *path; path++)
 		niwa_text_addf(&extra, "warm %s\n", *path);
+	if (shared) { /* not of the plan, but of the moment at which it is taken */
+		niwa_text_addf(&extra, "ready %d %u %s\n", (int)spec->ready.kind, spec->ready.port,
+			       spec->ready.path ? spec->ready.path : "");
+		for (size_t n = 0; n < spec->port_count; n++)
+			niwa_text_addf(&extra, "port %u\n", spec->ports[n].number);
+	}
 	niwa_text_add(&extra, volumes ? volumes : "");
 	params.extra = extra.data;
 	r = niwa_snapshot_key(&params, ret, err);
@@ -520,28 +577,32 @@ static int key_now(struct niwa_engine *e, struct niwa_instance *i, const struct 
 	return r;
 }
 
-/* 0 when it is whole and all that was mapped or open is still there, as it was. */
+/* 0 when it is whole and all that was mapped or open is still there, as it was. What is wrong with the image is told
+ * apart from what is wrong with this app. */
 static int open_image(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_instance_params *p,
-		      struct niwa_error *err)
+		      bool *ret_void, struct niwa_error *err)
 {
 	struct niwa_instance_snapshot *s = i->snapshot;
-	bool once = i->app->snapshot->moment;
+	const struct niwa_app_snapshot *known = i->app->snapshot;
 	struct niwa_snapshot_key key;
 	struct niwa_roots roots;
 	int r = key_now(e, i, p, &key, err);
 
-	if (r == 0 && strcmp(key.hex, i->app->snapshot->key.hex) != 0)
+	*ret_void = !known->shared;
+	if (r == 0 && (!known->usable || strcmp(key.hex, known->key.hex) != 0))
 		return niwa_fail(err, NIWA_PERMANENT, 0, "%s the app, its image, CRIU or this host were changed",
-				 once ? "a volume was written, or" : "");
-	if (r == 0 && once)
-		r = niwa_store_use_once(&e->snapshots->store, &key, NIWA_STORE_QUICK, &s->image, err);
-	else if (r == 0)
-		r = niwa_store_use(&e->snapshots->store, &key, NIWA_STORE_QUICK, &s->image, err);
+				 known->moment ? "a volume was written, or" : "");
 	if (r == 0)
 		r = niwa_roots_open(p, &roots, err);
 	if (r < 0)
 		return r;
-	r = niwa_manifest_compare(&s->image.manifest, roots.root, roots.count, err);
+	*ret_void = true;
+	if (known->moment)
+		r = niwa_store_use_once(&e->snapshots->store, &key, NIWA_STORE_QUICK, &s->image, err);
+	else
+		r = niwa_store_use(&e->snapshots->store, &key, NIWA_STORE_QUICK, &s->image, err);
+	if (r == 0)
+		r = niwa_manifest_compare(&s->image.manifest, roots.root, roots.count, err);
 	niwa_roots_close(&roots);
 	return r;
 }
@@ -569,10 +630,24 @@ static void fill_restore(const struct niwa_engine *e, struct niwa_instance_snaps
 	s->restore.shm = m->shm_entries ? s->shm_path : NULL;
 }
 
+/* The key of its start. */
+static int start_key(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_instance_params *p,
+		     struct niwa_error *err)
+{
+	int r;
+
+	if (i->app->template) { /* it has other volumes than those whose key it has */
+		i->snapshot->key = i->app->snapshot->key;
+		return 0;
+	}
+	r = niwa_snapshot_key_of(e, i->spec, p, NULL, &i->snapshot->key, err);
+	return r == 0 && i->app->shares ? niwa_share_join(e, i->app, &i->snapshot->key, err) : r;
+}
+
 int niwa_snapshot_prepare(struct niwa_engine *e, struct niwa_instance *i, struct niwa_instance_params *p,
 			  struct niwa_error *err)
 {
-	bool restoring = i->app->state == NIWA_RESTORING;
+	bool restoring = i->app->state == NIWA_RESTORING, is_void;
 	char refusal[NIWA_STORE_REASON_MAX];
 	int r;
 
@@ -586,12 +661,13 @@ int niwa_snapshot_prepare(struct niwa_engine *e, struct niwa_instance *i, struct
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start %s", i->app->name);
 	niwa_store_image_init(&i->snapshot->image);
 	p->init = true;
-	r = niwa_snapshot_key_of(e, i->spec, p, NULL, &i->snapshot->key, err);
+	r = start_key(e, i, p, err);
 	if (r < 0 || !restoring)
 		return r;
-	r = open_image(e, i, p, err);
+	r = open_image(e, i, p, &is_void, err);
 	if (r < 0) {
-		niwa_snapshot_drop(e, i->app, err->msg);
+		if (is_void)
+			niwa_snapshot_drop(e, i->app, err->msg);
 		return r;
 	}
 	fill_restore(e, i->snapshot);

@@ -18,9 +18,10 @@ struct niwa_snapshots {
 	struct niwa_key_host platform;
 	int criu, cache, empty; /* the binary; CRIU's cache on a tmpfs; an empty folder in it */
 	uint64_t check;         /* CRIU's look at the kernel while it runs */
+	bool scanned;           /* what is on disk is known */
 };
 
-/* Of an app, once there is something to know. */
+/* Of an app, once there is something to know; or of all apps that share an image (share.h). */
 struct niwa_app_snapshot {
 	struct niwa_snapshot_key key; /* of the image, or of the start that could not be dumped */
 	bool usable;                  /* the store has it */
@@ -28,7 +29,12 @@ struct niwa_app_snapshot {
 	bool refused;                 /* no dump of a start with this key is tried again */
 	bool taking;
 	bool unchecked, wanted_anew; /* rebuild.h */
-	uint32_t week;               /* wakes in the week before niwad started */
+	bool shared, making;         /* making: a template is there (template.h) */
+	bool settled;                /* the `usable` that the states of those who share it follow */
+	unsigned sharers, failed;    /* failed: restores one after the other, of whichever app */
+	unsigned told;               /* while a list is made */
+	uint64_t like;               /* the app of which it was taken, or like whose it was; 0: not known */
+	uint32_t week;               /* wakes in the week before niwad started; shared: and since */
 	uint64_t bytes, taken_us, still_us;
 	uint64_t cold_us[NIWA_STORE_SAMPLES], restored_us[NIWA_STORE_SAMPLES]; /* newest first */
 	uint64_t restores, failures, last_restore_us;
@@ -92,15 +98,24 @@ int niwa_snapshot_prepare(struct niwa_engine *e, struct niwa_instance *i, struct
 /* The instance ends: what it holds of images is given back. */
 void niwa_snapshot_instance_gone(struct niwa_engine *e, struct niwa_instance *i);
 
+/* A restore of the app failed, or it ended at once. An image of its own is dropped; one that it shares when others fail
+ * too: whoever spoils his own instance must not take it from the others. */
+void niwa_snapshot_failed(struct niwa_engine *e, struct niwa_app *app, const char *reason);
 /* The image is void. The app's state follows when it sleeps. */
 void niwa_snapshot_drop(struct niwa_engine *e, struct niwa_app *app, const char *reason);
+/* Its files go, off the loop. */
+void niwa_snapshot_remove(struct niwa_engine *e, const struct niwa_snapshot_key *key);
+/* What the store knows of it. */
+void niwa_snapshot_found(struct niwa_app_snapshot *s, const struct niwa_store_entry *entry);
 /* It was restored. */
 void niwa_snapshot_restored(struct niwa_app *app);
 /* A wake by a cold start or a restore took so long, to the first byte of the answer: what is ready at once may still
  * have to load what the first request wants. */
 void niwa_snapshot_measured(struct niwa_engine *e, struct niwa_app *app, bool restored, uint64_t us);
-/* The app is stopped and has an image that is wanted: it is saved. Or the other way round. */
+/* The app is stopped and has an image that is wanted: it is saved. Or the other way round. Those who share the image
+ * follow soon; settle_one: only this app. */
 void niwa_snapshot_settle(struct niwa_engine *e, struct niwa_app *app, const char *why);
+void niwa_snapshot_settle_one(struct niwa_engine *e, struct niwa_app *app, const char *why);
 
 /* Where the files of the host are that an instance sees. Descriptors are opened. */
 #define NIWA_ROOTS_MAX (NIWA_VOLUMES_MAX + 6)

@@ -31,7 +31,7 @@ static void hosts_text(struct niwa_engine *e, const struct niwa_tenant *tenant, 
 	(void)inet_ntop(AF_INET, &e->config.gateway_addr, addr, sizeof(addr));
 	niwa_text_addf(out, "%s host.%s\n", addr, e->config.domain);
 	while (lines < HOSTS_MAX && (app = niwa_map_next(e->apps_by_id, &pos))) {
-		if (app->tenant != tenant || app->removed)
+		if (app->tenant != tenant || (app->removed && !app->template))
 			continue;
 		(void)inet_ntop(AF_INET, &app->service_addr, addr, sizeof(addr));
 		niwa_text_addf(out, "%s %s %s.%s\n", addr, app->name, app->name, e->config.domain);

@@ -23,6 +23,7 @@
 #include "engine/ready.h"
 #include "engine/relay_client.h"
 #include "engine/rotate.h"
+#include "engine/share.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
 
@@ -320,6 +321,10 @@ static void start(struct niwa_engine *e, struct niwa_app *app, enum niwa_state h
 
 void niwa_wake_start(struct niwa_engine *e, struct niwa_app *app, const char *why)
 {
+	if (app->shares && niwa_state_is_down((enum niwa_state)app->state)) { /* others know more by now */
+		niwa_share_look(e, app);
+		niwa_snapshot_settle_one(e, app, "the image it shares");
+	}
 	start(e, app, app->state == NIWA_SAVED && niwa_snapshot_is_wanted(app) ? NIWA_RESTORING : NIWA_STARTING, why);
 }
 
@@ -400,7 +405,7 @@ void niwa_wake_ready(struct niwa_engine *e, struct niwa_instance *i)
 	niwa_app_set_state(e, app, NIWA_RUNNING, "ready");
 	niwa_wake_answer_all(e, app);
 	(void)niwa_fault("niwad.answered");
-	if (niwa_awake_enter(e, i, &err) < 0)
+	if (!app->template && niwa_awake_enter(e, i, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s; its connections go through the relay", err.msg);
 	(void)niwa_fault("niwad.awake");
 	niwa_instance_write_tag(e, i);
