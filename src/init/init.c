@@ -40,6 +40,19 @@ static _Noreturn void run(char **argv, const sigset_t *unblocked)
 	_exit(errno == ENOENT ? 127 : 126);
 }
 
+static void never_runs(int sig)
+{
+	(void)sig;
+}
+
+/* Waited for, never handled: but a first process without handlers looks as if it let signals pass unheard, and whoever
+ * stops it would tell all the others instead. Executed programs have none of them. */
+static void claim_signals(void)
+{
+	for (int sig = 1; sig <= SIGRTMAX; sig++)
+		(void)signal(sig, never_runs); /* not SIGKILL, SIGSTOP and the two of the C library */
+}
+
 /* Reaps what has ended; the command's own status, or -1 while it runs. */
 static int reap(pid_t command)
 {
@@ -99,6 +112,7 @@ int main(int argc, char **argv)
 		if (command == 0)
 			run(argv + 1, &before);
 	}
+	claim_signals();
 	for (;;) {
 		if (sigwait(&all, &sig) != 0)
 			continue;

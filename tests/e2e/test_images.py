@@ -178,6 +178,19 @@ while True: s.accept()"""
     assert host.app_log(name).endswith("asked to end\n")
 
 
+def test_with_init_only_the_command_is_asked_to_end(host, name):
+    code = """import os, signal, socket, sys, time
+def end(*_): print(who, 'was asked to end', flush=True); time.sleep(0.3); sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+who = 'the command' if os.fork() else 'its child'
+s = socket.create_server(('', 80), reuse_port=True)
+while True: s.accept()"""
+    apply(host, app(name, command=["/usr/bin/python3", "-Ic", code], init=True, stop={"grace": "20s"}))
+    host.niwa("wake", name)
+    host.niwa("stop", name)
+    assert host.app_log(name).endswith("the command was asked to end\n") and "child" not in host.app_log(name)
+
+
 def test_with_init_an_app_that_ends_ends_with_its_own_status(host, name):
     apply(host, app(name, command=["sh", "-c", "exit 5"], init=True))
     assert "exited with status 5" in refusal(host, app(name, command=["sh", "-c", "exit 5"], init=True))
