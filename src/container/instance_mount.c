@@ -218,7 +218,8 @@ static void mount_fs(struct builder *b, const char *type, const char *target, un
 }
 
 /* The overlay that becomes the root. The layer lives as long as the instance, so nothing of it need be synced; on a
- * tmpfs nothing would be, and "volatile" only makes two folders and a file. */
+ * tmpfs nothing would be, and "volatile" only makes two folders and a file. With xino all files have the device of the
+ * overlay: by device and inode CRIU tells whether a Unix socket is still at its path. */
 static void mount_root(struct builder *b)
 {
 	const char *run = b->host->run_dir;
@@ -242,9 +243,10 @@ static void mount_root(struct builder *b)
 	if (!prepared)
 		plan_path(b, NIWA_OP_MOVE_MOUNT, SLOT_SKELETON, "%s/mnt/skeleton", run);
 	(void)snprintf(data, sizeof(data),
-		       "lowerdir=%s%s%s%s%s/mnt/lower,upperdir=%s/upper,workdir=%s/work,userxattr%s", saved ? run : "",
-		       saved ? "/mnt/saved:" : "", prepared ? "" : run, prepared ? "" : "/mnt/skeleton:", run, layer,
-		       layer, memory ? "" : ",volatile");
+		       "lowerdir=%s%s%s%s%s/mnt/lower,upperdir=%s/upper,workdir=%s/work,userxattr%s%s",
+		       saved ? run : "", saved ? "/mnt/saved:" : "", prepared ? "" : run,
+		       prepared ? "" : "/mnt/skeleton:", run, layer, layer, memory ? "" : ",volatile",
+		       plan_below_init(b->params) ? ",xino=on" : "");
 	mount_fs(b, "overlay", root, MS_NOSUID | MS_NODEV, data);
 	plan_pair(b, NIWA_OP_PIVOT, 1, root, NULL);
 }

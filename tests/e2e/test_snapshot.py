@@ -541,6 +541,45 @@ http.server.HTTPServer(("", 80), Answer).serve_forever()
 """
 
 
+OWN_SOCKET = """
+import http.server, os, socket, threading
+own = socket.socket(socket.AF_UNIX)
+own.bind("/tmp/own")
+os.chmod("/tmp/own", 0o600)
+own.listen()
+def serve():
+    while True:
+        own.accept()[0].sendall(b"from its own socket")
+threading.Thread(target=serve, daemon=True).start()
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect("/tmp/own")
+            text = s.recv(100)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text)
+    def log_message(self, *_):
+        pass
+http.server.HTTPServer(("", 80), Answer).serve_forever()
+"""
+
+
+@pytest.mark.parametrize("keys", [{"snapshot": "ready", "sleep": AWAKE}, HIBERNATES], ids=["ready", "memory"])
+def test_a_unix_socket_is_at_its_path_after_each_restore(garden, keys):
+    apply(garden, {"name": "own", "tenant": "web", "image": "host", "command": ["python3", "-c", OWN_SOCKET],
+                   "ports": [{"port": 80, "protocol": "http"}], **keys})
+    address = garden.address("own")
+    assert http(address).endswith(b"from its own socket")
+    for _ in range(3):
+        if keys is HIBERNATES:
+            garden.wait_state("own", "saved")
+        else:
+            taken(garden, "own")
+            garden.niwa("stop", "own")
+        assert http(address).endswith(b"from its own socket") and path(garden, "own") == "restore"
+
+
 def test_what_an_app_had_written_is_there_as_long_as_it_lives(garden):
     apply(garden, {"name": "writer", "tenant": "web", "image": "host", "command": ["python3", "-c", WRITER],
                    "ports": [{"port": 80, "protocol": "http"}], "snapshot": "ready", "sleep": AWAKE})
