@@ -247,7 +247,7 @@ struct niwa_engine {
 	bool snapshots_collecting;
 	unsigned dumping;         /* dumps under way, from their folder to their name */
 	sd_event_source *rebuild; /* rebuild.c */
-	uint64_t rebuilding, rebuild_began_us, rebuild_pause_us;
+	uint64_t rebuilding, rebuild_began_us, rebuild_cpu_us, rebuild_pause_us;
 	struct niwa_map *shares;  /* share.c: key → struct niwa_app_snapshot */
 	sd_event_source *sharing; /* the next turn of the walk over apps that share */
 	size_t share_pos;

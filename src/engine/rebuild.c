@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "engine/app.h"
 #include "engine/dump.h"
+#include "engine/group.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
 #include "engine/share.h"
@@ -19,7 +20,7 @@
 #include "engine/wake.h"
 
 #define TURN_US     (100 * NIWA_MS)
-#define PAUSE_TIMES 4               /* a pause is so many times as long as what was done before it */
+#define PAUSE_TIMES 4               /* a pause is so many times the CPU time of what was done before it */
 #define GIVE_UP_US  (60 * NIWA_SEC) /* somebody uses the app: its image is taken when it is quiet, if ever */
 
 static int on_turn(sd_event_source *source, uint64_t usec, void *arg);
@@ -165,6 +166,7 @@ static void make(struct niwa_engine *e, struct niwa_app *app)
 
 	app->snapshot->wanted_anew = false;
 	e->rebuild_began_us = niwa_now_us();
+	e->rebuild_cpu_us = 0;
 	if (shared && niwa_template_start(e, app, &app, &err) < 0) {
 		niwa_log(NIWA_LOG_WARN, &ctx, "no image for now: %s", err.msg);
 		return;
@@ -178,11 +180,13 @@ static void make(struct niwa_engine *e, struct niwa_app *app)
 static bool under_way(struct niwa_engine *e)
 {
 	struct niwa_app *app = niwa_map_get(e->apps_by_id, e->rebuilding);
-	uint64_t took = niwa_now_us() - e->rebuild_began_us;
+	uint64_t took = niwa_now_us() - e->rebuild_began_us, cpu;
 	struct niwa_app_snapshot *s = app ? app->snapshot : NULL;
 
 	if (!e->rebuilding)
 		return false;
+	if (app && app->current && niwa_group_cpu_us(e, app->current->id, &cpu) == 0)
+		e->rebuild_cpu_us = cpu;
 	if (app && app->template) {
 		if (niwa_template_goes_on(e, app))
 			return true;
@@ -194,7 +198,7 @@ static bool under_way(struct niwa_engine *e)
 		(void)niwa_leave_idle(e, app->current, NIWA_LEAVE_ENDS, "its image was made"); /* else it is used */
 	}
 	e->rebuilding = 0;
-	e->rebuild_pause_us = took * PAUSE_TIMES;
+	e->rebuild_pause_us = (e->rebuild_cpu_us ? e->rebuild_cpu_us : took) * PAUSE_TIMES;
 	return false;
 }
 
