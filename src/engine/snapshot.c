@@ -33,6 +33,7 @@
 #define COLLECT_US        (500 * NIWA_MS)
 #define PAYS_PERCENT      80 /* of a cold start, at most */
 #define PAYS_SAMPLES      3  /* restores before it is judged */
+#define LOOK_AGAIN        16 /* cold starts; a bad moment of the host must not be held against many apps for ever */
 #define FAILED_DROP       3  /* restores from a shared image that fail in a row: it is dropped */
 #define FAILED_REFUSE     9  /* and those of the ones that came after it: no other is made */
 
@@ -352,6 +353,8 @@ bool niwa_snapshot_is_slower(const struct niwa_app *app)
 
 	if (!s || !s->restored_us[PAYS_SAMPLES - 1] || s->moment)
 		return false;
+	if (s->shared && s->cold_since >= LOOK_AGAIN)
+		return false;
 	cold = niwa_store_median(s->cold_us);
 	restored = niwa_store_median(s->restored_us);
 	return cold && restored * 100 > cold * PAYS_PERCENT;
@@ -462,6 +465,7 @@ void niwa_snapshot_measured(struct niwa_engine *e, struct niwa_app *app, bool re
 	if (!s)
 		return;
 	push(restored ? s->restored_us : s->cold_us, us);
+	s->cold_since = restored ? 0 : s->cold_since + 1;
 	if (s->shared)
 		s->week++;
 	if (s->usable && !s->moment)
