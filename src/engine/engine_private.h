@@ -28,6 +28,7 @@
 #include "engine/config.h"
 #include "engine/state.h"
 #include "net/wake.h"
+#include "snapshot/key.h"
 #include "spec/app.h"
 
 struct niwa_engine;
@@ -168,6 +169,12 @@ struct niwa_tag {
 	uint64_t target;              /* CRIU: the instance that it works on */
 	uint32_t work;                /* CRIU: enum niwa_criu_work */
 	uint32_t restored; /* an instance made from an image: while it is not SERVING, half of it may be there */
+	/* dumpable.h. dump_pid 0: no image of it can be made. Times: what its clocks are ahead of the host's */
+	uint32_t dump_pid, unused;
+	int64_t dump_monotonic_ns, dump_boottime_ns;
+	uint64_t ready_us; /* CLOCK_MONOTONIC; 0: not yet, or not known */
+	struct niwa_snapshot_key start_key;
+	char restored_from[NIWA_KEY_HEX + 1]; /* the image of which it has the layer mounted; "": none */
 };
 #define NIWA_TAG_VERSION 1
 /* What the record said that the instance was made from, bit by bit. */

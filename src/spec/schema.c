@@ -586,7 +586,8 @@ static const struct niwa_key app_keys[] = {
 	 .omit = no_restore_signal,
 	 .derived = "none",
 	 .doc = "Sent to the app's first process after it was woken from an image, for programs that make keys or "
-		"random numbers afresh then. The file /run/niwa/generation holds another number after each wake."},
+		"random numbers afresh then. The file /run/niwa/generation holds another number after each wake, "
+		"/run/niwa/random 64 other random hexadecimal digits, which every process of the app can read."},
 	{.name = "wake_deadline",
 	 .kind = &niwa_kind_duration,
 	 APP(wake_deadline_us),
