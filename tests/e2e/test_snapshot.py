@@ -88,7 +88,7 @@ def test_a_connection_made_while_the_image_is_taken_is_answered(garden):
 
 
 def test_fifty_sleeps_and_wakes_in_a_row_are_answered(garden):
-    address = asleep_with_image(garden, "django", snapshot="ready")
+    address = asleep_with_image(garden, "django", snapshot="ready", stop={"signal": "SIGKILL"})  # gunicorn takes its time
     for _ in range(50):
         assert ASK["django"](address)
         assert path(garden, "django") == "restore"
