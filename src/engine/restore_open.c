@@ -141,7 +141,8 @@ int niwa_restore_open(struct niwa_engine *e, struct niwa_instance *i, struct niw
 
 	if (!o)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "restore %s", i->app->name);
-	*o = (struct opening){.engine = e, .instance = i, .is_void = true};
+	*o = (struct opening){
+		.engine = e, .instance = i, .is_void = !i->app->shares}; /* a volume is one's own affair */
 	niwa_store_image_init(&o->image);
 	r = niwa_instance_prepare(e, i, &o->prepared, err);
 	if (r == 0)
