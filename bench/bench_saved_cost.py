@@ -35,6 +35,14 @@ def tell(report, case, apps, memory, kernel, most):
     report.value(f"{case}: kernel objects, for each port", "ratio", kernel / apps, "", most=1)
 
 
+def wake(host, ask, names):
+    """Each once."""
+    for name in names:
+        ask(host.address(name))
+        host.stop_app(name)
+    wait_for("they are saved again", lambda: len(restores.saved(host)) == APPS, timeout=60, pause=0.2)
+
+
 def main():
     report = lib.Report("saved-cost")
     names = [f"app{n}" for n in range(APPS)]
@@ -44,11 +52,9 @@ def main():
             return 1
         wait_for("nothing is left of the first", host.nothing_left)
         tell(report, f"{APPS} apps, saved", APPS, host.rss_anon() - memory, elements() + objects(host) - kernel, 1024)
+        wake(host, ask, names[:WOKEN])  # whatever is only needed once
         memory = host.rss_anon()
-        for name in names[:WOKEN]:
-            ask(host.address(name))
-            host.stop_app(name)
-        wait_for("they are saved again", lambda: len(restores.saved(host)) == APPS, timeout=60, pause=0.2)
+        wake(host, ask, names[WOKEN:2 * WOKEN])
         report.value(f"{WOKEN} of them woken once: added, for each of these", "bytes",
                      (host.rss_anon() - memory) / WOKEN, "bytes")
     return report.done()

@@ -81,6 +81,12 @@ struct niwa_app_port {
 
 #define NIWA_HISTORY 8
 
+struct niwa_move {
+	uint64_t realtime_us; /* 0: none */
+	const char *why;      /* past.c keeps it */
+	uint8_t from, to;
+};
+
 /* What is only kept of apps that were awake at least once since niwad started. */
 struct niwa_app_past {
 	struct niwa_stages now, last; /* of the wake under way, of the last one that was done */
@@ -90,12 +96,8 @@ struct niwa_app_past {
 	uint64_t last_ticket; /* of the relay: the connection of the last wake */
 	uint64_t wakes, failures;
 	uint64_t backoff_us, not_before_us; /* after a failed start */
-	char last_error[200];
-	struct {
-		uint64_t realtime_us;
-		uint8_t from, to;
-		char why[54];
-	} history[NIWA_HISTORY];
+	char *last_error;                   /* NULL: there was none */
+	struct niwa_move history[NIWA_HISTORY];
 	unsigned history_next;
 };
 
@@ -255,6 +257,7 @@ struct niwa_engine {
 	unsigned dumping;         /* dumps under way, from their folder to their name */
 	sd_event_source *rebuild; /* rebuild.c */
 	uint64_t rebuilding, rebuild_began_us, rebuild_cpu_us, rebuild_pause_us;
+	struct niwa_map *whys;    /* past.c: the texts themselves */
 	struct niwa_map *shares;  /* share.c: key → struct niwa_app_snapshot */
 	sd_event_source *sharing; /* the next turn of the walk over apps that share */
 	size_t share_pos;

@@ -20,6 +20,7 @@
 #include "engine/dump.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
+#include "engine/past.h"
 #include "engine/ready.h"
 #include "engine/relay_client.h"
 #include "engine/rotate.h"
@@ -140,7 +141,7 @@ static void wake_backing_off(struct niwa_engine *e, struct niwa_app *app, struct
 	if (at > niwa_now_us() + BACK_OFF_HELD_US ||
 	    (!app->retry &&
 	     sd_event_add_time(e->event, &app->retry, CLOCK_MONOTONIC, at, NIWA_MS, on_back_off_over, app) < 0)) {
-		refuse(e, w, app->past->last_error);
+		refuse(e, w, niwa_app_last_error(app));
 		return;
 	}
 	if (TAILQ_EMPTY(&app->waiters))
@@ -487,7 +488,7 @@ void niwa_wake_gave_up(struct niwa_engine *e, struct niwa_app *app, const struct
 	if (past) {
 		past->failures++;
 		past->now.accepted_us = 0;
-		(void)snprintf(past->last_error, sizeof(past->last_error), "%.199s", err->msg);
+		niwa_app_note_error(app, err->msg);
 		back_off(e, app, past);
 	}
 	niwa_log(NIWA_LOG_WARN, &ctx, "%s", err->msg);
