@@ -392,7 +392,7 @@ const char *niwa_snapshot_why_not(struct niwa_engine *e, const struct niwa_app *
 	const struct niwa_app_snapshot *s = app->snapshot;
 
 	(void)niwa_snapshot_refusal(e, spec, buf, size);
-	if (*buf)
+	if (*buf && !niwa_snapshot_hibernates(e, spec)) /* which asks nothing of its volumes */
 		return buf;
 	if (niwa_snapshot_is_slower(app))
 		(void)snprintf(buf, size, "a cold start is about as fast");
