@@ -15,7 +15,7 @@ from host import wait_for
 
 APPS = 600
 PARALLEL = 8
-MIB, MS = 1, 500  # it starts so slowly that nobody doubts that a restore is faster, however many come at a time
+MIB, MS = 1, 2000  # it starts so slowly that a restore is faster also where many come at a time
 
 
 def declared(host, name):

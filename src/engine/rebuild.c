@@ -208,7 +208,7 @@ static int on_turn(sd_event_source *source, uint64_t usec, void *arg)
 	struct niwa_app *app;
 
 	(void)source, (void)usec;
-	if (!e->snapshots && !e->templates) {
+	if (!e->snapshots) {
 		e->rebuild = sd_event_source_disable_unref(e->rebuild);
 		return 0;
 	}

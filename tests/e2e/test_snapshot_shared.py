@@ -106,7 +106,7 @@ def test_apps_that_never_ran_wake_from_the_image_of_a_template(garden):
         assert path(garden, f"a{n}") == "restore"
         assert answer["now"]["host"] == f"a{n}" and answer["began"]["host"] == "template"
     assert len(images(garden)) == 1
-    assert known(garden, "a3")["sharers"] == 4
+    assert known(garden, "a3")["sharers"] == 4 and "shared by 4 apps" in garden.niwa("show", "a3").stdout
 
 
 def test_a_thousand_apps_hold_one_image_on_disk(garden):
