@@ -71,6 +71,16 @@ def apply(host, *records, check=True):
 AWAKE = {"freeze": "never", "page": "never", "save": "never"}
 
 
+def next_path(host, name):
+    """How this app, which has an image and sleeps, will be woken: from it. Where the processor is emulated, a start may
+    have been measured to be as fast."""
+    known = host.show(name)
+    if SLOW != 1 and known["state"] == "stopped" and known["snapshot"]["wakes_by"] == "start":
+        return "start"
+    assert known["state"] == "saved", known
+    return "restore"
+
+
 # -- one exchange -------------------------------------------------------------------------------------------------
 
 
