@@ -62,8 +62,8 @@ bool niwa_dumpable_is_current(struct niwa_engine *e, struct niwa_instance *i)
 	struct niwa_snapshot_key now;
 	struct niwa_error err;
 
-	if (!i->snapshot->adopted)
-		return true;
+	if (!i->snapshot || !i->snapshot->adopted)
+		return i->snapshot != NULL;
 	if (niwa_instance_prepare(e, i, &p, &err) < 0 ||
 	    niwa_snapshot_key_of(e, i->spec, &p.params, NULL, &now, &err) < 0)
 		return false;

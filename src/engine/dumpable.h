@@ -14,7 +14,8 @@ pid_t niwa_dumpable_pid(const struct niwa_instance *i);
 void niwa_dumpable_tag(const struct niwa_instance *i, struct niwa_tag *tag);
 /* An adopted one gets back what its tag says; without memory it is not dumped. */
 void niwa_dumpable_adopt(struct niwa_instance *i, const struct niwa_tag *tag);
-/* It was started as it would be today. Else nobody would restore from its image: an upgrade changes keys. */
+/* It may be dumped, and was started as it would be today. Else nobody would restore from its image: an upgrade changes
+ * keys. */
 bool niwa_dumpable_is_current(struct niwa_engine *e, struct niwa_instance *i);
 /* The images on disk have found their apps: adopted instances without one get theirs. */
 void niwa_dumpables_begin(struct niwa_engine *e);

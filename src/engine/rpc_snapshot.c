@@ -13,6 +13,7 @@
 #include "engine/app.h"
 #include "engine/background.h"
 #include "engine/dump.h"
+#include "engine/dumpable.h"
 #include "engine/rebuild.h"
 #include "engine/rotate.h"
 #include "engine/rpc.h"
@@ -321,8 +322,8 @@ static void on_awake(const struct niwa_error *err, void *arg)
 		niwa_call_fail(call, NIWA_RPC_FAILED, err);
 	if (!app)
 		return;
-	if (app->current && app->current->restored) /* only a start of its own can be dumped */
-		niwa_rotate(call->engine, app, "an image is wanted");
+	if (app->current && (app->current->restored || !niwa_dumpable_is_current(call->engine, app->current)))
+		niwa_rotate(call->engine, app, "an image is wanted"); /* of a start of its own, as it is today */
 	else if (niwa_dump_ask(call->engine, app, &failed) < 0) {
 		niwa_call_fail(call, NIWA_RPC_FAILED, &failed);
 		return;

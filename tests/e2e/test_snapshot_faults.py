@@ -71,6 +71,20 @@ def test_an_adopted_app_gets_the_image_of_its_ready_point(garden):
     assert ASK["php"](address) and path(garden, "php") == "restore"
 
 
+def test_an_image_of_an_adopted_app_is_taken_on_request(garden):
+    address = asleep_with_image(garden, "php", snapshot="ready")
+    assert ASK["php"](address) and path(garden, "php") == "restore"
+    before = image(garden, "php")["taken_at"]
+    for _ in range(2):  # of a restored instance, which a fresh one follows; of a started one
+        garden.kill_niwad()
+        garden.start_niwad()
+        wait_for("what is on disk is known", lambda: image(garden, "php")["usable"])
+        garden.niwa("snapshot", "take", "php")
+        wait_for("there is a newer image", lambda: image(garden, "php").get("taken_at", 0) > before)
+        before = image(garden, "php")["taken_at"]
+    assert ASK["php"](address)
+
+
 # -- a disk that is slow -------------------------------------------------------------------------------------------
 
 
@@ -105,6 +119,20 @@ def test_others_are_answered_while_the_disk_delays_a_restore(point):
         assert path(host, "counter") == "restore"
     finally:
         host.stop()
+
+
+def test_others_are_answered_while_the_disk_delays_the_look_at_images_of_a_new_niwad(garden):
+    apply(garden, record("static", name="other", sleep=AWAKE, snapshot="off"))
+    other = garden.address("other")
+    asleep_with_image(garden, "php", snapshot="ready")
+    garden.kill_niwad()
+    garden.start_niwad({"NIWA_FAULT": "snapshot.using:slow"})
+    until, slowest = time.monotonic() + 2.5, 0
+    while time.monotonic() < until:
+        before = time.monotonic()
+        assert ASK["static"](other) and garden.state("other")
+        slowest = max(slowest, time.monotonic() - before)
+    assert slowest < 1.5, f"another app waited {slowest:.1f} s for the disk"
 
 
 def test_others_are_answered_while_the_disk_delays_what_is_noted():
