@@ -280,8 +280,7 @@ def test_a_database_cannot_be_shared(garden):
 
 # -- what goes wrong -----------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("point", ["niwad.start-sent", "niwad.ready", "niwad.dump-begins", "niwad.dump-written",
-                                   "snapshot.renamed"])
+@pytest.mark.parametrize("point", ["niwad.start-sent", "niwad.ready", "niwad.dump-written", "snapshot.renamed"])
 def test_nothing_is_left_of_a_template_when_niwad_dies(point):
     at = 2 if point in ("niwad.start-sent", "niwad.ready") else 1  # the first is the start of the app itself
     host = Host(criu=CRIU).start(niwad_env={"NIWA_FAULT": f"{point}:kill@{at}"})
