@@ -124,6 +124,7 @@ void niwa_snapshots_close(struct niwa_engine *e)
 /* Images on disk find their apps. */
 
 struct removal {
+	struct niwa_engine *engine;
 	struct niwa_store store;
 	struct niwa_snapshot_key key;
 };
@@ -137,9 +138,12 @@ static int removal_work(void *arg, struct niwa_error *err)
 
 static void removal_done(int r, const struct niwa_error *err, void *arg)
 {
+	struct removal *removal = arg;
+
 	if (r < 0)
 		niwa_log(NIWA_LOG_WARN, NULL, "remove an image: %s", err->msg);
-	free(arg);
+	niwa_snapshots_collect(removal->engine); /* somebody may have held it */
+	free(removal);
 }
 
 void niwa_snapshot_remove(struct niwa_engine *e, const struct niwa_snapshot_key *key)
@@ -149,7 +153,7 @@ void niwa_snapshot_remove(struct niwa_engine *e, const struct niwa_snapshot_key 
 
 	if (!r)
 		return;
-	*r = (struct removal){.store = e->snapshots->store, .key = *key};
+	*r = (struct removal){.engine = e, .store = e->snapshots->store, .key = *key};
 	if (niwa_background_run(e->event, removal_work, removal_done, r, &err) < 0) {
 		(void)niwa_store_remove(&r->store, &r->key, &err); /* a rename, mostly */
 		free(r);
@@ -176,6 +180,8 @@ static void collect_done(int r, const struct niwa_error *err, void *arg)
 	if (r < 0)
 		niwa_log(NIWA_LOG_WARN, NULL, "look for unused images: %s", err->msg);
 	s->engine->snapshots_collecting = false;
+	if (s->engine->snapshots_collect_again)
+		niwa_snapshots_collect(s->engine);
 	free(s);
 }
 
@@ -202,6 +208,7 @@ void niwa_snapshots_collect(struct niwa_engine *e)
 {
 	sd_event_source *source;
 
+	e->snapshots_collect_again = e->snapshots_collecting; /* it may have passed what is wanted now */
 	if (!e->snapshots || e->snapshots_collecting)
 		return;
 	e->snapshots_collecting =
