@@ -30,7 +30,8 @@
 #include "engine/template.h"
 #include "engine/wake.h"
 
-#define CHECK_DEADLINE_US (5 * NIWA_SEC)
+#define CHECK_DEADLINE_US (5 * NIWA_SEC) /* four times as long each time */
+#define CHECKS            3
 #define COLLECT_US        (500 * NIWA_MS)
 #define PAYS_PERCENT      80 /* of a cold start, at most */
 #define PAYS_SAMPLES      3  /* restores before it is judged */
@@ -315,6 +316,11 @@ static void on_checked(struct niwa_engine *e, struct niwa_criu_result *result)
 	if (!s)
 		return;
 	s->check = 0;
+	if (result->late && s->checks < CHECKS) {
+		niwa_log(NIWA_LOG_WARN, NULL, "CRIU's look at the kernel was not done in time; once more");
+		niwa_snapshots_begin(e);
+		return;
+	}
 	if (result->end != NIWA_CRIU_DONE || result->fd < 0) {
 		give_up(e, *result->reason ? result->reason : "CRIU's look at the kernel brought nothing");
 		return;
@@ -332,7 +338,7 @@ void niwa_snapshots_begin(struct niwa_engine *e)
 {
 	struct niwa_snapshots *s = e->snapshots;
 	const struct niwa_criu_run run = {.work = NIWA_CRIU_CHECK,
-					  .deadline_us = CHECK_DEADLINE_US,
+					  .deadline_us = CHECK_DEADLINE_US << (s ? 2 * s->checks++ : 0),
 					  .fds = s ? &s->criu : NULL,
 					  .nfds = 1,
 					  .done = on_checked};
