@@ -14,6 +14,7 @@ from host import SLOW, Host, wait_for
 NAMES = ("wordpress", "rails", "java", "node")
 SLEEPY = {"freeze": "1s", "page": "never", "save": "never"}
 COLD = {"snapshot": "off"}
+PATIENT = {"ready": {"deadline": f"{30 * SLOW:.0f}s"}, "wake_deadline": f"{25 * SLOW:.0f}s"}  # the defaults, and more
 WAKES = 4
 
 
@@ -22,7 +23,7 @@ def garden():
     """A host that starts one app at a time, with all of them, which freeze by themselves and stop only when they are
     told to."""
     host = Host(concurrent_starts=1).start()
-    apply(host, *(app for name in NAMES for app in records(name, sleep=SLEEPY, **COLD)))
+    apply(host, *(app for name in NAMES for app in records(name, sleep=SLEEPY, **COLD, **PATIENT)))
     yield host
     host.stop()
 
