@@ -14,7 +14,9 @@ CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 def pytest_configure(config):
     if os.geteuid() != 0:
         pytest.exit("the end-to-end tests need root", returncode=1)
-    if getattr(config, "workerinput", None) is not None or os.environ.get("NIWA_E2E_INSIDE"):
+    if getattr(config.option, "numprocesses", None):
+        return  # each worker of pytest-xdist has namespaces of its own, as if it ran on a machine of its own
+    if os.environ.get("NIWA_E2E_INSIDE"):
         return
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET | CLONE_NEWNS) != 0:
@@ -22,6 +24,14 @@ def pytest_configure(config):
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     os.environ["NIWA_E2E_INSIDE"] = "1"
+
+
+# Files that take longest: first, so that no worker is left alone with one of them.
+LONG = ("test_real_restores", "test_snapshot", "test_databases", "test_real_software", "test_real_wakes", "test_rotation")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.module.__name__.rpartition(".")[2].startswith(LONG))
 
 
 @pytest.fixture
