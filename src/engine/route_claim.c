@@ -72,8 +72,8 @@ static int too_long(struct niwa_engine *e, struct niwa_refusal *at, struct niwa_
 	(void)snprintf(at->app, sizeof(at->app), "%s", app);
 	(void)snprintf(at->key, sizeof(at->key), "routes[%zu].domain", index);
 	return niwa_fail(err, NIWA_CALLER, 0,
-			 "%s: %s: with %.120s behind it, %s is longer than %d bytes, which no name is", at->app,
-			 at->key, e->config.domain, name, NIWA_NAME_MAX);
+			 "%s: %s: longer than %d bytes with .%s.%.120s behind it, which no name is", at->app, at->key,
+			 NIWA_NAME_MAX, strrchr(name, '.') + 1, e->config.domain);
 }
 
 /* The app may lose the names that it has now. */
