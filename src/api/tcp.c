@@ -20,7 +20,8 @@
 
 #define QUERY_MAX 2048
 #define BACKLOG   256
-#define PREFIX    2 /* bytes of a length */
+#define PREFIX    2     /* bytes of a length */
+#define UNREAD    16384 /* bytes of answers that the kernel keeps of a connection */
 
 struct conn {
 	struct niwa_api *api;
@@ -158,9 +159,11 @@ static int conn_new(struct niwa_api *api, int fd)
 {
 	struct niwa_tcp *t = api->tcp;
 	struct conn *c = niwa_zalloc(sizeof(*c));
+	int unread = UNREAD;
 
 	if (!c)
 		return -ENOMEM;
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &unread, sizeof(unread));
 	if (sd_event_add_io(api->event, &c->source, fd, EPOLLIN, on_conn, c) < 0) {
 		free(c);
 		return -ENOMEM;

@@ -3,6 +3,7 @@
 
 import json
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from host import SLOW, TOP, Host, Rpc, RpcError, wait_for
-from names import NOERROR, NXDOMAIN, ZONE, NiwaApi, app, commit, question, record, tcp_ask
+from names import NOERROR, NXDOMAIN, ZONE, NiwaApi, app, commit, question, read, record
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,22 @@ def test_a_name_answers_when_the_apply_that_made_it_has_returned_a_thousand_time
         name = f"site{i}.example.http.{ZONE}" if i % 2 else f"app{i}.{ZONE}"
         late += [name] if api.ask(name)[0] != NOERROR else []
     assert late == []
+    rpc.close()
+
+
+def test_a_question_that_waited_behind_others_knows_what_was_applied_before_it(host, api):
+    rpc = host.connect()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(api.at)
+        sock.settimeout(5 * SLOW)
+        for i in range(20):
+            api.process.send_signal(signal.SIGSTOP)
+            sock.send(question(f"behind.{ZONE}"))  # now there is something to read before niwad says anything
+            commit(rpc, record(f"behind{i}"))
+            sock.send(question(f"behind{i}.{ZONE}"))
+            api.process.send_signal(signal.SIGCONT)
+            assert read(sock.recv(4096))[0] == NXDOMAIN
+            assert read(sock.recv(4096)) == (NOERROR, [host.address(f"behind{i}")])
     rpc.close()
 
 
@@ -77,11 +94,11 @@ def test_names_are_answered_while_niwad_is_away_and_change_when_it_is_back(host,
     time.sleep(0.1)
     assert api.address(f"stays.{ZONE}") == stays and api.address(f"away.example.http.{ZONE}") == goes
     assert api.ask(f"none.{ZONE}") == (NXDOMAIN, [])
-    api.process.send_signal(19)  # SIGSTOP: what happens now it is not told
+    api.process.send_signal(signal.SIGSTOP)  # what happens now it is not told
     host.start_niwad()
     host.niwa("rm", "goes", "--yes")
     host.apply("apps:\n" + app("comes"))
-    api.process.send_signal(18)
+    api.process.send_signal(signal.SIGCONT)
     wait_for("the new name is there", lambda: api.ask(f"comes.{ZONE}")[0] == NOERROR)
     wait_for("the old one is gone", lambda: api.ask(f"away.example.http.{ZONE}")[0] == NXDOMAIN)
     assert api.address(f"stays.{ZONE}") == stays and api.alive()
@@ -111,9 +128,10 @@ def test_of_two_transactions_that_want_a_domain_one_gets_it(host):
     txns = [(c, c.call("apply.begin")["txn"], name) for c, name in ((one, "race-a"), (two, "race-b"))]
     for c, txn, name in txns:
         c.call("apply.put", txn=txn, apps=[record(name, "race.example")])
-    one.call("apply.commit", txn=txns[0][1])
-    with pytest.raises(RpcError, match="leads to app race-a already"):
-        two.call("apply.commit", txn=txns[1][1])
+    for c, txn, name in txns:  # the second comes while the first is being written
+        c.sock.sendall(json.dumps({"jsonrpc": "2.0", "id": 99, "method": "apply.commit", "params": {"txn": txn}}).encode() + b"\n")
+    assert json.loads(one.file.readline())["result"]["added"] == 1
+    assert "leads to app race-a already" in json.loads(two.file.readline())["error"]["message"]
     # what the one gives up in a transaction the other may take in it
     commit(one, record("race-a"), record("race-b", "race.example"))
     one.close()

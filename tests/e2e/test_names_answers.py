@@ -5,6 +5,8 @@ import random
 import re
 import socket
 import struct
+import threading
+import time
 
 import pytest
 from host import SLOW, TOP
@@ -58,6 +60,19 @@ def test_questions_come_by_tcp_as_well_any_number_on_a_connection(shared):
     with shared.connect() as sock:
         for _ in range(3):
             assert tcp_ask(sock, *[f"blog.{ZONE}", f"no.{ZONE}"] * 20) == [(NOERROR, [blog]), (NXDOMAIN, [])] * 20
+
+
+def test_answers_that_are_read_late_are_whole(shared):
+    blog, asked, many = shared.host.address("blog"), question(f"blog.{ZONE}"), 5000
+    with shared.connect() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+        sender = threading.Thread(target=sock.sendall, args=((struct.pack(">H", len(asked)) + asked) * many,))
+        sender.start()
+        time.sleep(0.3)
+        stream = sock.makefile("rb")
+        for _ in range(many):
+            assert read(stream.read(struct.unpack(">H", stream.read(2))[0])) == (NOERROR, [blog])
+        sender.join()
 
 
 def test_edns_is_understood_with_cookies_and_padding_and_later_versions(shared):
