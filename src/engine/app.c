@@ -456,6 +456,7 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 	json_error_t jerr;
 	json_t *json = json_loadb(stored->json, stored->json_len, 0, &jerr);
 	bool fresh = !app;
+	uint64_t before;
 	int r;
 
 	if (!json)
@@ -477,6 +478,7 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "routes of app %s", stored->name);
 	if (fresh)
 		niwa_names_note(e, app->name);
+	before = app->generation;
 	app->generation = stored->generation;
 	app->tenant->hosts_dirty = true;
 	if (stored->tenant_files)
@@ -485,7 +487,7 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 		niwa_publish_app(e, app);
 	niwa_share_declared(e, app, spec);
 	if (!fresh)
-		niwa_rotate_changed(e, app);
+		niwa_rotate_changed(e, app, spec, before);
 	niwa_folder_look_again(e);
 	return 0;
 }

@@ -104,6 +104,29 @@ def test_names_are_answered_while_niwad_is_away_and_change_when_it_is_back(host,
     assert api.address(f"stays.{ZONE}") == stays and api.alive()
 
 
+def test_a_change_of_routes_alone_leaves_the_instance_as_it_is(host, api):
+    web = """apps:
+- name: steady
+  image: host
+  command: [/usr/bin/python3, -m, http.server, "80", -d, /usr/share/doc]
+  ports: [{port: 80, protocol: http}]
+  routes: [%s]
+  max_waiting: %d
+"""
+    host.apply(web % ("{domain: steady.example}", 8))
+    host.niwa("wake", "steady")
+    pid = host.pid("steady")
+    host.apply(web % ("{domain: calm.example}", 8))
+    assert api.ask(f"steady.example.http.{ZONE}")[0] == NXDOMAIN
+    assert api.address(f"calm.example.http.{ZONE}") == host.address("steady")
+    host.kill_niwad()
+    host.start_niwad()
+    time.sleep(0.3 * SLOW)  # for the rotation that must not come
+    assert [i["pid"] for i in host.show("steady")["instances"]] == [pid]
+    host.apply(web % ("", 9))  # of another key it is replaced
+    wait_for("a fresh instance serves", lambda: host.state("steady") == "running" and host.pid("steady") != pid)
+
+
 # -- who has a name -----------------------------------------------------------------------------------------------------
 
 
