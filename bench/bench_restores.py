@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """bench restores: different apps restored per second, sustained, by clients that wait for each answer, and the CPU time of
-a restore: of niwad, niwa-keep, niwa-relay and of the instances, in which CRIU runs. A small server, one image for all;
-where images are not shared, each app has its own, and the target counts as missed."""
+a restore: of niwad, niwa-keep, niwa-relay and of the instances, in which CRIU runs. A small server, one image for all
+(snapshot: shared), of which all but the first app were never started; then the same server with 20 MiB of memory."""
 import os
 import sys
 import time
@@ -13,36 +13,33 @@ import restore
 from clients import AWAKE, apply
 from host import wait_for
 
-APPS = 300
+APPS, LARGER = 600, 150
 PARALLEL = 8
-MIB, MS = 1, 100
-OWN_APPS = 60  # each is started and dumped before
+MIB, LARGER_MIB = 1, 20
+MS = 2000  # it starts so slowly that a restore is faster also where many come at a time
 
 
-def declared(host, name, snapshot):
-    return {"name": name, "tenant": "bench", "image": str(host.image), "command": ["/server", "80", str(MIB), str(MS)],
+def declared(host, name, mib):
+    return {"name": name, "tenant": "bench", "image": str(host.image), "command": ["/server", "80", str(mib), str(MS)],
             "ports": [{"port": 80, "protocol": "http"}], "limits": {"memory": "64M", "processes": 64}, "sleep": AWAKE,
-            "stop": {"grace": "1s"}, "snapshot": snapshot}
+            "stop": {"grace": "1s"}, "snapshot": "shared"}
 
 
 def saved(host):
     return [row["name"] for row in host.rows() if row["state"] == "saved"]
 
 
-def prepare(host, ask, names, snapshot):
-    """Declares the apps and waits until all of them are saved; True when they are."""
-    apply(host, *(declared(host, name, snapshot) for name in names))
-    first = names if snapshot == "ready" else names[:1]
+def prepare(host, ask, names, mib=MIB):
+    """Declares the apps and waits until all of them are saved by the visit of the first; True when they are."""
+    apply(host, *(declared(host, name, mib) for name in names))
     try:
-        for name in first:
-            restore.take(host, name, ask)
-        for name in first:
-            host.stop_app(name)
-        wait_for("all are saved", lambda: len(saved(host)) >= len(names), timeout=15, pause=0.2)
+        restore.take(host, names[0], ask)
+        host.stop_app(names[0])
+        wait_for("all are saved", lambda: set(names) <= set(saved(host)), timeout=60, pause=0.2)
     except (restore.NoSnapshot, AssertionError) as why:
-        print(f"restores: snapshot: {snapshot}: {why}; {len(saved(host))} of {len(names)} are saved", file=sys.stderr)
+        print(f"restores: {why}; {len(saved(host))} of {len(names)} are saved", file=sys.stderr)
         return False
-    return True
+    return host.show(names[-1])["snapshot"]["sharers"] == len(names)
 
 
 def spent(pid):
@@ -51,40 +48,46 @@ def spent(pid):
     return sum(int(word) for word in words[11:15]) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
-def cpu_ms(host, rpc, names):
-    """(programs of the host, instances that run)"""
-    programs = sum(spent(pid) for pid in (host.niwad.pid, host.keep.pid, host.rpc("host.status")["relay"]["pid"]))
-    return programs, sum(rpc.call("app.show", name=name).get("cpu_us", 0) for name in names) / 1000
+def cpu_ms(host, rpc):
+    """By program of the host."""
+    pids = {"niwad": host.niwad.pid, "keep": host.keep.pid, "relay": rpc.call("host.status")["relay"]["pid"]}
+    return {name: spent(pid) for name, pid in pids.items()}
 
 
 def measure(report, host, names, case, least):
     with host.talk() as rpc:
         addresses = [rpc.call("app.show", name=name)["service_address"] for name in names]
-        before, _ = cpu_ms(host, rpc, [])
+        before = cpu_ms(host, rpc)
         time.sleep(1)
         answers = host.ask_many(addresses, PARALLEL)
-        after, inside = cpu_ms(host, rpc, names)
-        ways = [rpc.call("app.show", name=name)["last_wake"]["path"] for name in names]
+        after = cpu_ms(host, rpc)
+        shown = [rpc.call("app.show", name=name) for name in names]
+        failed = rpc.call("host.status")["counts"]["failed_restores"]
+    inside = sum(app.get("cpu_us", 0) for app in shown) / 1000
     first, last = min(at for _, at, _ in answers), max(at + ms * 1000 for ms, at, _ in answers)
     report.value(case, "rate", len(names) / (last - first) * 1e6, "/s", least=least)
     report.samples(f"{case}: connect to first byte", [ms for ms, _, _ in answers], "ms")
     report.value(f"{case}: CPU ms of a restore, instance with CRIU", "ratio", inside / len(names), "ms")
-    report.value(f"{case}: CPU ms of a restore, niwad, keep and relay", "ratio", (after - before) / len(names), "ms")
-    report.value(f"{case}: not by restore", "count", sum(way != "restore" for way in ways), "", most=0)
+    for program in before:
+        report.value(f"{case}: CPU ms of a restore, {program}", "ratio", (after[program] - before[program]) / len(names), "ms")
+    report.value(f"{case}: not by restore", "count", sum(app["last_wake"]["path"] != "restore" for app in shown), "", most=0)
+    report.value(f"{case}: failed restores", "count", failed, "", most=0)
 
 
 def main():
     report = lib.Report("restores")
     with restore.running() as host, restore.client(host) as ask:
         names = [f"app{n}" for n in range(APPS)]
-        if prepare(host, ask, names, "shared"):
-            measure(report, host, names, f"{APPS} apps, one image", 60)
-            return report.done()
-        report.missed += 1
-        host.niwa("rm", *names)
-        names = [f"own{n}" for n in range(OWN_APPS)]
-        if prepare(host, ask, names, "ready"):
-            measure(report, host, names, f"{OWN_APPS} apps, an image each", 60)
+        if not prepare(host, ask, names):
+            return 1
+        measure(report, host, names, f"{APPS} apps", 60)
+        with host.talk() as rpc:
+            for name in names:
+                rpc.call("app.stop", name=name)
+        names = [f"larger{n}" for n in range(LARGER)]
+        if not prepare(host, ask, names, LARGER_MIB):
+            return 1
+        measure(report, host, names, f"{LARGER} apps of {LARGER_MIB} MiB", None)
     return report.done()
 
 

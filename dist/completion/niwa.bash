@@ -70,7 +70,7 @@ _niwa() {
 		if [[ $cur != -* ]]; then COMPREPLY=($(compgen -W "ls import rm prepare $(niwa image ls -q 2>/dev/null)" -- "$cur")); fi
 		;;
 	snapshot)
-		options="$global"
+		options="$global --all"
 		if [[ $cur != -* ]]; then _niwa_names ls -q; fi
 		;;
 	doctor)

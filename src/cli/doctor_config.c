@@ -43,6 +43,7 @@ static const struct key keys[] = {
 	{"state_dir", TEXT_AT(state_dir), "/var/lib/niwa"},
 	{"log_dir", TEXT_AT(log_dir), "/var/log/niwa"},
 	{"libexec_dir", TEXT_AT(libexec_dir), NIWA_LIBEXECDIR},
+	{"criu", TEXT_AT(criu), "auto"},
 	{"cgroup", TEXT_AT(cgroup), "niwa"},
 	{"relay_user", TEXT_AT(relay_user), "niwa-relay"},
 	{"service_range", NETWORK_AT(service), "10.64.0.0/12"},

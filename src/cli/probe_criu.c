@@ -4,8 +4,10 @@
  * end takes everything along; its images are on a tmpfs there. Without CRIU apps start cold, so nothing here fails.
  */
 #include <arpa/inet.h>
+#include <elf.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
@@ -33,20 +35,45 @@
 #define PORT        7
 #define NO_CRIU     "apps are started, never restored from a snapshot"
 
-/* Ours, then where a distribution puts it; PATH of an ordinary user lacks sbin. */
-static bool find_criu(const struct niwa_probe_host *host, char *path, size_t size)
+/* The one that niwad uses, or would use if there were one. */
+static void used_path(const struct niwa_probe_host *host, char *path, size_t size)
+{
+	if (strcmp(host->criu, "auto") == 0)
+		(void)snprintf(path, size, "%s/criu", host->libexec_dir);
+	else
+		(void)snprintf(path, size, "%s", host->criu);
+}
+
+/* One that a distribution has put somewhere; PATH of an ordinary user lacks sbin. */
+static bool find_other(char *path, size_t size)
 {
 	const char *const env = getenv("PATH"), *dirs[] = {env ? env : "", "/usr/local/sbin:/usr/sbin"};
 
-	(void)snprintf(path, size, "%s/criu", host->libexec_dir);
-	if (access(path, X_OK) == 0)
-		return true;
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(dirs); i++)
 		for (const char *p = dirs[i]; p && *p; p += strcspn(p, ":"), p += *p == ':') {
 			(void)snprintf(path, size, "%.*s/criu", (int)strcspn(p, ":"), p);
 			if (path[0] == '/' && access(path, X_OK) == 0)
 				return true;
 		}
+	*path = '\0';
+	return false;
+}
+
+/* A program that has others loaded: inside an instance they would be the tenant's. */
+static bool is_dynamic(const char *path)
+{
+	NIWA_AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+	ElfW(Phdr) segment;
+	ElfW(Ehdr) head;
+
+	if (fd < 0 || pread(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head) ||
+	    memcmp(head.e_ident, ELFMAG, SELFMAG) != 0)
+		return false;
+	for (unsigned i = 0; i < head.e_phnum; i++)
+		if (pread(fd, &segment, sizeof(segment), (off_t)(head.e_phoff + i * sizeof(segment))) ==
+			    (ssize_t)sizeof(segment) &&
+		    segment.p_type == PT_INTERP)
+			return true;
 	return false;
 }
 
@@ -139,11 +166,15 @@ static void missing_features(const char *path, char *ret, size_t size)
 
 void niwa_probe_criu(const struct niwa_probe_host *host, struct niwa_probe_report *report)
 {
-	char path[PATH_MAX], version[32], without[128];
+	char path[PATH_MAX], other[PATH_MAX], version[32], without[128];
 	bool new_enough;
 
-	if (!find_criu(host, path, sizeof(path))) {
-		niwa_probe_say(report, NIWA_PROBE_WARN, "none in %s or along PATH: " NO_CRIU, host->libexec_dir);
+	used_path(host, path, sizeof(path));
+	if (access(path, X_OK) < 0) {
+		bool found = find_other(other, sizeof(other));
+
+		niwa_probe_say(report, NIWA_PROBE_WARN, "there is no %s%s%s%s: " NO_CRIU, path, found ? " (" : "",
+			       other, found ? " is not used)" : "");
 		return;
 	}
 	if (!read_version(path, version, sizeof(version), &new_enough)) {
@@ -153,6 +184,11 @@ void niwa_probe_criu(const struct niwa_probe_host *host, struct niwa_probe_repor
 	if (!new_enough) {
 		niwa_probe_say(report, NIWA_PROBE_WARN, "%s is %s, at least %d.%d is needed: " NO_CRIU, path, version,
 			       LEAST_MAJOR, LEAST_MINOR);
+		return;
+	}
+	if (is_dynamic(path)) {
+		niwa_probe_say(report, NIWA_PROBE_WARN, "%s is dynamically linked, and niwad refuses it: " NO_CRIU,
+			       path);
 		return;
 	}
 	missing_features(path, without, sizeof(without));
@@ -284,7 +320,8 @@ void niwa_probe_criu_works(const struct niwa_probe_host *host, struct niwa_probe
 	int ends[2];
 	pid_t pid;
 
-	if (!find_criu(host, path, sizeof(path))) {
+	used_path(host, path, sizeof(path));
+	if (access(path, X_OK) < 0) {
 		niwa_probe_say(report, NIWA_PROBE_UNKNOWN, "there is none");
 		return;
 	}

@@ -313,7 +313,7 @@ class CliTest(unittest.TestCase):
     def configure_engine(self, state):
         self.engine.status["config"] = {
             "run_dir": self.folder, "state_dir": state, "log_dir": self.folder, "libexec_dir": self.folder,
-            "cgroup": "niwa", "relay_user": "nobody",
+            "criu": "auto", "cgroup": "niwa", "relay_user": "nobody",
             "service_range": "10.64.0.0/12", "private_range": "10.81.0.0/16", "veth_group": 6481,
             "lease_base": 268435456, "lease_count": 100}
 

@@ -142,6 +142,33 @@ class DoctorTest(unittest.TestCase):
         self.assertEqual((result, found.split(",")[0]), ("warn", "4.10.1 (without seccomp_suspend)"))
         self.assertEqual(self.ask_criu("criu", "[ $1 != --version ] || echo Version: 4.2")[0], "ok")
 
+    def test_a_criu_that_niwad_would_refuse_is_not_said_to_be_fine(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with open(f"{folder}/source.c", "w", encoding="ascii") as file:
+                file.write('#include <stdio.h>\nint main(void) { puts("Version: 4.2"); return 0; }\n')
+            for options, result in (([], "warn"), (["-static"], "ok")):
+                subprocess.run(["cc", *options, "-o", f"{folder}/criu", f"{folder}/source.c"], check=True)
+                with open(f"{folder}/niwad.conf", "w", encoding="ascii") as file:
+                    file.write(f"criu = {folder}/criu\n")
+                done = subprocess.run([NIWA, "doctor", "--json", "--config", f"{folder}/niwad.conf", "criu"], text=True,
+                                      capture_output=True, check=False, timeout=60)
+                answer = json.loads(done.stdout)[0]
+                self.assertEqual(answer["result"], result, answer)
+                self.assertEqual("dynamically linked" in answer["found"], result == "warn", answer)
+
+    def test_a_criu_that_niwad_does_not_look_at_is_named(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with open(f"{folder}/criu", "w", encoding="ascii") as file:
+                file.write("#!/bin/sh\necho Version: 4.2\n")
+            os.chmod(f"{folder}/criu", 0o755)
+            with open(f"{folder}/niwad.conf", "w", encoding="ascii") as file:
+                file.write(f"libexec_dir = {folder}/none\n")
+            done = subprocess.run([NIWA, "doctor", "--json", "--config", f"{folder}/niwad.conf", "criu"], text=True,
+                                  capture_output=True, check=False, timeout=60, env={**os.environ, "PATH": folder})
+        answer = json.loads(done.stdout)[0]
+        self.assertEqual(answer["result"], "warn")
+        self.assertIn(f"there is no {folder}/none/criu ({folder}/criu is not used)", answer["found"])
+
     def test_something_that_is_no_criu_is_not_taken_for_one(self):
         result, found, _ = self.ask_criu("criu", "echo hello")
         self.assertEqual(result, "warn")

@@ -14,6 +14,6 @@ niwa_verb_fn niwa_verb_apply, niwa_verb_ls, niwa_verb_show, niwa_verb_wake, niwa
 
 extern const struct niwa_option niwa_options_apply[], niwa_options_ls[], niwa_options_logs[], niwa_options_exec[],
 	niwa_options_rm[], niwa_options_top[], niwa_options_import[], niwa_options_image[], niwa_options_doctor[],
-	niwa_options_help[], niwa_options_none[];
+	niwa_options_snapshot[], niwa_options_help[], niwa_options_none[];
 
 #endif

@@ -99,10 +99,12 @@ static void print_snapshot(const json_t *app)
 		       restored ? ", a restore " : "", restored ? niwa_human_took(restored, b, sizeof(b)) : "");
 	line("woken", text);
 	(void)snprintf(text, sizeof(text), "not used: %s", why_not);
-	if (*why_not)
-		line("snapshot", text);
-	else
-		line("snapshot", niwa_human_bytes(niwa_answer_number(s, "bytes"), a, sizeof(a)));
+	if (!*why_not)
+		(void)niwa_human_bytes(niwa_answer_number(s, "bytes"), text, sizeof(text));
+	if (niwa_answer_number(s, "sharers") > 1)
+		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "; shared by %" PRIu64 " apps",
+			       niwa_answer_number(s, "sharers"));
+	line("snapshot", text);
 }
 
 static void print_head(const json_t *app)

@@ -2,6 +2,7 @@
  *
  * niwa snapshot: what images there are, and orders about them. The engine does the work.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,12 @@
 #define VERIFY_MS  300000u
 #define TAKE_US    (60 * NIWA_SEC) /* that an image is waited for */
 #define TAKE_PAUSE 100000          /* us between looks */
+
+enum { OPT_ALL };
+const struct niwa_option niwa_options_snapshot[] = {
+	{0, "all", NULL, "with rm: the others that share the image lose it too"},
+	{0},
+};
 
 static const struct niwa_column columns[] = {
 	{.title = "APP", .shrink_to = 16},
@@ -158,17 +165,23 @@ static void print_done(const struct niwa_cli *cli, const char *name, const char 
 	if (strcmp(order, "take") == 0)
 		(void)printf("%s: image taken, %s\n", name,
 			     niwa_human_bytes(niwa_answer_number(answer, "bytes"), size, sizeof(size)));
+	else if (niwa_answer_number(answer, "others"))
+		(void)printf("%s: image no longer used; %" PRIu64 " others share it (--all removes it)\n", name,
+			     niwa_answer_number(answer, "others"));
 	else
 		(void)printf("%s: image %s\n", name, strcmp(order, "rm") == 0 ? "removed" : "is whole");
 }
 
-static int order_one(struct niwa_client *client, const char *order, const char *name, json_t **ret,
+static int order_one(struct niwa_cli *cli, struct niwa_client *client, const char *name, json_t **ret,
 		     struct niwa_error *err)
 {
+	const char *order = cli->words[0];
+	bool all = cli->option[OPT_ALL] && strcmp(order, "rm") == 0;
 	const char *method = strcmp(order, "take") == 0 ? "snapshot.take"
 			     : strcmp(order, "rm") == 0 ? "snapshot.remove"
 							: "snapshot.verify";
-	int r = niwa_client_call(client, method, json_pack("{s:s}", "name", name), VERIFY_MS, ret, err);
+	int r = niwa_client_call(client, method, json_pack(all ? "{s:s,s:b}" : "{s:s}", "name", name, "all", 1),
+				 VERIFY_MS, ret, err);
 
 	if (r < 0 || strcmp(order, "take") != 0)
 		return r;
@@ -189,7 +202,7 @@ static int order_each(struct niwa_cli *cli)
 		struct niwa_error err = {0};
 		json_t *answer = NULL;
 
-		if (order_one(client, cli->words[0], cli->words[i], &answer, &err) < 0)
+		if (order_one(cli, client, cli->words[i], &answer, &err) < 0)
 			status = niwa_cli_fail(&err);
 		else if (cli->json)
 			(void)json_array_append_new(all,

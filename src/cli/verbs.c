@@ -184,14 +184,16 @@ const struct niwa_verb niwa_verbs[] = {
 	},
 	{
 		.name = "snapshot",
-		.usage = "ls | take APP... | rm APP... | verify APP...",
+		.usage = "ls | take APP... | rm [--all] APP... | verify APP...",
 		.summary = "images of processes that apps are woken from",
 		.help = "ls shows what there is, what it is worth, and which apps have none and why. take makes one of "
 			"a\n"
-			"fresh start, rm drops it, verify reads all of it and drops one that is damaged. An image is "
-			"a\n"
+			"fresh start, rm drops it, verify reads all of it and drops one that is damaged. An image "
+			"that\n"
+			"others share stays for them: rm then has the app started once; with --all it goes. An "
+			"image is a\n"
 			"cache: without it the app is started.",
-		.options = niwa_options_none,
+		.options = niwa_options_snapshot,
 		.run = niwa_verb_snapshot,
 		.words_min = 1,
 		.words_max = -1,

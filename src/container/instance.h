@@ -70,6 +70,7 @@ struct niwa_instance_params {
 	uint32_t groups[32];
 	unsigned group_count;
 	const char *home; /* of that user (niwa_image_home); NULL: /root for uid 0, else / */
+	char random[65];  /* fresh at each start, 64 hexadecimal digits: for the app to mix in; "": none */
 	bool init;        /* below niwa-init also where the app does not ask: it may be dumped (instance_snapshot.h) */
 	const struct niwa_instance_restore *restore; /* NULL: its command is started */
 };

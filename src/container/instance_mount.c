@@ -323,6 +323,8 @@ void plan_mount_child(struct builder *b)
 		plan_pair(b, NIWA_OP_FILE, 0444, "/run/niwa/generation", plan_text(b, "%" PRIu64 "\n", p->id));
 	if ((p->init || p->restore) && p->spec->snapshot == NIWA_SNAPSHOT_SHARED)
 		environment(b);
+	if ((p->init || p->restore) && *p->random)
+		plan_pair(b, NIWA_OP_FILE, 0444, "/run/niwa/random", plan_text(b, "%.64s\n", p->random));
 	if (plan_below_init(p)) {
 		plan_pair(b, NIWA_OP_FILE, 0755, "/run/niwa/init", NULL);
 		plan_pair(b, NIWA_OP_MOVE_MOUNT, SLOT_INIT, "/run/niwa/init", NULL);

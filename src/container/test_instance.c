@@ -159,6 +159,13 @@ static void dumpable(struct setting *s)
 	s->params.init = true;
 }
 
+static void shared(struct setting *s)
+{
+	s->params.init = true;
+	s->spec.snapshot = NIWA_SNAPSHOT_SHARED;
+	s->spec.env = LIST(TEXT("COLOUR=green"), TEXT("EMPTY="), TEXT("LINES=one\ntwo=2"));
+}
+
 static void restored(struct setting *s)
 {
 	static const struct niwa_instance_restore restore = {
@@ -236,6 +243,7 @@ static void plans_of_instances_are_what_they_were(void **state)
 		{"long-name", long_name},
 		{"dumpable", dumpable},
 		{"restored", restored},
+		{"shared", shared},
 	};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(cases); i++) {

@@ -20,6 +20,7 @@
 #include "engine/folder_claim.h"
 #include "engine/leave.h"
 #include "engine/names.h"
+#include "engine/past.h"
 #include "engine/publish.h"
 #include "engine/rotate.h"
 #include "engine/share.h"
@@ -29,9 +30,6 @@
 
 void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_state to, const char *why)
 {
-	/* sleepers that only get or lose an image have no past yet, and there are many of them */
-	bool slept = niwa_state_is_down((enum niwa_state)app->state) && niwa_state_is_down(to);
-	struct niwa_app_past *past = slept ? app->past : niwa_app_past(app);
 	struct niwa_log_ctx ctx = {.app = app->name, .instance = app->current ? app->current->id : 0};
 	enum niwa_state from = app->state;
 
@@ -43,13 +41,7 @@ void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_s
 	if (to == NIWA_FROZEN)
 		e->frozen++;
 	app->state = (uint8_t)to;
-	if (past) {
-		past->history[past->history_next].realtime_us = niwa_realtime_us();
-		past->history[past->history_next].from = (uint8_t)from;
-		past->history[past->history_next].to = (uint8_t)to;
-		(void)snprintf(past->history[past->history_next].why, sizeof(past->history[0].why), "%s", why);
-		past->history_next = (past->history_next + 1) % NIWA_HISTORY;
-	}
+	niwa_app_note_move(app, from, to, why);
 	niwa_log(NIWA_LOG_INFO, &ctx, "%s -> %s (%s)", niwa_state_name(from), niwa_state_name(to), why);
 	niwa_app_notify(app);
 }
@@ -107,18 +99,6 @@ void niwa_app_notify(struct niwa_app *app)
 		if (reached || gives_up(w->goal, app->state))
 			watch_end(app, w, reached);
 	}
-}
-
-const char *niwa_app_last_why(const struct niwa_app *app)
-{
-	return app->past ? app->past->history[(app->past->history_next + NIWA_HISTORY - 1) % NIWA_HISTORY].why : "";
-}
-
-struct niwa_app_past *niwa_app_past(struct niwa_app *app)
-{
-	if (!app->past)
-		app->past = niwa_zalloc(sizeof(*app->past));
-	return app->past;
 }
 
 struct niwa_app *niwa_app_by_name(struct niwa_engine *e, const char *name)
@@ -564,7 +544,7 @@ void niwa_app_free(struct niwa_app *app)
 	niwa_app_unwatch(app);
 	(void)sd_event_source_disable_unref(app->retry);
 	free(app->ports);
-	free(app->past);
+	niwa_app_past_free(app);
 	niwa_app_snapshot_free(app);
 	free(app);
 }

@@ -34,7 +34,6 @@ int niwa_app_watch(struct niwa_app *app, enum niwa_state goal, uint64_t not_inst
 void niwa_app_unwatch(struct niwa_app *app); /* all of them: not reached */
 /* Looks whether a watch is fulfilled, after a change that was not one of state. */
 void niwa_app_notify(struct niwa_app *app);
-const char *niwa_app_last_why(const struct niwa_app *app);
 
 struct niwa_app *niwa_app_by_name(struct niwa_engine *e, const char *name);
 /* The tenant with this id: the app's, or another one that has apps; NULL: none has. */
@@ -44,8 +43,6 @@ void niwa_app_tenant_unref(struct niwa_engine *e, struct niwa_tenant **tenant);
 struct niwa_app_port *niwa_app_port(struct niwa_app *app, uint16_t number);
 /* The checked record, read from the store. To be freed with niwa_app_spec_free. */
 int niwa_app_spec_read(struct niwa_engine *e, struct niwa_app *app, struct niwa_app_spec **ret, struct niwa_error *err);
-/* Never NULL unless memory is out. */
-struct niwa_app_past *niwa_app_past(struct niwa_app *app);
 
 /* Adds (or deletes) what makes an app's ports known to the kernel. */
 void niwa_app_declare(struct niwa_app *app, struct niwa_net_txn *txn, enum niwa_change change);

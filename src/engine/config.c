@@ -94,7 +94,9 @@ static const struct key keys[] = {
 	{"snapshot_image_bytes", SIZE, NUM(snapshot_image_bytes), "1G", UINT64_C(1) << 40, "One image."},
 	{"dump_deadline", DURATION, NUM(dump_us), "5s", 0, "How long the writing of an image may take."},
 	{"restore_deadline", DURATION, NUM(restore_us), "2s", 0,
-	 "How long a restore may take. Then the app is started instead, for the same connections."},
+	 "How long a restore may take. Then the app is started instead, for the same connections; the second time in a "
+	 "row "
+	 "its image is dropped."},
 	{"log_level", NUMBER, NUM(log_level), "6", 7, "3 errors, 4 warnings, 6 state changes, 7 everything."},
 };
 

@@ -31,7 +31,7 @@ struct criu {
 	uint64_t id, instance;
 	enum niwa_criu_work work;
 	int pidfd, log, fd;
-	bool killed, ended, adopted;
+	bool killed, late, ended, adopted;
 	sd_event_source *timer;
 	niwa_criu_done_fn *done;
 	void *arg;
@@ -59,6 +59,7 @@ static int on_deadline(sd_event_source *s, uint64_t usec, void *arg)
 	struct criu *c = arg;
 
 	(void)s, (void)usec;
+	c->late = true;
 	send_kill(c);
 	return 0;
 }
@@ -136,6 +137,17 @@ bool niwa_criu_is(struct niwa_engine *e, uint64_t id)
 	return niwa_map_get(e->criu, id) != NULL;
 }
 
+bool niwa_criu_is_at(struct niwa_engine *e, uint64_t instance)
+{
+	const struct criu *c;
+	size_t pos = 0;
+
+	while ((c = niwa_map_next(e->criu, &pos)))
+		if (c->instance == instance && !c->ended)
+			return true;
+	return false;
+}
+
 void niwa_criu_forget(struct niwa_engine *e, uint64_t id)
 {
 	struct criu *c = niwa_map_get(e->criu, id);
@@ -165,8 +177,12 @@ static void read_reason(const struct criu *c, char *buf, size_t size)
 
 static void end(struct niwa_engine *e, struct criu *c, enum niwa_criu_end how, const char *reason)
 {
-	struct niwa_criu_result result = {
-		.end = how, .reason = reason, .fd = NIWA_TAKE_FD(c->fd), .instance = c->instance, .arg = c->arg};
+	struct niwa_criu_result result = {.end = how,
+					  .late = c->late,
+					  .reason = reason,
+					  .fd = NIWA_TAKE_FD(c->fd),
+					  .instance = c->instance,
+					  .arg = c->arg};
 	uint64_t id = c->id;
 	bool keeps = c->work == NIWA_CRIU_DUMP && !c->adopted; /* forgotten when the app goes on */
 

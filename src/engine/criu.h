@@ -18,6 +18,7 @@ enum niwa_criu_end {
 /* Called in the loop, once. fd: of slot 0, where the plan sends one back, else -1; taken by setting it to -1. */
 struct niwa_criu_result {
 	enum niwa_criu_end end;
+	bool late; /* BROKEN by its deadline */
 	const char *reason;
 	int fd;
 	uint64_t instance;
@@ -41,6 +42,8 @@ void niwa_criu_kill(struct niwa_engine *e, uint64_t id);
 /* After `done` of a dump: keep forgets the child. Until then a new niwad finds it, and lets the app go on. */
 void niwa_criu_forget(struct niwa_engine *e, uint64_t id);
 bool niwa_criu_is(struct niwa_engine *e, uint64_t id);
+/* One works on this instance, perhaps started by a niwad that is gone. */
+bool niwa_criu_is_at(struct niwa_engine *e, uint64_t instance);
 void niwa_criu_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds);
 /* A child of a niwad that is gone: a check or restore ends, a dump may end by itself. */
 void niwa_criu_adopt(struct niwa_engine *e, const struct niwa_keep_msg *m, const struct niwa_tag *tag, int *fds,

@@ -23,6 +23,7 @@
 #include "engine/app.h"
 #include "engine/background.h"
 #include "engine/criu.h"
+#include "engine/dumpable.h"
 #include "engine/instance.h"
 #include "engine/layer_copy.h"
 #include "engine/leave.h"
@@ -64,6 +65,7 @@ struct niwa_dump {
 	uint32_t id_base;
 	pid_t pid;
 	char layer[512];
+	char saved[600]; /* the layer of the image that it was restored from; "": none */
 };
 
 static void try_at(struct niwa_engine *e, struct niwa_instance *i, uint64_t pause_us);
@@ -148,6 +150,27 @@ static int commit_work(void *arg, struct niwa_error *err)
 	return r < 0 ? r : niwa_store_commit(&d->store, &d->limits, &d->files, &d->manifest, err);
 }
 
+static int remove_work(void *arg, struct niwa_error *err)
+{
+	struct niwa_dump *d = arg;
+
+	return niwa_store_remove(&d->store, &d->manifest.key, err);
+}
+
+static void remove_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct niwa_dump *d = arg;
+	struct niwa_instance *i = d->instance;
+
+	if (r < 0 && i) {
+		niwa_log(NIWA_LOG_ERR, NULL, "%s; the instance is ended", err->msg);
+		i->killed = true;
+		niwa_instance_kill(d->engine, i);
+	}
+	let_go(d);
+	free_dump(d);
+}
+
 /* The memory is on disk, and nothing of the app has run since. Only one of the two may go on. */
 static void end_moment(struct niwa_dump *d, int r)
 {
@@ -164,17 +187,13 @@ static void end_moment(struct niwa_dump *d, int r)
 		niwa_criu_forget(e, d->criu);
 		d->criu = 0;
 		niwa_instance_kill(e, i);
+		free_dump(d);
 		return;
 	}
-	if (r == 0 && app && app->snapshot && app->snapshot->moment) {
+	if (r == 0 && app && app->snapshot)
 		app->snapshot->usable = app->snapshot->moment = false;
-		if (niwa_store_remove(&d->store, &d->manifest.key, &err) < 0 && i) {
-			niwa_log(NIWA_LOG_ERR, NULL, "%s; the instance is ended", err.msg);
-			i->killed = true;
-			niwa_instance_kill(e, i);
-		}
-	}
-	let_go(d);
+	if (r < 0 || niwa_background_hurry(e->event, remove_work, remove_done, d, &err) < 0)
+		remove_done(r < 0 ? 0 : remove_work(d, &err), &err, d);
 }
 
 static void commit_done(int r, const struct niwa_error *err, void *arg)
@@ -193,6 +212,7 @@ static void commit_done(int r, const struct niwa_error *err, void *arg)
 		s->usable = true;
 		s->moment = d->moment;
 		s->refused = false;
+		s->late = 0;
 		s->reason[0] = '\0';
 		if (!s->cold_us[0])
 			s->cold_us[0] = d->manifest.cold_us;
@@ -206,7 +226,8 @@ static void commit_done(int r, const struct niwa_error *err, void *arg)
 	}
 	if (d->moment)
 		end_moment(d, r);
-	free_dump(d);
+	else
+		free_dump(d);
 }
 
 static void commit(struct niwa_dump *d)
@@ -260,6 +281,20 @@ static void let_go(struct niwa_dump *d)
 	niwa_sleep_watch(e, i);
 }
 
+/* What lies below what it has written since it was restored. */
+static int copy_saved(const struct niwa_dump *d, struct niwa_layer_copy copy, struct niwa_error *err)
+{
+	NIWA_AUTO_FD saved = *d->saved ? open(d->saved, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (!*d->saved)
+		return 0;
+	if (saved < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, errno, "open the saved layer");
+	copy.from = saved;
+	copy.id_base = 0;
+	return niwa_layer_copy(&copy, err);
+}
+
 static int copy_work(void *arg, struct niwa_error *err)
 {
 	struct niwa_dump *d = arg;
@@ -279,10 +314,14 @@ static int copy_work(void *arg, struct niwa_error *err)
 	}
 	if (upper < 0 || layer < 0 || shm < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, errno, "open the writable layer");
-	copy.from = upper;
 	copy.to = layer;
 	copy.overlay = true;
-	r = niwa_layer_copy(&copy, err);
+	r = copy_saved(d, copy, err);
+	copy.from = upper;
+	copy.over = *d->saved;
+	copy.image = d->roots.root[0].fd;
+	if (r == 0)
+		r = niwa_layer_copy(&copy, err);
 	if (r < 0)
 		return r;
 	(void)snprintf(path, sizeof(path), "/proc/%d/root/dev/shm", (int)d->pid);
@@ -350,6 +389,11 @@ static void broken(struct niwa_dump *d, const char *reason)
 	free_dump(d);
 }
 
+static bool is_about_room(const char *reason)
+{
+	return strstr(reason, strerror(ENOSPC)) || strstr(reason, strerror(EDQUOT));
+}
+
 static void on_criu(struct niwa_engine *e, struct niwa_criu_result *result)
 {
 	struct niwa_dump *d = result->arg;
@@ -363,7 +407,9 @@ static void on_criu(struct niwa_engine *e, struct niwa_criu_result *result)
 		broken(d, result->reason);
 	} else if (result->end == NIWA_CRIU_REFUSED) {
 		let_go(d);
-		refuse(d, result->reason);
+		(void)niwa_fail(&err, is_about_room(result->reason) ? NIWA_TEMPORARY : NIWA_PERMANENT, 0, "%s",
+				result->reason);
+		failed(d, &err);
 		free_dump(d);
 	} else if (niwa_background_hurry(e->event, copy_work, copy_done, d, &err) < 0) {
 		copy_done(-EAGAIN, &err, d);
@@ -414,10 +460,8 @@ static int run_criu(struct niwa_dump *d, struct niwa_error *err)
 {
 	struct niwa_engine *e = d->engine;
 	struct niwa_instance *i = d->instance;
-	const struct niwa_dump_params params = {.instance = i->id,
-						.spec = i->spec,
-						.pid = i->restored ? i->snapshot->restore.pid : NIWA_INIT_COMMAND_PID,
-						.then = NIWA_DUMP_STOP};
+	const struct niwa_dump_params params = {
+		.instance = i->id, .spec = i->spec, .pid = niwa_dumpable_pid(i), .then = NIWA_DUMP_STOP};
 	const int fds[] = {i->pidfd, e->snapshots->criu, d->files.images, e->snapshots->cache, e->snapshots->empty};
 	const struct niwa_criu_run run = {.work = NIWA_CRIU_DUMP,
 					  .instance = i->id,
@@ -450,7 +494,7 @@ static bool may_stand_still(const struct niwa_instance *i)
 {
 	return i->app->current == i && i->app->state == NIWA_RUNNING && i->life == NIWA_LIFE_SERVING &&
 	       !i->app->fresh && !i->app->rotate_wanted && !i->execs && !i->killed && TAILQ_EMPTY(&i->app->waiters) &&
-	       !is_talked_to(i);
+	       !niwa_criu_is_at(i->engine, i->id) && !is_talked_to(i);
 }
 
 static void begin_moment(struct niwa_dump *d)
@@ -546,6 +590,8 @@ static struct niwa_dump *new_dump(struct niwa_engine *e, struct niwa_instance *i
 				.pid = i->pid};
 	(void)snprintf(d->layer, sizeof(d->layer), "%s/layers/%llu/upper", e->config.state_dir,
 		       (unsigned long long)i->id);
+	if (i->restored && i->snapshot->restore.layer)
+		(void)snprintf(d->saved, sizeof(d->saved), "%s", i->snapshot->restore.layer);
 	return d;
 }
 
@@ -582,12 +628,14 @@ int niwa_dump_moment(struct niwa_engine *e, struct niwa_instance *i, const char 
 	struct niwa_error err;
 	int r;
 
-	if (!niwa_snapshot_hibernates(e, i->spec) || e->snapshots->empty < 0 || !i->snapshot || i->snapshot->dump ||
-	    !s || (s->refused && strcmp(s->key.hex, i->snapshot->key.hex) == 0) || i->app->rotate_wanted ||
-	    i->app->removed || i->generation != i->app->generation || i->life != NIWA_LIFE_SERVING)
+	if (!niwa_snapshot_hibernates(e, i->spec) || !i->snapshot || i->snapshot->dump || !s ||
+	    (s->refused && strcmp(s->key.hex, i->snapshot->key.hex) == 0) || i->app->rotate_wanted || i->app->removed ||
+	    i->generation != i->app->generation || i->life != NIWA_LIFE_SERVING)
 		return -EOPNOTSUPP;
-	if (e->dumping >= DUMPS_MAX)
+	if (e->dumping >= DUMPS_MAX || !e->snapshots->scanned || niwa_criu_is_at(e, i->id))
 		return -EBUSY;
+	if (!niwa_dumpable_is_current(e, i))
+		return -EOPNOTSUPP;
 	d = new_dump(e, i);
 	if (!d)
 		return -ENOMEM;
@@ -629,7 +677,9 @@ static int on_try(sd_event_source *source, uint64_t usec, void *arg)
 	i->snapshot->timer = sd_event_source_disable_unref(i->snapshot->timer);
 	if (!e->snapshots || i->snapshot->dump || i->life != NIWA_LIFE_SERVING || has_one(i))
 		return 0;
-	if (e->snapshots->empty < 0 || e->dumping >= DUMPS_MAX || !may_stand_still(i) || begin(e, i, &err) < 0)
+	if (!e->snapshots->scanned || e->dumping >= DUMPS_MAX || !may_stand_still(i))
+		try_at(e, i, AGAIN_US);
+	else if (niwa_dumpable_is_current(e, i) && begin(e, i, &err) < 0)
 		try_at(e, i, AGAIN_US);
 	return 0;
 }

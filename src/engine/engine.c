@@ -103,8 +103,8 @@ static int make_maps(struct niwa_engine *e, struct niwa_error *err)
 	struct niwa_map **numbers[] = {&e->apps_by_id,        &e->apps_by_addr, &e->instances, &e->instances_by_addr,
 				       &e->waiters_by_ticket, &e->silent,       &e->checks,    &e->execs,
 				       &e->published,         &e->claims,       &e->criu};
-	struct niwa_map **names[] = {&e->apps_by_name, &e->tenants, &e->images,
-				     &e->shares,       &e->routes,  &e->route_claims};
+	struct niwa_map **names[] = {&e->apps_by_name, &e->tenants, &e->images,      &e->shares,
+				     &e->whys,         &e->routes,  &e->route_claims};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(numbers); i++)
 		if (!(*numbers[i] = niwa_map_new(NIWA_MAP_U64)))

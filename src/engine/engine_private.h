@@ -28,6 +28,7 @@
 #include "engine/config.h"
 #include "engine/state.h"
 #include "net/wake.h"
+#include "snapshot/key.h"
 #include "spec/app.h"
 
 struct niwa_engine;
@@ -80,6 +81,12 @@ struct niwa_app_port {
 
 #define NIWA_HISTORY 8
 
+struct niwa_move {
+	uint64_t realtime_us; /* 0: none */
+	const char *why;      /* past.c keeps it */
+	uint8_t from, to;
+};
+
 /* What is only kept of apps that were awake at least once since niwad started. */
 struct niwa_app_past {
 	struct niwa_stages now, last; /* of the wake under way, of the last one that was done */
@@ -89,12 +96,8 @@ struct niwa_app_past {
 	uint64_t last_ticket; /* of the relay: the connection of the last wake */
 	uint64_t wakes, failures;
 	uint64_t backoff_us, not_before_us; /* after a failed start */
-	char last_error[200];
-	struct {
-		uint64_t realtime_us;
-		uint8_t from, to;
-		char why[54];
-	} history[NIWA_HISTORY];
+	char *last_error;                   /* NULL: there was none */
+	struct niwa_move history[NIWA_HISTORY];
 	unsigned history_next;
 };
 
@@ -169,6 +172,12 @@ struct niwa_tag {
 	uint64_t target;              /* CRIU: the instance that it works on */
 	uint32_t work;                /* CRIU: enum niwa_criu_work */
 	uint32_t restored; /* an instance made from an image: while it is not SERVING, half of it may be there */
+	/* dumpable.h. dump_pid 0: no image of it can be made. Times: what its clocks are ahead of the host's */
+	uint32_t dump_pid, unused;
+	int64_t dump_monotonic_ns, dump_boottime_ns;
+	uint64_t ready_us; /* CLOCK_MONOTONIC; 0: not yet, or not known */
+	struct niwa_snapshot_key start_key;
+	char restored_from[NIWA_KEY_HEX + 1]; /* the image of which it has the layer mounted; "": none */
 };
 #define NIWA_TAG_VERSION 1
 /* What the record said that the instance was made from, bit by bit. */
@@ -248,7 +257,9 @@ struct niwa_engine {
 	bool snapshots_collecting;
 	unsigned dumping;         /* dumps under way, from their folder to their name */
 	sd_event_source *rebuild; /* rebuild.c */
-	uint64_t rebuilding, rebuild_began_us, rebuild_pause_us;
+	uint64_t rebuilding, rebuild_began_us, rebuild_cpu_us, rebuild_pause_us;
+	bool rebuild_compares;    /* a thread looks at an image */
+	struct niwa_map *whys;    /* past.c: the texts themselves */
 	struct niwa_map *shares;  /* share.c: key → struct niwa_app_snapshot */
 	sd_event_source *sharing; /* the next turn of the walk over apps that share */
 	size_t share_pos;

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -24,6 +25,7 @@
 #include "base/log.h"
 #include "engine/app.h"
 #include "engine/applog.h"
+#include "engine/dumpable.h"
 #include "engine/folder.h"
 #include "engine/group.h"
 #include "engine/images.h"
@@ -31,6 +33,7 @@
 #include "engine/leave.h"
 #include "engine/ready.h"
 #include "engine/restore.h"
+#include "engine/restore_open.h"
 #include "engine/rotate.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
@@ -206,6 +209,18 @@ out:
 	niwa_net_txn_free(&txn);
 }
 
+/* 64 hexadecimal digits. */
+static int draw(char *buf, size_t size, struct niwa_error *err)
+{
+	uint8_t bytes[32];
+
+	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+		return niwa_fail(err, NIWA_TEMPORARY, errno, "draw random numbers");
+	for (size_t n = 0; n < sizeof(bytes); n++)
+		(void)snprintf(buf + 2 * n, size - 2 * n, "%02x", bytes[n]);
+	return 0;
+}
+
 int niwa_instance_prepare(struct niwa_engine *e, const struct niwa_instance *i, struct niwa_prepared *ret,
 			  struct niwa_error *err)
 {
@@ -223,6 +238,8 @@ int niwa_instance_prepare(struct niwa_engine *e, const struct niwa_instance *i, 
 				    &p->group_count, err);
 	if (r == 0)
 		r = niwa_volume_params(i, p, err);
+	if (r == 0)
+		r = draw(p->random, sizeof(p->random), err);
 	if (r < 0)
 		return r;
 	p->home = ret->home = niwa_image_home(p->image, p->uid);
@@ -283,6 +300,7 @@ static void fill_tag(const struct niwa_instance *i, struct niwa_tag *tag)
 				 .stop_signal = i->spec ? (uint32_t)i->spec->stop.signal : 0,
 				 .record = i->record};
 	niwa_folder_tag(i, tag);
+	niwa_dumpable_tag(i, tag);
 	if (i->app)
 		(void)snprintf(tag->name, sizeof(tag->name), "%s", i->app->name);
 }
@@ -295,19 +313,12 @@ void niwa_instance_write_tag(struct niwa_engine *e, const struct niwa_instance *
 	niwa_keep_tag(e, i->id, &tag);
 }
 
-static int make(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
+/* Everything is there that its plan is made from: keep's turn. */
+static int hand_over(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
 {
 	struct niwa_tag tag;
-	int r = niwa_app_spec_read(e, i->app, &i->spec, err);
+	int r = build_plan(e, i, err);
 
-	if (r == 0)
-		i->record = NIWA_TAG_RECORD_KNOWN | (niwa_rotate_declared(i->spec) ? NIWA_TAG_RECORD_OVERLAPS : 0);
-	if (r == 0)
-		r = niwa_folder_take(e, i, err);
-	if (r == 0)
-		r = borrow(e, i, err);
-	if (r == 0)
-		r = build_plan(e, i, err);
 	if (r == 0)
 		r = enter_kernel(e, i, err);
 	if (r < 0)
@@ -323,6 +334,21 @@ static int make(struct niwa_engine *e, struct niwa_instance *i, struct niwa_erro
 	if (niwa_applog_open(e, i, err) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "%s; what it prints is lost", err->msg);
 	return 0;
+}
+
+static int make(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
+{
+	int r = niwa_app_spec_read(e, i->app, &i->spec, err);
+
+	if (r == 0)
+		i->record = NIWA_TAG_RECORD_KNOWN | (niwa_rotate_declared(i->spec) ? NIWA_TAG_RECORD_OVERLAPS : 0);
+	if (r == 0)
+		r = niwa_folder_take(e, i, err);
+	if (r == 0)
+		r = borrow(e, i, err);
+	if (r < 0)
+		return r;
+	return i->app->state == NIWA_RESTORING ? niwa_restore_open(e, i, err) : hand_over(e, i, err);
 }
 
 /* Gives back everything. May be called again by its timer while groups still have dying processes. */
@@ -433,6 +459,7 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	i->follow = tag->follow;
 	i->began_us = tag->began_us ? tag->began_us : niwa_now_us() - (niwa_realtime_us() - tag->began_realtime_us);
 	adopt_record(i, tag);
+	niwa_dumpable_adopt(i, tag);
 	i->net_ready = true;
 	(void)niwa_lease_mark(e->leases, i->lease);
 	(void)niwa_addr_mark(e->addresses, i->private_addr);
@@ -625,6 +652,37 @@ void niwa_instance_failed(struct niwa_engine *e, struct niwa_instance *i, const 
 	report_end(e, i, &err);
 	end(e, i);
 	niwa_wake_pump(e);
+}
+
+/* Keep never heard of it. */
+static void unmake(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_error *err)
+{
+	struct niwa_app *app = i->app;
+
+	e->cloning--;
+	i->life = NIWA_LIFE_GONE;
+	niwa_folder_release(i);
+	if (app->current == i && app->state == NIWA_RESTORING) {
+		app->current = NULL;
+		niwa_wake_start_cold(e, app, "its image cannot be used");
+	} else {
+		report_end(e, i, err);
+	}
+	end(e, i);
+	niwa_wake_pump(e);
+}
+
+void niwa_instance_opened(struct niwa_engine *e, struct niwa_instance *i, int r, const struct niwa_error *err)
+{
+	struct niwa_error why;
+
+	if (r == 0) {
+		r = i->killed ? niwa_fail(&why, NIWA_TEMPORARY, 0, "%s is not wanted any more", i->app->name)
+			      : hand_over(e, i, &why);
+		err = &why;
+	}
+	if (r < 0)
+		unmake(e, i, err);
 }
 
 char *niwa_exit_text(int code, int status, char *buf, size_t size)

@@ -11,6 +11,9 @@
  * instance that is ending writes to one of its folders (folder.h). */
 int niwa_instance_make(struct niwa_engine *e, struct niwa_app *app, struct niwa_instance **ret, struct niwa_error *err);
 
+/* The image that it is to be restored from was opened (restore_open.h), or not: then its app is started. */
+void niwa_instance_opened(struct niwa_engine *e, struct niwa_instance *i, int r, const struct niwa_error *err);
+
 /* What keep said. Descriptors that are taken are set to -1 in fds. */
 void niwa_instance_started(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_keep_msg *m, int *fds,
 			   size_t nfds);

@@ -25,6 +25,7 @@ struct work {
 	const struct niwa_layer_copy *copy;
 	unsigned depth, entries; /* left */
 	uint64_t bytes;          /* left */
+	int image;               /* what the image has in place of the folder being written; -1: nothing */
 	struct niwa_error *err;
 };
 
@@ -60,6 +61,48 @@ static int copy_xattrs(struct work *w, int from, int to, const char *name)
 			return fail(w, "copy an attribute of", name);
 	}
 	return 0;
+}
+
+static bool is_whiteout(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == 0;
+}
+
+static bool is_in_image(const struct work *w, const char *name)
+{
+	struct stat st;
+
+	return w->image >= 0 && fstatat(w->image, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static bool is_opaque(int fd)
+{
+	char value;
+
+	return fgetxattr(fd, "user.overlay.opaque", &value, 1) == 1 && value == 'y';
+}
+
+/* What is below gives way to what lies over it, but for a folder that is seen through a folder. *ret: what was there.
+ */
+enum below { NOTHING, FOLDER, WHITEOUT };
+static int make_way(struct work *w, int from, int to_dir, const char *name, enum below *ret)
+{
+	char path[64 + NAME_MAX];
+	struct stat st;
+
+	*ret = NOTHING;
+	if (fstatat(to_dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : fail(w, "look at", name);
+	if (!S_ISDIR(st.st_mode)) {
+		*ret = is_whiteout(&st) ? WHITEOUT : NOTHING;
+		return unlinkat(to_dir, name, 0) < 0 ? fail(w, "replace", name) : 0;
+	}
+	if (from >= 0 && !is_opaque(from)) {
+		*ret = FOLDER;
+		return 0;
+	}
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", to_dir, name);
+	return niwa_remove_tree(path, w->err);
 }
 
 /* Owner before mode: a change of owner takes set-user-id away. */
@@ -105,7 +148,7 @@ static int copy_other(struct work *w, int from_dir, int to_dir, const char *name
 			return fail(w, "copy", name);
 		target[n] = '\0';
 		r = symlinkat(target, to_dir, name);
-	} else if (S_ISCHR(st->st_mode) && st->st_rdev == 0 && w->copy->overlay) {
+	} else if (is_whiteout(st) && w->copy->overlay) {
 		r = mknodat(to_dir, name, S_IFCHR, 0); /* a whiteout */
 	} else if (S_ISFIFO(st->st_mode) || S_ISSOCK(st->st_mode)) {
 		r = mknodat(to_dir, name, st->st_mode, 0);
@@ -124,6 +167,7 @@ static int copy_entry(struct work *w, int from_dir, int to_dir, const char *name
 {
 	NIWA_AUTO_FD from = -1;
 	NIWA_AUTO_FD to = -1;
+	enum below below = NOTHING;
 	struct stat st;
 
 	if (w->entries-- == 0)
@@ -131,15 +175,23 @@ static int copy_entry(struct work *w, int from_dir, int to_dir, const char *name
 				 NIWA_LAYER_ENTRIES);
 	if (fstatat(from_dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail(w, "look at", name);
+	if (S_ISDIR(st.st_mode)) {
+		from = openat(from_dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (from < 0)
+			return fail(w, "open", name);
+	}
+	if (w->copy->over && make_way(w, from, to_dir, name, &below) < 0)
+		return -EIO;
+	if (is_whiteout(&st) && w->copy->over && !is_in_image(w, name)) /* it hides nothing, and would be listed */
+		return 0;
 	if (S_ISREG(st.st_mode))
 		return copy_file(w, from_dir, to_dir, name, &st);
 	if (!S_ISDIR(st.st_mode))
 		return copy_other(w, from_dir, to_dir, name, &st);
-	if (mkdirat(to_dir, name, 0700) < 0)
+	if (below != FOLDER && mkdirat(to_dir, name, 0700) < 0)
 		return fail(w, "make", name);
-	from = openat(from_dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	to = openat(to_dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (from < 0 || to < 0)
+	if (to < 0 || (below == WHITEOUT && fsetxattr(to, "user.overlay.opaque", "y", 1, 0) < 0))
 		return fail(w, "open", name);
 	return copy_folder(w, from, to, &st, name);
 }
@@ -147,6 +199,7 @@ static int copy_entry(struct work *w, int from_dir, int to_dir, const char *name
 static int copy_folder(struct work *w, int from, int to, const struct stat *st, const char *name)
 {
 	const struct dirent *entry;
+	int image = w->image;
 	int r = 0, fd = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
@@ -157,10 +210,13 @@ static int copy_folder(struct work *w, int from, int to, const struct stat *st, 
 	}
 	if (w->depth-- == 0)
 		r = niwa_fail(w->err, NIWA_PERMANENT, E2BIG, "folders of the writable layer are nested too deeply");
+	w->image = image < 0 || is_opaque(to) ? -1 : openat(image, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	while (r == 0 && (entry = readdir(dir)))
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
 			r = copy_entry(w, from, to, entry->d_name);
 	w->depth++;
+	niwa_fd_close(&w->image);
+	w->image = image;
 	(void)closedir(dir);
 	return r < 0 ? r : finish(w, from, to, st, name);
 }
@@ -171,10 +227,11 @@ int niwa_layer_copy(const struct niwa_layer_copy *copy, struct niwa_error *err)
 			 .depth = NIWA_LAYER_DEPTH,
 			 .entries = NIWA_LAYER_ENTRIES,
 			 .bytes = copy->bytes,
+			 .image = copy->over ? copy->image : -1,
 			 .err = err};
 	struct stat st;
 
 	if (fstat(copy->from, &st) < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, errno, "look at the writable layer");
-	return copy_folder(&w, copy->from, copy->to, &st, "/");
+	return copy_folder(&w, copy->from, copy->to, &st, ".");
 }

@@ -18,6 +18,8 @@ struct niwa_layer_copy {
 	int from, to;     /* folders; stay the caller's */
 	uint32_t id_base; /* of the lease: ids from here become 0 and on */
 	uint64_t bytes;   /* at most; -EFBIG beyond */
+	bool over;        /* what is in `to` already lies below: the result is what is seen of both */
+	int image;        /* with over: the root of what lies below the two, for what they hide of it */
 	bool overlay;     /* from is an overlay's upper folder: whiteouts and opaque folders mean something */
 };
 /* What is in `from` into `to`, whose owner and mode become those of `from`. Links are copied as links, sockets as

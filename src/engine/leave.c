@@ -186,6 +186,23 @@ static void send_stop(struct niwa_engine *e, struct niwa_instance *i)
 	(void)niwa_fault("niwad.stop-sent");
 }
 
+/* A program that has just begun to listen may not hear signals as it will: gunicorn's workers do not. */
+static bool is_new(const struct niwa_instance *i)
+{
+	return !i->restored && niwa_now_us() - i->stages.ready_us < SETTLE_US;
+}
+
+/* Is there a connection with one of its ports, even one that its kernel is about to accept? */
+static bool has_clients(const struct niwa_instance *i)
+{
+	uint16_t ports[NIWA_PORTS_MAX];
+
+	for (size_t n = 0; n < i->spec->port_count; n++)
+		ports[n] = i->spec->ports[n].number;
+	return i->diag_fd < 0 || niwa_sleep_too_many_sockets(i) ||
+	       niwa_diag_serving(i->diag_fd, ports, i->spec->port_count) != 0;
+}
+
 static int on_settled(sd_event_source *s, uint64_t usec, void *arg)
 {
 	struct niwa_instance *i = arg;
@@ -219,7 +236,7 @@ void niwa_leave_stop(struct niwa_engine *e, struct niwa_instance *i, const char 
 	}
 	/* Connections that the instance's kernel has accepted a moment ago get a chance to be taken by the app: a
 	 * listener that is closed with connections in its backlog resets them. */
-	if (!busy ||
+	if (!busy || (!has_clients(i) && !is_new(i)) ||
 	    sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, SETTLE_US, NIWA_MS, on_settled, i) < 0)
 		send_stop(e, i);
 }

@@ -4,13 +4,18 @@
  */
 #include "engine/rebuild.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "engine/app.h"
+#include "engine/background.h"
 #include "engine/dump.h"
+#include "engine/group.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
 #include "engine/share.h"
@@ -19,7 +24,7 @@
 #include "engine/wake.h"
 
 #define TURN_US     (100 * NIWA_MS)
-#define PAUSE_TIMES 4               /* a pause is so many times as long as what was done before it */
+#define PAUSE_TIMES 4               /* a pause is so many times the CPU time of what was done before it */
 #define GIVE_UP_US  (60 * NIWA_SEC) /* somebody uses the app: its image is taken when it is quiet, if ever */
 
 static int on_turn(sd_event_source *source, uint64_t usec, void *arg);
@@ -77,25 +82,82 @@ void niwa_rebuild_visited(struct niwa_engine *e, struct niwa_app *app)
 	niwa_rebuild_soon(e);
 }
 
-static int compare(struct niwa_engine *e, const struct niwa_snapshot_key *key, const struct niwa_instance_params *p,
-		   struct niwa_error *err)
+/* It is made anew, if there may be one. */
+static void drop(struct niwa_engine *e, struct niwa_app *app, const char *reason)
 {
-	struct niwa_store_image image;
-	struct niwa_roots roots;
-	int r = niwa_store_use(&e->snapshots->store, key, NIWA_STORE_QUICK, &image, err);
+	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
+	char refusal[NIWA_STORE_REASON_MAX];
+	struct niwa_error err;
 
-	if (r < 0)
-		return r;
-	r = niwa_roots_open(p, &roots, err);
-	if (r == 0) {
-		r = niwa_manifest_compare(&image.manifest, roots.root, roots.count, err);
-		niwa_roots_close(&roots);
-	}
+	niwa_snapshot_drop(e, app, reason);
+	niwa_snapshot_settle(e, app, "its image is void");
+	app->snapshot->wanted_anew = niwa_app_spec_read(e, app, &spec, &err) == 0 &&
+				     !*niwa_snapshot_refusal(e, spec, refusal, sizeof(refusal));
+}
+
+/* What is read from disks is read by a thread. */
+struct comparison {
+	struct niwa_engine *engine;
+	uint64_t app_id;
+	struct niwa_store store;
+	struct niwa_snapshot_key key;
+	struct niwa_roots roots;
+};
+
+static void free_comparison(struct comparison *c)
+{
+	niwa_roots_close(&c->roots);
+	free(c);
+}
+
+static int compare_work(void *arg, struct niwa_error *err)
+{
+	struct comparison *c = arg;
+	struct niwa_store_image image;
+	int r = niwa_store_use(&c->store, &c->key, NIWA_STORE_QUICK, &image, err);
+
+	if (r == 0)
+		r = niwa_manifest_compare(&image.manifest, c->roots.root, c->roots.count, err);
 	niwa_store_image_close(&image);
 	return r;
 }
 
-/* 0: it is what a restore would find good. What is wrong with one of many that share it says nothing of it. */
+static void compare_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct comparison *c = arg;
+	struct niwa_engine *e = c->engine;
+	struct niwa_app *app = niwa_map_get(e->apps_by_id, c->app_id);
+	struct niwa_app_snapshot *s = app ? app->snapshot : NULL;
+
+	e->rebuild_compares = false;
+	if (r < 0 && e->snapshots && s && s->usable && strcmp(s->key.hex, c->key.hex) == 0) {
+		drop(e, app, err->msg);
+		niwa_rebuild_soon(e);
+	}
+	free_comparison(c);
+}
+
+/* Fails when there is no thread for it, or a volume is away. */
+static int compare(struct niwa_engine *e, const struct niwa_app *app, const struct niwa_instance_params *p,
+		   struct niwa_error *err)
+{
+	struct comparison *c = niwa_zalloc(sizeof(*c));
+	int r;
+
+	if (!c)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "compare an image");
+	*c = (struct comparison){
+		.engine = e, .app_id = app->id, .store = e->snapshots->store, .key = app->snapshot->key};
+	r = niwa_roots_open(p, &c->roots, err);
+	if (r == 0)
+		r = niwa_background_run(e->event, compare_work, compare_done, c, err);
+	e->rebuild_compares = r == 0;
+	if (r < 0)
+		free_comparison(c);
+	return r;
+}
+
+/* Is it what a restore would find good? What is wrong with one of many that share it says nothing of it. */
 static int look(struct niwa_engine *e, struct niwa_app *app, struct niwa_error *err)
 {
 	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
@@ -112,24 +174,20 @@ static int look(struct niwa_engine *e, struct niwa_app *app, struct niwa_error *
 		r = niwa_snapshot_key_of(e, spec, &p.params, NULL, &key, err);
 	if (r == 0 && strcmp(key.hex, app->snapshot->key.hex) != 0)
 		r = niwa_fail(err, NIWA_PERMANENT, 0, "the app, its image, CRIU or this host were changed");
-	if (r < 0)
-		return app->snapshot->shared ? 0 : r;
-	return compare(e, &key, &p.params, err);
+	return r < 0 ? r : compare(e, app, &p.params, err);
 }
 
 static void look_at(struct niwa_engine *e, struct niwa_app *app)
 {
-	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
-	char refusal[NIWA_STORE_REASON_MAX];
 	struct niwa_error err;
+	int r;
 
 	app->snapshot->unchecked = false;
-	if (look(e, app, &err) == 0)
-		return;
-	niwa_snapshot_drop(e, app, err.msg);
-	niwa_snapshot_settle(e, app, "its image is void");
-	app->snapshot->wanted_anew = niwa_app_spec_read(e, app, &spec, &err) == 0 &&
-				     !*niwa_snapshot_refusal(e, spec, refusal, sizeof(refusal));
+	r = look(e, app, &err);
+	if (r == -EAGAIN) /* threads have too much to do */
+		app->snapshot->unchecked = true;
+	else if (r < 0 && !app->snapshot->shared)
+		drop(e, app, err.msg);
 }
 
 static bool is_candidate(const struct niwa_app *app, bool anew)
@@ -165,6 +223,7 @@ static void make(struct niwa_engine *e, struct niwa_app *app)
 
 	app->snapshot->wanted_anew = false;
 	e->rebuild_began_us = niwa_now_us();
+	e->rebuild_cpu_us = 0;
 	if (shared && niwa_template_start(e, app, &app, &err) < 0) {
 		niwa_log(NIWA_LOG_WARN, &ctx, "no image for now: %s", err.msg);
 		return;
@@ -178,11 +237,13 @@ static void make(struct niwa_engine *e, struct niwa_app *app)
 static bool under_way(struct niwa_engine *e)
 {
 	struct niwa_app *app = niwa_map_get(e->apps_by_id, e->rebuilding);
-	uint64_t took = niwa_now_us() - e->rebuild_began_us;
+	uint64_t took = niwa_now_us() - e->rebuild_began_us, cpu;
 	struct niwa_app_snapshot *s = app ? app->snapshot : NULL;
 
 	if (!e->rebuilding)
 		return false;
+	if (app && app->current && niwa_group_cpu_us(e, app->current->id, &cpu) == 0)
+		e->rebuild_cpu_us = cpu;
 	if (app && app->template) {
 		if (niwa_template_goes_on(e, app))
 			return true;
@@ -194,7 +255,7 @@ static bool under_way(struct niwa_engine *e)
 		(void)niwa_leave_idle(e, app->current, NIWA_LEAVE_ENDS, "its image was made"); /* else it is used */
 	}
 	e->rebuilding = 0;
-	e->rebuild_pause_us = took * PAUSE_TIMES;
+	e->rebuild_pause_us = (e->rebuild_cpu_us ? e->rebuild_cpu_us : took) * PAUSE_TIMES;
 	return false;
 }
 
@@ -204,11 +265,11 @@ static int on_turn(sd_event_source *source, uint64_t usec, void *arg)
 	struct niwa_app *app;
 
 	(void)source, (void)usec;
-	if (!e->snapshots && !e->templates) {
+	if (!e->snapshots) {
 		e->rebuild = sd_event_source_disable_unref(e->rebuild);
 		return 0;
 	}
-	if (under_way(e)) {
+	if (under_way(e) || e->rebuild_compares) {
 		next_turn(e, TURN_US);
 		return 0;
 	}

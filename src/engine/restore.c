@@ -4,6 +4,8 @@
  */
 #include "engine/restore.h"
 
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/fd.h"
@@ -14,6 +16,8 @@
 #include "engine/instance.h"
 #include "engine/snapshot.h"
 #include "engine/wake.h"
+
+#define LATE_MAX 2 /* restores in a row that were not done in time: the image is dropped */
 
 bool niwa_restore_is_under_way(const struct niwa_instance *i)
 {
@@ -30,12 +34,27 @@ static void abandon(struct niwa_engine *e, struct niwa_instance *i)
 	niwa_instance_kill(e, i);
 }
 
-void niwa_restore_failed(struct niwa_engine *e, struct niwa_instance *i, const char *reason)
+/* On a host that is starved everything is slow, and a good image is not to pay for it. The next time it was the image.
+ */
+static bool is_forgiven(struct niwa_app *app, const char *reason)
+{
+	struct niwa_log_ctx ctx = {.app = app->name, .doing = "snapshot"};
+	struct niwa_app_snapshot *s = app->snapshot;
+
+	if (!s || s->shared || !s->usable || ++s->late >= LATE_MAX)
+		return false;
+	niwa_log(NIWA_LOG_WARN, &ctx, "%s; its image is kept, and dropped if that happens again", reason);
+	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
+	return true;
+}
+
+enum fault { OF_THE_IMAGE, OF_TIME };
+static void failed(struct niwa_engine *e, struct niwa_instance *i, const char *reason, enum fault fault)
 {
 	struct niwa_app *app = i->app;
 
 	i->snapshot->restoring = false;
-	niwa_store_done(&e->snapshots->store, &i->snapshot->image);
+	niwa_store_image_close(&i->snapshot->image); /* a used one is removed when nobody holds it */
 	niwa_criu_kill(e, i->snapshot->criu);
 	if (app->current != i ||
 	    app->state != NIWA_RESTORING) /* it is being stopped: nothing is wrong with the image */
@@ -43,11 +62,17 @@ void niwa_restore_failed(struct niwa_engine *e, struct niwa_instance *i, const c
 	e->counts.failed_restores++;
 	if (niwa_snapshot_of(app))
 		app->snapshot->failures++;
-	niwa_snapshot_failed(e, app, reason);
+	if (fault != OF_TIME || !is_forgiven(app, reason))
+		niwa_snapshot_failed(e, app, reason);
 	if (i->life != NIWA_LIFE_GONE)
 		abandon(e, i);
 	app->current = NULL;
 	niwa_wake_start_cold(e, app, "the image could not be restored");
+}
+
+void niwa_restore_failed(struct niwa_engine *e, struct niwa_instance *i, const char *reason)
+{
+	failed(e, i, reason, OF_THE_IMAGE);
 }
 
 static void on_criu(struct niwa_engine *e, struct niwa_criu_result *result)
@@ -59,17 +84,19 @@ static void on_criu(struct niwa_engine *e, struct niwa_criu_result *result)
 	i->snapshot->criu = 0;
 	(void)niwa_fault("niwad.restored");
 	if (result->end != NIWA_CRIU_DONE) {
-		niwa_restore_failed(e, i, result->reason);
+		failed(e, i, result->reason, result->late ? OF_TIME : OF_THE_IMAGE);
 		return;
 	}
 	i->snapshot->restoring = false;
 	i->restored = true;
 	e->counts.restores++;
-	if (i->app->snapshot && i->app->snapshot->moment)
-		i->app->snapshot->usable = i->app->snapshot->moment = false; /* used */
-	if (i->snapshot->restore.layer)                                      /* mounted */
+	if (i->app->snapshot)
+		i->app->snapshot->late = 0;
+	if (i->snapshot->restore.layer) /* mounted */
 		niwa_snapshot_hold(e, i);
 	niwa_store_image_close(&i->snapshot->image);
+	if (i->snapshot->folder[0] == '.') /* used once */
+		niwa_snapshots_collect(e);
 	if (i->life != NIWA_LIFE_STARTED || i->app->current != i) /* it is being stopped */
 		return;
 	if (i->spec->restore_signal) /* niwa-init passes it on; before anybody is answered */

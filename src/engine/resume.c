@@ -98,7 +98,8 @@ static void resume_serving(struct niwa_engine *e, struct niwa_instance *i)
 		replace(e, i);
 		return;
 	}
-	i->stages.ready_us = i->stages.executed_us;
+	if (!i->stages.ready_us)
+		i->stages.ready_us = i->stages.executed_us;
 	niwa_app_set_state(e, app, NIWA_STARTING, "adopted");
 	niwa_app_set_state(e, app, NIWA_RUNNING, "adopted");
 	niwa_sleep_watch(e, i);

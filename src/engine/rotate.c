@@ -16,6 +16,7 @@
 #include "engine/dump.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
+#include "engine/past.h"
 #include "engine/sleep.h"
 #include "engine/wake.h"
 #include "net/diag.h"
@@ -207,8 +208,7 @@ void niwa_rotate_failed(struct niwa_engine *e, struct niwa_app *app, const struc
 	niwa_log(NIWA_LOG_ERR, &ctx, "%s; the old instance goes on, the next try is in 30 s", err->msg);
 	e->counts.failures++;
 	app->fresh = NULL;
-	if (niwa_app_past(app))
-		(void)snprintf(app->past->last_error, sizeof(app->past->last_error), "%.199s", err->msg);
+	niwa_app_note_error(app, err->msg);
 	niwa_app_unwatch(app);
 	if (app->current)
 		arm(e, app->current, niwa_now_us() + RETRY_US);

@@ -19,6 +19,7 @@
 #include "engine/dump.h"
 #include "engine/exec.h"
 #include "engine/leave.h"
+#include "engine/past.h"
 #include "engine/rotate.h"
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
@@ -181,7 +182,7 @@ static void on_restarted(struct niwa_app *app, bool reached, void *arg)
 		niwa_call_answer(call, state_of(app));
 	else
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "%s was not restarted: it is %s (%s)",
-				    app->name, niwa_state_name(app->state), app->past ? app->past->last_error : "");
+				    app->name, niwa_state_name(app->state), niwa_app_last_error(app));
 }
 
 void niwa_rpc_app_restart(struct niwa_call *call)

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "engine/app.h"
 #include "engine/group.h"
+#include "engine/past.h"
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
 #include "engine/sleep.h"
@@ -162,8 +163,9 @@ static json_t *instances_of(struct niwa_engine *e, const struct niwa_app *app)
 	return list;
 }
 
-static json_t *history_of(const struct niwa_app_past *past)
+static json_t *history_of(const struct niwa_app *app)
 {
+	const struct niwa_app_past *past = app->past;
 	json_t *list = json_array();
 
 	for (unsigned n = 0; past && n < NIWA_HISTORY; n++) {
@@ -173,7 +175,7 @@ static json_t *history_of(const struct niwa_app_past *past)
 			(void)json_array_append_new(
 				list, json_pack("{s:I,s:s,s:s,s:s}", "at", (json_int_t)past->history[at].realtime_us,
 						"from", niwa_state_name(past->history[at].from), "to",
-						niwa_state_name(past->history[at].to), "why", past->history[at].why));
+						niwa_state_name(past->history[at].to), "why", niwa_app_why(app, n)));
 	}
 	return list;
 }
@@ -189,10 +191,10 @@ static void add_past(json_t *r, struct niwa_app *app)
 		return;
 	last = (past->history_next + NIWA_HISTORY - 1) % NIWA_HISTORY;
 	if (past->history[last].realtime_us)
-		(void)json_object_set_new(r, "why", json_string(past->history[last].why));
+		(void)json_object_set_new(r, "why", json_string(niwa_app_last_why(app)));
 	if (past->last.accepted_us)
 		(void)json_object_set_new(r, "stages", niwa_rpc_stages(&past->last));
-	if (past->last_error[0])
+	if (past->last_error)
 		(void)json_object_set_new(r, "last_error", json_string(past->last_error));
 }
 
@@ -226,7 +228,7 @@ void niwa_rpc_app_show(struct niwa_call *call)
 	(void)json_object_set_new(r, "record", json_loads(text, 0, NULL));
 	(void)json_object_set_new(r, "generation", json_integer((json_int_t)app->generation));
 	(void)json_object_set_new(r, "instances", instances_of(e, app));
-	(void)json_object_set_new(r, "history", history_of(app->past));
+	(void)json_object_set_new(r, "history", history_of(app));
 	(void)json_object_set_new(r, "warnings", niwa_rpc_warnings(e, app));
 	if (niwa_app_spec_read(e, app, &spec, &err) == 0)
 		(void)json_object_set_new(r, "snapshot", niwa_rpc_snapshot(e, app, spec));

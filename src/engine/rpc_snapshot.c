@@ -13,6 +13,7 @@
 #include "engine/app.h"
 #include "engine/background.h"
 #include "engine/dump.h"
+#include "engine/dumpable.h"
 #include "engine/rebuild.h"
 #include "engine/rotate.h"
 #include "engine/rpc.h"
@@ -229,11 +230,30 @@ void niwa_rpc_snapshot_list(struct niwa_call *call)
 
 /* snapshot.remove */
 
+static int remove_work(void *arg, struct niwa_error *err)
+{
+	struct job *j = arg;
+
+	return niwa_store_remove(&j->store, &j->key, err);
+}
+
+static void remove_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct job *j = arg;
+
+	if (r < 0)
+		niwa_call_fail(j->call, NIWA_RPC_FAILED, err);
+	else
+		niwa_call_answer(j->call, json_object());
+	free(j);
+}
+
 /* Of an image that others share only this app's part is taken away, once, unless all of it is asked for. */
 void niwa_rpc_snapshot_remove(struct niwa_call *call)
 {
 	bool all = json_is_true(json_object_get(call->params, "all"));
 	struct niwa_app *app = niwa_call_app(call);
+	struct job *j;
 
 	if (!app)
 		return;
@@ -247,9 +267,13 @@ void niwa_rpc_snapshot_remove(struct niwa_call *call)
 		niwa_call_answer(call, json_pack("{s:I}", "others", (json_int_t)app->snapshot->sharers - 1));
 		return;
 	}
+	j = job_new(call);
+	if (!j)
+		return;
+	j->key = app->snapshot->key;
 	niwa_snapshot_drop(call->engine, app, "removed on request");
 	niwa_snapshot_settle(call->engine, app, "its image was removed");
-	niwa_call_answer(call, json_object());
+	job_run(j, remove_work, remove_done); /* answered when no new niwad can find it again */
 }
 
 /* snapshot.verify */
@@ -321,8 +345,8 @@ static void on_awake(const struct niwa_error *err, void *arg)
 		niwa_call_fail(call, NIWA_RPC_FAILED, err);
 	if (!app)
 		return;
-	if (app->current && app->current->restored) /* only a start of its own can be dumped */
-		niwa_rotate(call->engine, app, "an image is wanted");
+	if (app->current && (app->current->restored || !niwa_dumpable_is_current(call->engine, app->current)))
+		niwa_rotate(call->engine, app, "an image is wanted"); /* of a start of its own, as it is today */
 	else if (niwa_dump_ask(call->engine, app, &failed) < 0) {
 		niwa_call_fail(call, NIWA_RPC_FAILED, &failed);
 		return;

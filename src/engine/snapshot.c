@@ -22,19 +22,29 @@
 #include "engine/background.h"
 #include "engine/criu.h"
 #include "engine/dump.h"
+#include "engine/dumpable.h"
 #include "engine/instance.h"
 #include "engine/keep_client.h"
 #include "engine/rebuild.h"
 #include "engine/share.h"
 #include "engine/template.h"
-#include "engine/volume_print.h"
+#include "engine/wake.h"
 
 #define CHECK_DEADLINE_US (5 * NIWA_SEC)
 #define COLLECT_US        (500 * NIWA_MS)
 #define PAYS_PERCENT      80 /* of a cold start, at most */
 #define PAYS_SAMPLES      3  /* restores before it is judged */
+#define LOOK_AGAIN        16 /* cold starts; a bad moment of the host must not be held against many apps for ever */
 #define FAILED_DROP       3  /* restores from a shared image that fail in a row: it is dropped */
 #define FAILED_REFUSE     9  /* and those of the ones that came after it: no other is made */
+#define NOTES_MAX         1024
+
+/* Of what becomes of an image, until it is on disk. */
+struct niwa_note {
+	STAILQ_ENTRY(niwa_note) link;
+	struct niwa_snapshot_key key;
+	struct niwa_store_note note;
+};
 
 static const char *program_of(pid_t pid, char *buf, size_t size)
 {
@@ -72,6 +82,7 @@ static int open_snapshots(struct niwa_engine *e, struct niwa_snapshots *s, struc
 static void free_snapshots(struct niwa_snapshots **sp)
 {
 	struct niwa_snapshots *s = *sp;
+	struct niwa_note *note;
 
 	if (!s)
 		return;
@@ -80,6 +91,10 @@ static void free_snapshots(struct niwa_snapshots **sp)
 	niwa_fd_close(&s->criu);
 	niwa_fd_close(&s->cache);
 	niwa_fd_close(&s->empty);
+	while ((note = STAILQ_FIRST(&s->notes))) {
+		STAILQ_REMOVE_HEAD(&s->notes, link);
+		free(note);
+	}
 	free(s);
 }
 
@@ -91,6 +106,7 @@ void niwa_snapshots_open(struct niwa_engine *e)
 	if (!s)
 		return;
 	s->store.dir = s->criu = s->cache = s->empty = -1;
+	STAILQ_INIT(&s->notes);
 	s->limits = (struct niwa_store_limits){.bytes = e->config.snapshot_bytes,
 					       .image_bytes = e->config.snapshot_image_bytes};
 	if (open_snapshots(e, s, &err) < 0) {
@@ -252,7 +268,9 @@ static void scan_done(int r, const struct niwa_error *err, void *arg)
 	if (s->engine->snapshots) {
 		s->engine->snapshots->scanned = true;
 		niwa_share_walk(s->engine);
+		niwa_dumpables_begin(s->engine);
 	}
+	niwa_wake_images_known(s->engine);
 	niwa_rebuild_begin(s->engine);
 	niwa_store_list_fini(&s->list);
 	free(s);
@@ -269,6 +287,8 @@ static void scan(struct niwa_engine *e)
 	s->store = e->snapshots->store;
 	if (niwa_background_run(e->event, scan_work, scan_done, s, &err) < 0) {
 		niwa_log(NIWA_LOG_WARN, NULL, "look at the images on disk: %s", err.msg);
+		e->snapshots->scanned = true;
+		niwa_wake_images_known(e);
 		free(s);
 	}
 }
@@ -278,6 +298,7 @@ static void give_up(struct niwa_engine *e, const char *reason)
 	niwa_log(NIWA_LOG_WARN, NULL, "no snapshots: %s", reason);
 	(void)snprintf(e->no_snapshots, sizeof(e->no_snapshots), "%.199s", reason);
 	free_snapshots(&e->snapshots);
+	niwa_wake_images_known(e);
 }
 
 static void on_checked(struct niwa_engine *e, struct niwa_criu_result *result)
@@ -352,6 +373,8 @@ bool niwa_snapshot_is_slower(const struct niwa_app *app)
 
 	if (!s || !s->restored_us[PAYS_SAMPLES - 1] || s->moment)
 		return false;
+	if (s->shared && s->cold_since >= LOOK_AGAIN)
+		return false;
 	cold = niwa_store_median(s->cold_us);
 	restored = niwa_store_median(s->restored_us);
 	return cold && restored * 100 > cold * PAYS_PERCENT;
@@ -369,7 +392,7 @@ const char *niwa_snapshot_why_not(struct niwa_engine *e, const struct niwa_app *
 	const struct niwa_app_snapshot *s = app->snapshot;
 
 	(void)niwa_snapshot_refusal(e, spec, buf, size);
-	if (*buf)
+	if (*buf && !niwa_snapshot_hibernates(e, spec)) /* which asks nothing of its volumes */
 		return buf;
 	if (niwa_snapshot_is_slower(app))
 		(void)snprintf(buf, size, "a cold start is about as fast");
@@ -453,19 +476,92 @@ void niwa_snapshot_restored(struct niwa_app *app)
 	s->last_restore_us = niwa_realtime_us();
 }
 
+/* What is noted on disk: hints, written by one thread at a time. */
+
+struct notes {
+	struct niwa_engine *engine;
+	struct niwa_store store;
+	STAILQ_HEAD(, niwa_note) list;
+};
+
+static void write_notes(struct niwa_engine *e);
+
+static int note_work(void *arg, struct niwa_error *err)
+{
+	struct notes *n = arg;
+	struct niwa_note *note;
+
+	STAILQ_FOREACH(note, &n->list, link)
+	(void)niwa_store_note(&n->store, &note->key, &note->note, err); /* a hint */
+	return 0;
+}
+
+static void note_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct notes *n = arg;
+	struct niwa_engine *e = n->engine;
+	struct niwa_note *note;
+
+	(void)r, (void)err;
+	while ((note = STAILQ_FIRST(&n->list))) {
+		STAILQ_REMOVE_HEAD(&n->list, link);
+		free(note);
+	}
+	free(n);
+	if (!e->snapshots)
+		return;
+	e->snapshots->noting = false;
+	write_notes(e);
+}
+
+static void write_notes(struct niwa_engine *e)
+{
+	struct niwa_snapshots *s = e->snapshots;
+	struct notes *n = STAILQ_EMPTY(&s->notes) || s->noting ? NULL : niwa_zalloc(sizeof(*n));
+	struct niwa_error err;
+
+	if (!n)
+		return;
+	n->engine = e;
+	n->store = s->store;
+	STAILQ_INIT(&n->list);
+	STAILQ_CONCAT(&n->list, &s->notes);
+	s->noting = niwa_background_run(e->event, note_work, note_done, n, &err) == 0;
+	if (s->noting) {
+		s->note_count = 0;
+		return;
+	}
+	STAILQ_CONCAT(&s->notes, &n->list); /* with the next one */
+	free(n);
+}
+
+static void note(struct niwa_engine *e, const struct niwa_snapshot_key *key, const struct niwa_store_note *what)
+{
+	struct niwa_snapshots *s = e->snapshots;
+	struct niwa_note *n = s->note_count < NOTES_MAX ? niwa_zalloc(sizeof(*n)) : NULL;
+
+	if (!n)
+		return;
+	n->key = *key;
+	n->note = *what;
+	STAILQ_INSERT_TAIL(&s->notes, n, link);
+	s->note_count++;
+	write_notes(e);
+}
+
 void niwa_snapshot_measured(struct niwa_engine *e, struct niwa_app *app, bool restored, uint64_t us)
 {
 	struct niwa_app_snapshot *s = e->snapshots ? niwa_snapshot_of(app) : NULL;
-	const struct niwa_store_note note = {.event = restored ? NIWA_STORE_RESTORED : NIWA_STORE_COLD, .us = us};
-	struct niwa_error err;
 
 	if (!s)
 		return;
 	push(restored ? s->restored_us : s->cold_us, us);
+	s->cold_since = restored ? 0 : s->cold_since + 1;
 	if (s->shared)
 		s->week++;
 	if (s->usable && !s->moment)
-		(void)niwa_store_note(&e->snapshots->store, &s->key, &note, &err); /* a hint */
+		note(e, &s->key,
+		     &(struct niwa_store_note){.event = restored ? NIWA_STORE_RESTORED : NIWA_STORE_COLD, .us = us});
 }
 
 /* What an instance sees of the host. */
@@ -560,74 +656,11 @@ bool niwa_snapshot_hibernates(const struct niwa_engine *e, const struct niwa_app
 	return spec->sleep.keep == NIWA_SLEEP_KEEPS_MEMORY && e->snapshots;
 }
 
-static int key_now(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_instance_params *p,
-		   struct niwa_snapshot_key *ret, struct niwa_error *err)
+void niwa_snapshot_paths(const struct niwa_engine *e, struct niwa_instance_snapshot *s, const char *folder)
 {
-	struct niwa_text volumes = {0};
-	int r;
-
-	if (!i->app->snapshot->moment) {
-		*ret = i->snapshot->key;
-		return 0;
-	}
-	r = niwa_volume_print(i->spec, &volumes, err);
-	if (r == 0)
-		r = niwa_snapshot_key_of(e, i->spec, p, volumes.data ? volumes.data : "", ret, err);
-	niwa_text_fini(&volumes);
-	return r;
-}
-
-/* 0 when it is whole and all that was mapped or open is still there, as it was. What is wrong with the image is told
- * apart from what is wrong with this app. */
-static int open_image(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_instance_params *p,
-		      bool *ret_void, struct niwa_error *err)
-{
-	struct niwa_instance_snapshot *s = i->snapshot;
-	const struct niwa_app_snapshot *known = i->app->snapshot;
-	struct niwa_snapshot_key key;
-	struct niwa_roots roots;
-	int r = key_now(e, i, p, &key, err);
-
-	*ret_void = !known->shared;
-	if (r == 0 && (!known->usable || strcmp(key.hex, known->key.hex) != 0))
-		return niwa_fail(err, NIWA_PERMANENT, 0, "%s the app, its image, CRIU or this host were changed",
-				 known->moment ? "a volume was written, or" : "");
-	if (r == 0)
-		r = niwa_roots_open(p, &roots, err);
-	if (r < 0)
-		return r;
-	*ret_void = true;
-	if (known->moment)
-		r = niwa_store_use_once(&e->snapshots->store, &key, NIWA_STORE_QUICK, &s->image, err);
-	else
-		r = niwa_store_use(&e->snapshots->store, &key, NIWA_STORE_QUICK, &s->image, err);
-	if (r == 0)
-		r = niwa_manifest_compare(&s->image.manifest, roots.root, roots.count, err);
-	niwa_roots_close(&roots);
-	return r;
-}
-
-static int64_t clock_ns(clockid_t id)
-{
-	struct timespec t;
-
-	(void)clock_gettime(id, &t); /* cannot fail for these */
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static void fill_restore(const struct niwa_engine *e, struct niwa_instance_snapshot *s)
-{
-	const struct niwa_manifest *m = &s->image.manifest;
-
-	s->restore = (struct niwa_instance_restore){.pid = (pid_t)m->root_pid,
-						    .last_pid = (pid_t)m->free_pid - 1,
-						    .monotonic_ns = m->monotonic_ns - clock_ns(CLOCK_MONOTONIC),
-						    .boottime_ns = m->boottime_ns - clock_ns(CLOCK_BOOTTIME)};
-	(void)snprintf(s->layer_path, sizeof(s->layer_path), "%s/snapshots/%s/layer", e->config.state_dir,
-		       s->image.name);
-	(void)snprintf(s->shm_path, sizeof(s->shm_path), "%s/snapshots/%s/shm", e->config.state_dir, s->image.name);
-	s->restore.layer = m->layer_entries ? s->layer_path : NULL;
-	s->restore.shm = m->shm_entries ? s->shm_path : NULL;
+	(void)snprintf(s->folder, sizeof(s->folder), "%s", folder);
+	(void)snprintf(s->layer_path, sizeof(s->layer_path), "%s/snapshots/%s/layer", e->config.state_dir, folder);
+	(void)snprintf(s->shm_path, sizeof(s->shm_path), "%s/snapshots/%s/shm", e->config.state_dir, folder);
 }
 
 /* The key of its start. */
@@ -647,33 +680,21 @@ static int start_key(struct niwa_engine *e, struct niwa_instance *i, const struc
 int niwa_snapshot_prepare(struct niwa_engine *e, struct niwa_instance *i, struct niwa_instance_params *p,
 			  struct niwa_error *err)
 {
-	bool restoring = i->app->state == NIWA_RESTORING, is_void;
 	char refusal[NIWA_STORE_REASON_MAX];
-	int r;
 
-	if (*niwa_snapshot_refusal(e, i->spec, refusal, sizeof(refusal)) && !niwa_snapshot_hibernates(e, i->spec)) {
-		if (restoring)
-			niwa_snapshot_drop(e, i->app, refusal);
-		return restoring ? niwa_fail(err, NIWA_PERMANENT, 0, "%s", refusal) : 0;
+	if (i->snapshot) { /* to be restored: looked at before */
+		p->init = true;
+		p->restore = i->snapshot->restoring ? &i->snapshot->restore : NULL;
+		return 0;
 	}
+	if (*niwa_snapshot_refusal(e, i->spec, refusal, sizeof(refusal)) && !niwa_snapshot_hibernates(e, i->spec))
+		return 0;
 	i->snapshot = niwa_zalloc(sizeof(*i->snapshot));
 	if (!i->snapshot)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start %s", i->app->name);
 	niwa_store_image_init(&i->snapshot->image);
 	p->init = true;
-	r = start_key(e, i, p, err);
-	if (r < 0 || !restoring)
-		return r;
-	r = open_image(e, i, p, &is_void, err);
-	if (r < 0) {
-		if (is_void)
-			niwa_snapshot_drop(e, i->app, err->msg);
-		return r;
-	}
-	fill_restore(e, i->snapshot);
-	i->snapshot->restoring = true;
-	p->restore = &i->snapshot->restore;
-	return 0;
+	return start_key(e, i, p, err);
 }
 
 void niwa_snapshot_instance_gone(struct niwa_engine *e, struct niwa_instance *i)
@@ -686,8 +707,9 @@ void niwa_snapshot_instance_gone(struct niwa_engine *e, struct niwa_instance *i)
 	if (s->restoring && s->criu)
 		niwa_criu_kill(e, s->criu);
 	s->timer = sd_event_source_disable_unref(s->timer);
-	if (e->snapshots)
-		niwa_store_done(&e->snapshots->store, &s->image);
+	niwa_store_image_close(&s->image);
+	if (s->restoring) /* what was used once and went wrong */
+		niwa_snapshots_collect(e);
 	free(s);
 	i->snapshot = NULL;
 }

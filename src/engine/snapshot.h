@@ -19,6 +19,9 @@ struct niwa_snapshots {
 	int criu, cache, empty; /* the binary; CRIU's cache on a tmpfs; an empty folder in it */
 	uint64_t check;         /* CRIU's look at the kernel while it runs */
 	bool scanned;           /* what is on disk is known */
+	bool noting;            /* a thread writes counts and times of images */
+	unsigned note_count;    /* that wait for it */
+	STAILQ_HEAD(, niwa_note) notes;
 };
 
 /* Of an app, once there is something to know; or of all apps that share an image (share.h). */
@@ -33,8 +36,10 @@ struct niwa_app_snapshot {
 	bool settled;                /* the `usable` that the states of those who share it follow */
 	unsigned sharers, failed;    /* failed: restores one after the other, of whichever app */
 	unsigned told;               /* while a list is made */
+	unsigned cold_since;         /* cold starts since the last restore was measured */
 	uint64_t like;               /* the app of which it was taken, or like whose it was; 0: not known */
 	uint32_t week;               /* wakes in the week before niwad started; shared: and since */
+	unsigned late;               /* restores in a row that were not done in time */
 	uint64_t bytes, taken_us, still_us;
 	uint64_t cold_us[NIWA_STORE_SAMPLES], restored_us[NIWA_STORE_SAMPLES]; /* newest first */
 	uint64_t restores, failures, last_restore_us;
@@ -47,6 +52,7 @@ struct niwa_instance_snapshot {
 	bool restoring;               /* CRIU has not succeeded yet */
 	struct niwa_store_image image;
 	struct niwa_instance_restore restore;
+	char folder[NIWA_KEY_HEX + 1]; /* of the image that it was restored from */
 	char layer_path[600], shm_path[600];
 	uint64_t criu;
 	struct niwa_dump *dump; /* dump.h; under way */
@@ -55,6 +61,7 @@ struct niwa_instance_snapshot {
 	unsigned warm_next;
 	uint64_t warm_began_us, warm_took_us; /* the first of them */
 	bool stop_wanted;                     /* when the dump under way is over */
+	bool adopted;                         /* and its key was not compared with that of a start of today */
 };
 
 /* At the start of niwad. Without CRIU, or without room for images, nothing fails: e->no_snapshots says why. */
@@ -91,10 +98,11 @@ void niwa_snapshot_let_go(struct niwa_engine *e, const struct niwa_instance *i);
 /* Adoption: keep holds such files for this instance. */
 void niwa_snapshot_held(struct niwa_engine *e, const char *name);
 
-/* Completes what a plan is made of: below niwa-init, and, while its app is restoring, from the image. Fails when the
- * image cannot be used: it is dropped then. */
+/* Completes what a plan is made of: below niwa-init, and from the image that was opened for it (restore_open.h). */
 int niwa_snapshot_prepare(struct niwa_engine *e, struct niwa_instance *i, struct niwa_instance_params *p,
 			  struct niwa_error *err);
+/* Where the files of an image are that an instance sees, by the name of its folder. */
+void niwa_snapshot_paths(const struct niwa_engine *e, struct niwa_instance_snapshot *s, const char *folder);
 /* The instance ends: what it holds of images is given back. */
 void niwa_snapshot_instance_gone(struct niwa_engine *e, struct niwa_instance *i);
 

@@ -23,6 +23,7 @@
 #include "engine/dump.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
+#include "engine/past.h"
 #include "engine/share.h"
 #include "engine/volume.h"
 #include "engine/wake.h"
@@ -222,7 +223,7 @@ static void give_up(struct niwa_app *app)
 {
 	struct niwa_log_ctx ctx = {.app = app->template->like, .doing = "snapshot"};
 	struct niwa_app_snapshot *s = app->snapshot;
-	const char *error = app->past ? app->past->last_error : "";
+	const char *error = niwa_app_last_error(app);
 
 	if (strncmp(error, NAME ": ", strlen(NAME ": ")) == 0)
 		error += strlen(NAME ": ");

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 
 struct walk {
@@ -99,6 +100,7 @@ int niwa_volume_print(const struct niwa_app_spec *spec, struct niwa_text *out, s
 		r = fd < 0 ? niwa_fail(err, NIWA_TEMPORARY, errno, "open '%s'", spec->volumes[n].from)
 			   : walk_folder(&w, fd);
 	}
+	(void)niwa_fault("niwad.volumes-walked");
 	if (r == 0)
 		niwa_text_addf(out, "volumes %016" PRIx64 "%016" PRIx64 "\n", w.sum, w.other);
 	return r;

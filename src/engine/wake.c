@@ -20,6 +20,7 @@
 #include "engine/dump.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
+#include "engine/past.h"
 #include "engine/ready.h"
 #include "engine/relay_client.h"
 #include "engine/rotate.h"
@@ -140,12 +141,32 @@ static void wake_backing_off(struct niwa_engine *e, struct niwa_app *app, struct
 	if (at > niwa_now_us() + BACK_OFF_HELD_US ||
 	    (!app->retry &&
 	     sd_event_add_time(e->event, &app->retry, CLOCK_MONOTONIC, at, NIWA_MS, on_back_off_over, app) < 0)) {
-		refuse(e, w, app->past->last_error);
+		refuse(e, w, niwa_app_last_error(app));
 		return;
 	}
 	if (TAILQ_EMPTY(&app->waiters))
 		niwa_wake_note(e, app, w, "start", accepted_us);
 	hold(e, app, w);
+}
+
+/* What hibernates is not started before it is known whether its memory is on disk: a start would make that void. */
+static bool waits_for_images(struct niwa_engine *e, struct niwa_app *app)
+{
+	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
+	struct niwa_error err;
+
+	return e->snapshots && !e->snapshots->scanned && niwa_app_spec_read(e, app, &spec, &err) == 0 &&
+	       niwa_snapshot_hibernates(e, spec);
+}
+
+void niwa_wake_images_known(struct niwa_engine *e)
+{
+	struct niwa_app *app;
+	size_t pos = 0;
+
+	while ((app = niwa_map_next(e->apps_by_id, &pos)))
+		if (niwa_state_is_down(app->state) && !app->removed && !app->retry && !TAILQ_EMPTY(&app->waiters))
+			niwa_wake_start(e, app, "connections are waiting");
 }
 
 static void wake_stopped(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *w, uint64_t accepted_us)
@@ -157,9 +178,11 @@ static void wake_stopped(struct niwa_engine *e, struct niwa_app *app, struct niw
 		wake_backing_off(e, app, w, accepted_us);
 		return;
 	}
-	niwa_wake_note(e, app, w, "start", accepted_us);
+	if (TAILQ_EMPTY(&app->waiters))
+		niwa_wake_note(e, app, w, "start", accepted_us);
 	hold(e, app, w);
-	niwa_wake_start(e, app, why_of(w, why, sizeof(why)));
+	if (!waits_for_images(e, app))
+		niwa_wake_start(e, app, why_of(w, why, sizeof(why)));
 }
 
 void niwa_wake(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *w, uint64_t accepted_us)
@@ -465,7 +488,7 @@ void niwa_wake_gave_up(struct niwa_engine *e, struct niwa_app *app, const struct
 	if (past) {
 		past->failures++;
 		past->now.accepted_us = 0;
-		(void)snprintf(past->last_error, sizeof(past->last_error), "%.199s", err->msg);
+		niwa_app_note_error(app, err->msg);
 		back_off(e, app, past);
 	}
 	niwa_log(NIWA_LOG_WARN, &ctx, "%s", err->msg);

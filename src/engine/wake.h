@@ -30,6 +30,8 @@ void niwa_wake_fail_all(struct niwa_engine *e, struct niwa_app *app, const struc
 void niwa_wake_start(struct niwa_engine *e, struct niwa_app *app, const char *why);
 /* The same, never from an image. */
 void niwa_wake_start_cold(struct niwa_engine *e, struct niwa_app *app, const char *why);
+/* It is known which images are on disk, or that there are none: starts that waited for that. */
+void niwa_wake_images_known(struct niwa_engine *e);
 /* Starts that waited for a folder which another instance held are tried again. */
 void niwa_wake_held(struct niwa_engine *e);
 /* The app waits neither for the limiter nor for a folder any more. True: it did. */

@@ -95,6 +95,8 @@ static int message_type(const struct batch *b, const struct niwa_op *op, bool de
 static int put_message(struct batch *b, size_t first, size_t count, bool deleting)
 {
 	const struct niwa_op *op = &b->ops[first];
+	/* Without NLM_F_EXCL Linux 6.1 leaves out a range that overlaps another, and says nothing. */
+	const uint16_t add = niwa_set_infos[op->set].interval ? NLM_F_CREATE | NLM_F_EXCL : NLM_F_CREATE;
 	struct nlmsghdr *nlh;
 	struct nlattr *list;
 	int r;
@@ -103,7 +105,7 @@ static int put_message(struct batch *b, size_t first, size_t count, bool deletin
 	if (r < 0)
 		return r;
 	nlh = niwa_nl_put_nfnl(&b->net->nf, b->buf + b->len, NFNL_SUBSYS_NFTABLES, message_type(b, op, deleting),
-			       deleting ? 0 : NLM_F_CREATE, NFPROTO_INET);
+			       deleting ? 0 : add, NFPROTO_INET);
 	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, NIWA_NET_TABLE);
 	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, niwa_set_infos[op->set].name);
 	if (!op->flush) { /* without a list all elements are meant */

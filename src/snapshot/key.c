@@ -77,6 +77,7 @@ static void replace_instance(struct stand_in *s, const struct niwa_key_params *k
 	memcpy(s->params.veth, "veth", sizeof("veth"));
 	s->params.layer_dir = "/layer";
 	s->params.tenant_dir = "/tenant";
+	s->params.random[0] = '\0';
 	/* Whoever asks, it is about a start that may be dumped. */
 	s->params.init = true;
 	s->params.restore = NULL;

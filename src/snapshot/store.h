@@ -12,8 +12,8 @@
  *
  * Every call here touches the disk and may take long: call it in a worker thread. There is no state but the folder and
  * the descriptor of it, so calls may run beside each other in any threads and processes. 0 or -errno and err.
- * Faults (base/fault.h): snapshot.begun, .images-synced, .manifest-written, .synced, .renamed, .committed, .used,
- * .used-synced, .removing, .removed. docs/adr/007-snapshots.md is the reason of it all.
+ * Faults (base/fault.h): snapshot.begun, .images-synced, .manifest-written, .synced, .renamed, .committed, .using,
+ * .used, .used-synced, .noting, .removing, .removed. docs/adr/007-snapshots.md is the reason of it all.
  */
 #ifndef NIWA_SNAPSHOT_STORE_H
 #define NIWA_SNAPSHOT_STORE_H

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -218,6 +219,7 @@ int niwa_store_note(const struct niwa_store *store, const struct niwa_snapshot_k
 
 	if (dir < 0)
 		return niwa_fail(err, NIWA_PERMANENT, -dir, "snapshot %.12s", key->hex);
+	(void)niwa_fault("snapshot.noting");
 	if (flock(dir, LOCK_EX) < 0) /* against other notes: moments */
 		return niwa_fail(err, NIWA_TEMPORARY, errno, "snapshot %.12s: lock", key->hex);
 	store_stats_read(dir, &stats);

@@ -81,7 +81,9 @@ int niwa_store_use(const struct niwa_store *store, const struct niwa_snapshot_ke
 
 	niwa_store_image_init(&image);
 	niwa_store_image_init(ret);
-	r = open_folders(store, key, &image, err);
+	r = store_fault("snapshot.using", err);
+	if (r == 0)
+		r = open_folders(store, key, &image, err);
 	if (r == 0) {
 		r = store_read_manifest(image.dir, key, &image.manifest, err);
 		if (r == 0)

@@ -603,10 +603,9 @@ static const struct niwa_key app_keys[] = {
 		"being started. auto: when it starts slowly or has warm, and no volume of it is writable. ready: with "
 		"writable "
 		"volumes as well; say so only where nothing in the app's memory depends on what is in them, never for "
-		"a database. shared: as ready; that apps with the same record have one image together is not done "
-		"yet, each has its own. off: never. Where an image would be wrong or not faster it is not used; niwa "
-		"show "
-		"tells the reason. Needs CRIU, see niwa doctor."},
+		"a database. shared: apps whose records are the same but for name, tenant, env, sources of "
+		"volumes and the like have one image together, see SHARED IMAGES. off: never. Where an image would be "
+		"wrong or not faster it is not used; niwa show tells the reason. Needs CRIU, see niwa doctor."},
 	{.name = "warm",
 	 .kind = &niwa_kind_texts,
 	 APP(warm),
@@ -623,7 +622,8 @@ static const struct niwa_key app_keys[] = {
 	 .omit = no_restore_signal,
 	 .derived = "none",
 	 .doc = "Sent to the app's first process after it was woken from an image, for programs that make keys or "
-		"random numbers afresh then. The file /run/niwa/generation holds another number after each wake."},
+		"random numbers afresh then. The file /run/niwa/generation holds another number after each wake, "
+		"/run/niwa/random 64 other random hexadecimal digits, which every process of the app can read."},
 	{.name = "wake_deadline",
 	 .kind = &niwa_kind_duration,
 	 APP(wake_deadline_us),

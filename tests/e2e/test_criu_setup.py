@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 from host import TOP
+from test_snapshot import CRIU
 
 SCRIPT = TOP / "scripts/build-criu"
 SECURITY = "deb http://security.invalid/debian-security bookworm-security main"
@@ -69,6 +70,15 @@ def test_a_criu_that_says_it_has_restored_and_has_not_is_refused(tmp_path):
     status, said = judge(fake(tmp_path / "criu", lie))
     assert status == 1, said
     assert "fails on this kernel" in said
+
+
+@pytest.mark.parametrize("options, status", [([], 1), (["-static"], 0)])
+def test_a_criu_that_works_is_refused_when_it_is_dynamically_linked(tmp_path, options, status):
+    (tmp_path / "source.c").write_text('#include <unistd.h>\nint main(int c, char **v) { (void)c; return execv("%s", v); }\n' % CRIU)
+    subprocess.run(["cc", *options, "-o", tmp_path / "criu", tmp_path / "source.c"], check=True)
+    found, said = judge(tmp_path / "criu")
+    assert found == status, said
+    assert ("dynamically linked" in said) == (status == 1), said
 
 
 @pytest.mark.parametrize("name, text", [("sources.list", OLD_FORM), ("sources.list.d/debian.sources", NEW_FORM)])

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The past of apps, and the texts in it.
+ */
+#include "engine/past.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#define WHY_MAX   54   /* bytes of a reason */
+#define WHYS_MAX  4096 /* different ones; others are cut to what they have in common */
+#define ERROR_MAX 199
+
+struct niwa_app_past *niwa_app_past(struct niwa_app *app)
+{
+	if (!app->past)
+		app->past = niwa_zalloc(sizeof(*app->past));
+	return app->past;
+}
+
+void niwa_app_past_free(struct niwa_app *app)
+{
+	if (app->past)
+		free(app->past->last_error);
+	free(app->past);
+	app->past = NULL;
+}
+
+/* The one copy of this text; NULL: there are too many, or no memory. */
+static const char *find_or_keep(struct niwa_engine *e, const char *text)
+{
+	char *copy = niwa_map_get_str(e->whys, text);
+
+	if (copy || niwa_map_count(e->whys) >= WHYS_MAX)
+		return copy;
+	copy = niwa_strdup(text);
+	if (copy && niwa_map_put_str(e->whys, copy, copy) == 0)
+		return copy;
+	free(copy);
+	return NULL;
+}
+
+/* Addresses and numbers are what differs most. */
+static const char *keep(struct niwa_engine *e, const char *why)
+{
+	char text[WHY_MAX];
+	const char *kept;
+
+	(void)snprintf(text, sizeof(text), "%s", why);
+	kept = find_or_keep(e, text);
+	if (kept)
+		return kept;
+	text[strcspn(text, "0123456789")] = '\0';
+	kept = niwa_map_get_str(e->whys, text);
+	return kept ? kept : "";
+}
+
+void niwa_app_note_move(struct niwa_app *app, enum niwa_state from, enum niwa_state to, const char *why)
+{
+	/* sleepers that only get or lose an image have no past yet, and there are many of them */
+	bool slept = niwa_state_is_down(from) && niwa_state_is_down(to);
+	struct niwa_app_past *past = slept ? app->past : niwa_app_past(app);
+	struct niwa_move *move = past ? &past->history[past->history_next] : NULL;
+
+	if (!move)
+		return;
+	*move = (struct niwa_move){.realtime_us = niwa_realtime_us(),
+				   .why = keep(app->engine, why),
+				   .from = (uint8_t)from,
+				   .to = (uint8_t)to};
+	past->history_next = (past->history_next + 1) % NIWA_HISTORY;
+}
+
+const char *niwa_app_why(const struct niwa_app *app, unsigned n)
+{
+	const char *why = app->past ? app->past->history[(app->past->history_next + n) % NIWA_HISTORY].why : NULL;
+
+	return why ? why : "";
+}
+
+const char *niwa_app_last_why(const struct niwa_app *app)
+{
+	return niwa_app_why(app, NIWA_HISTORY - 1);
+}
+
+void niwa_app_note_error(struct niwa_app *app, const char *text)
+{
+	struct niwa_app_past *past = niwa_app_past(app);
+
+	if (!past)
+		return;
+	free(past->last_error);
+	past->last_error = niwa_asprintf("%.*s", ERROR_MAX, text);
+}
+
+const char *niwa_app_last_error(const struct niwa_app *app)
+{
+	return app->past && app->past->last_error ? app->past->last_error : "";
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One or two jobs in threads: the look at volumes, which the key of a moment of sleep depends on, then the image.
+ */
+#include "engine/restore_open.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/memory.h"
+#include "engine/background.h"
+#include "engine/instance.h"
+#include "engine/snapshot.h"
+#include "engine/volume_print.h"
+
+/* The instance cannot end before it was opened, so threads may read its record. */
+struct opening {
+	struct niwa_engine *engine;
+	struct niwa_instance *instance;
+	struct niwa_prepared prepared;
+	struct niwa_store store;
+	struct niwa_snapshot_key key, was; /* of today; of the image that the app had */
+	bool once, is_void;                /* is_void: what is wrong is wrong with the image */
+	struct niwa_text volumes;
+	struct niwa_roots roots;
+	struct niwa_store_image image;
+};
+
+static void free_opening(struct opening *o)
+{
+	niwa_prepared_fini(&o->prepared);
+	niwa_text_fini(&o->volumes);
+	niwa_roots_close(&o->roots);
+	niwa_store_image_close(&o->image);
+	free(o);
+}
+
+static int64_t clock_ns(clockid_t id)
+{
+	struct timespec t;
+
+	(void)clock_gettime(id, &t); /* cannot fail for these */
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void fill_restore(struct niwa_engine *e, struct niwa_instance_snapshot *s)
+{
+	const struct niwa_manifest *m = &s->image.manifest;
+
+	s->restore = (struct niwa_instance_restore){.pid = (pid_t)m->root_pid,
+						    .last_pid = (pid_t)m->free_pid - 1,
+						    .monotonic_ns = m->monotonic_ns - clock_ns(CLOCK_MONOTONIC),
+						    .boottime_ns = m->boottime_ns - clock_ns(CLOCK_BOOTTIME)};
+	niwa_snapshot_paths(e, s, s->image.name);
+	s->restore.layer = m->layer_entries ? s->layer_path : NULL;
+	s->restore.shm = m->shm_entries ? s->shm_path : NULL;
+}
+
+static void end(struct opening *o, int r, const struct niwa_error *err)
+{
+	struct niwa_engine *e = o->engine;
+	struct niwa_instance *i = o->instance;
+	struct niwa_app_snapshot *known = i->app->snapshot;
+
+	if (r < 0) {
+		if (o->is_void && known && strcmp(known->key.hex, o->was.hex) == 0)
+			niwa_snapshot_drop(e, i->app, err->msg);
+	} else {
+		i->snapshot->image = o->image;
+		niwa_store_image_init(&o->image);
+		fill_restore(e, i->snapshot);
+		i->snapshot->restoring = true;
+		if (o->once && known)
+			known->usable = known->moment = false; /* nobody finds it any more */
+	}
+	free_opening(o);
+	niwa_instance_opened(e, i, r, err);
+}
+
+static int open_work(void *arg, struct niwa_error *err)
+{
+	struct opening *o = arg;
+	int r = (o->once ? niwa_store_use_once : niwa_store_use)(&o->store, &o->key, NIWA_STORE_QUICK, &o->image, err);
+
+	return r < 0 ? r : niwa_manifest_compare(&o->image.manifest, o->roots.root, o->roots.count, err);
+}
+
+static void open_done(int r, const struct niwa_error *err, void *arg)
+{
+	end(arg, r, err);
+}
+
+/* The image that the app has is the one that this start would use? */
+static int open_if_same(struct opening *o, struct niwa_error *err)
+{
+	const struct niwa_app_snapshot *known = o->instance->app->snapshot;
+	int r;
+
+	o->is_void = known && !known->shared;
+	if (!known || !known->usable || strcmp(o->key.hex, known->key.hex) != 0)
+		return niwa_fail(err, NIWA_PERMANENT, 0, "%s the app, its image, CRIU or this host were changed",
+				 o->once ? "a volume was written, or" : "");
+	r = niwa_roots_open(&o->prepared.params, &o->roots, err);
+	if (r < 0)
+		return r;
+	o->is_void = true;
+	return niwa_background_hurry(o->engine->event, open_work, open_done, o, err);
+}
+
+static int look_work(void *arg, struct niwa_error *err)
+{
+	struct opening *o = arg;
+
+	return niwa_volume_print(o->instance->spec, &o->volumes, err);
+}
+
+static void look_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct opening *o = arg;
+	struct niwa_instance *i = o->instance;
+	struct niwa_error why;
+
+	if (r == 0) {
+		r = niwa_snapshot_key_of(o->engine, i->spec, &o->prepared.params,
+					 o->volumes.data ? o->volumes.data : "", &o->key, &why);
+		if (r == 0)
+			r = open_if_same(o, &why);
+		err = &why;
+	}
+	if (r < 0)
+		end(o, r, err);
+}
+
+int niwa_restore_open(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
+{
+	struct opening *o = niwa_zalloc(sizeof(*o));
+	char refusal[NIWA_STORE_REASON_MAX];
+	int r;
+
+	if (!o)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "restore %s", i->app->name);
+	*o = (struct opening){
+		.engine = e, .instance = i, .is_void = !i->app->shares}; /* a volume is one's own affair */
+	niwa_store_image_init(&o->image);
+	r = niwa_instance_prepare(e, i, &o->prepared, err);
+	if (r == 0)
+		r = niwa_snapshot_prepare(e, i, &o->prepared.params, err);
+	if (r == 0 && !i->snapshot)
+		r = niwa_fail(err, NIWA_PERMANENT, 0, "%s",
+			      niwa_snapshot_refusal(e, i->spec, refusal, sizeof(refusal)));
+	if (r == 0) {
+		o->store = e->snapshots->store;
+		o->key = i->snapshot->key;
+		o->once = i->app->snapshot && i->app->snapshot->moment;
+		if (i->app->snapshot)
+			o->was = i->app->snapshot->key;
+		r = o->once ? niwa_background_hurry(e->event, look_work, look_done, o, err) : open_if_same(o, err);
+	}
+	if (r < 0) {
+		if (o->is_void && err->kind != NIWA_TEMPORARY)
+			niwa_snapshot_drop(e, i->app, err->msg);
+		free_opening(o);
+	}
+	return r;
+}
