@@ -278,7 +278,7 @@ static void put_header(struct answer *a, const struct query *q, int rcode)
 {
 	memcpy(a->out, q->wire, 2); /* the number */
 	a->out[2] = (uint8_t)(q->wire[2] & (LDNS_OPCODE_MASK | LDNS_RD_MASK));
-	a->out[3] = (uint8_t)((q->wire[3] & LDNS_CD_MASK) | rcode);
+	a->out[3] = (uint8_t)((q->wire[3] & LDNS_CD_MASK) | (unsigned)rcode);
 	LDNS_QR_SET(a->out);
 	ldns_write_uint16(a->out + LDNS_QDCOUNT_OFF, q->question_len != 0);
 	ldns_write_uint16(a->out + LDNS_ANCOUNT_OFF, a->answers);
