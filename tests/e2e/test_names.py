@@ -30,10 +30,10 @@ def api(shared_host):
 # -- changes ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_name_answers_when_the_apply_that_made_it_has_returned_a_thousand_times(host, api):
+def test_a_name_answers_each_time_the_apply_that_made_it_has_returned(host, api):
     rpc = host.connect()
     late = []
-    for i in range(1000):
+    for i in range(int(1000 / SLOW)):
         commit(rpc, record(f"app{i}", f"site{i}.example"))
         name = f"site{i}.example.http.{ZONE}" if i % 2 else f"app{i}.{ZONE}"
         late += [name] if api.ask(name)[0] != NOERROR else []
