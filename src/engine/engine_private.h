@@ -292,8 +292,8 @@ struct niwa_engine {
 	struct niwa_map *routes;       /* DOMAIN.PROTOCOL → struct niwa_app_name of names.c */
 	struct niwa_map *route_claims; /* of commits under way → struct claim of route_claim.c */
 	LIST_HEAD(, niwa_names_watch) names_watches;
-	json_t *names_set, *names_gone; /* noted, not told yet; NULL: none */
-	bool names_lost;                /* something could not be noted: who watches starts again */
+	json_t *names_set, *names_gone, *names_held; /* noted, not told yet; NULL: none */
+	bool names_lost;                             /* something could not be noted: who watches starts again */
 	LIST_HEAD(, niwa_app) folder_apps;
 	SLIST_HEAD(, niwa_folder_claims) folder_claims; /* of commits under way */
 	struct niwa_text stale_marks;                   /* adoption: of instances that are gone */

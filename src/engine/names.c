@@ -12,6 +12,8 @@
 #include "base/memory.h"
 #include "engine/app.h"
 
+#define MESSAGE_NAMES 256
+
 struct niwa_app_name {
 	struct niwa_app *app;
 	char text[];
@@ -133,47 +135,70 @@ int niwa_names_declare(struct niwa_engine *e, struct niwa_app *app, const struct
 	return 0;
 }
 
-/* Telling. A name that leads nowhere waits in names_gone for the end of the transaction. */
+/* Telling. A name that leads nowhere, and that a commit under way has claimed, waits in names_held for its end. */
 
-static int add(json_t *set, const char *name, const struct niwa_app *app)
+static int note_set(struct niwa_engine *e, const char *name, const struct niwa_app *app)
 {
 	char text[INET_ADDRSTRLEN];
 
+	if (!e->names_set)
+		e->names_set = json_object();
+	if (e->names_gone)
+		(void)json_object_del(e->names_gone, name); /* it has come back; a message is read in this order */
 	(void)inet_ntop(AF_INET, &app->service_addr, text, sizeof(text));
-	return json_object_set_new_nocheck(set, name, json_string_nocheck(text));
+	return json_object_set_new_nocheck(e->names_set, name, json_string_nocheck(text));
+}
+
+static int note_gone(struct niwa_engine *e, const char *name)
+{
+	json_t **into = niwa_map_get_str(e->route_claims, name) ? &e->names_held : &e->names_gone;
+
+	if (!*into)
+		*into = json_object();
+	return json_object_set_new_nocheck(*into, name, json_null());
 }
 
 void niwa_names_note(struct niwa_engine *e, const char *name)
 {
 	const struct niwa_app *app = niwa_names_find(e, name);
-	json_t **into = app ? &e->names_set : &e->names_gone;
 
 	if (LIST_EMPTY(&e->names_watches))
 		return;
-	if (!*into)
-		*into = json_object();
-	if (app ? add(*into, name, app) < 0 : json_object_set_new_nocheck(*into, name, json_null()) < 0)
+	if (app ? note_set(e, name, app) < 0 : note_gone(e, name) < 0)
 		e->names_lost = true;
+	if (json_object_size(e->names_set) + json_object_size(e->names_gone) >= MESSAGE_NAMES)
+		niwa_names_tell(e, NIWA_NAMES_MORE);
+}
+
+/* The claims of a commit have ended: what it has not given to anybody leads nowhere. */
+static void let_go(struct niwa_engine *e)
+{
+	json_t *held = NIWA_TAKE(e->names_held), *value;
+	const char *name;
+
+	json_object_foreach(held, name, value) niwa_names_note(e, name);
+	json_decref(held);
+}
+
+static json_t *names_in(struct niwa_engine *e, json_t *object)
+{
+	json_t *names = json_array(), *value;
+	const char *name;
+
+	json_object_foreach(object, name, value) if (json_array_append_new(names, json_string_nocheck(name)) < 0)
+		e->names_lost = true;
+	return names;
 }
 
 void niwa_names_tell(struct niwa_engine *e, enum niwa_names_part part)
 {
-	json_t *set = NIWA_TAKE(e->names_set), *gone = NULL, *value;
-	const char *name;
+	json_t *set, *gone;
 
-	if (part == NIWA_NAMES_LAST && e->names_gone) {
-		json_t *noted = NIWA_TAKE(e->names_gone);
-
-		gone = json_array();
-		json_object_foreach(noted, name, value)
-		{
-			if (niwa_names_find(e, name))
-				continue; /* it was told with its new owner */
-			if (json_array_append_new(gone, json_string_nocheck(name)) < 0)
-				e->names_lost = true;
-		}
-		json_decref(noted);
-	}
+	if (part == NIWA_NAMES_LAST)
+		let_go(e);
+	set = NIWA_TAKE(e->names_set);
+	gone = NIWA_TAKE(e->names_gone);
 	if (set || gone || e->names_lost)
-		niwa_names_send(e, set, gone);
+		niwa_names_send(e, set, names_in(e, gone));
+	json_decref(gone);
 }

@@ -24,10 +24,11 @@ const char *niwa_names_route(const struct niwa_app *app, size_t i);
 
 /* The app has the routes of its record now, or none (spec NULL). 0 or -ENOMEM, and then nothing has changed. */
 int niwa_names_declare(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_spec *spec);
-/* What the name leads to may have changed: told by the next niwa_names_tell. */
+/* What the name leads to may have changed: told at the latest by the next niwa_names_tell. */
 void niwa_names_note(struct niwa_engine *e, const char *name);
 enum niwa_names_part { NIWA_NAMES_MORE, NIWA_NAMES_LAST };
-/* Tells what was noted; what leads nowhere only after the last part of a transaction, for a name may move within it. */
+/* Tells what was noted. The last part of a transaction, when its route claims are freed: also of names that it has
+ * taken from one app without giving them to another; before, these lead to the app that had them. */
 void niwa_names_tell(struct niwa_engine *e, enum niwa_names_part part);
 
 /* rpc_names.c: a connection that watches has gone. */

@@ -222,6 +222,8 @@ static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool l
 		c->engine->redeclare = true;
 		niwa_log(NIWA_LOG_ERR, NULL, "declare apps to the kernel: %s", net_err.msg);
 	}
+	if (last)
+		niwa_route_claims_free(c->engine, &c->routes);
 	niwa_names_tell(c->engine, last ? NIWA_NAMES_LAST : NIWA_NAMES_MORE);
 	niwa_tenant_refresh(c->engine);
 	(void)niwa_fault("niwad.declared");
@@ -230,7 +232,6 @@ static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool l
 	niwa_publish_sweep(c->engine);
 	niwa_publish_claims_free(c->engine, &c->claims);
 	niwa_folder_claims_free(c->engine, &c->folders);
-	niwa_route_claims_free(c->engine, &c->routes);
 	niwa_apply_check_run(c->engine, NIWA_TAKE(c->checks), on_checked, c);
 }
 

@@ -87,6 +87,39 @@ def test_a_domain_that_moves_to_another_app_leads_to_one_of_them_at_every_moment
     rpc.close()
 
 
+def test_thousands_of_names_that_go_at_once_are_told_in_bounded_messages(host, api):
+    watcher, rpc = Rpc(host.dir / "run/api.sock"), host.connect()
+    watcher.call("names.watch")
+    while json.loads(watcher.file.readline())["method"] != "names.complete":
+        pass
+    domains = [[f"{'x' * 60}.d{n}.many{i}.example" for n in range(200)] for i in range(20)]
+    commit(rpc, *[record(f"many{i}", *names) for i, names in enumerate(domains)])
+    commit(rpc, *[record(f"many{i}") for i in range(20)])
+    assert api.ask(f"{domains[19][199]}.http.{ZONE}")[0] == NXDOMAIN
+    there, gone, longest = set(), set(), 0
+    while len(gone) < 4000:
+        line = watcher.file.readline()
+        change, longest = json.loads(line)["params"], max(longest, len(line))
+        there |= set(change["set"])
+        gone |= set(change["gone"])
+    assert longest < 65536 and gone == {f"{d}.http" for names in domains for d in names}
+    assert gone < there
+    watcher.close()
+    rpc.close()
+
+
+def test_an_app_that_is_removed_and_declared_anew_in_one_transaction_keeps_its_names(host, api):
+    rpc = host.connect()
+    commit(rpc, record("again", "again.example"))
+    txn = rpc.call("apply.begin")["txn"]
+    rpc.call("apply.remove", txn=txn, name="again")
+    rpc.call("apply.put", txn=txn, apps=[record("again", "again.example")])
+    rpc.call("apply.commit", txn=txn)
+    for name in ("again", "again.example.http"):
+        assert api.address(f"{name}.{ZONE}") == host.address("again")
+    rpc.close()
+
+
 def test_names_are_answered_while_niwad_is_away_and_change_when_it_is_back(host, api):
     host.apply("apps:\n" + app("stays") + app("goes", ("away.example", "http")))
     stays, goes = host.address("stays"), host.address("goes")
