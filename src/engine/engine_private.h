@@ -254,7 +254,7 @@ struct niwa_engine {
 	struct niwa_trash *trash;
 	struct niwa_snapshots *snapshots; /* NULL: CRIU cannot be used, for this reason: */
 	char no_snapshots[200];
-	bool snapshots_collecting;
+	bool snapshots_collecting, snapshots_collect_again;
 	unsigned dumping;         /* dumps under way, from their folder to their name */
 	sd_event_source *rebuild; /* rebuild.c */
 	uint64_t rebuilding, rebuild_began_us, rebuild_cpu_us, rebuild_pause_us;

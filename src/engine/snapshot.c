@@ -30,7 +30,8 @@
 #include "engine/template.h"
 #include "engine/wake.h"
 
-#define CHECK_DEADLINE_US (5 * NIWA_SEC)
+#define CHECK_DEADLINE_US (5 * NIWA_SEC) /* four times as long each time */
+#define CHECKS            3
 #define COLLECT_US        (500 * NIWA_MS)
 #define PAYS_PERCENT      80 /* of a cold start, at most */
 #define PAYS_SAMPLES      3  /* restores before it is judged */
@@ -124,6 +125,7 @@ void niwa_snapshots_close(struct niwa_engine *e)
 /* Images on disk find their apps. */
 
 struct removal {
+	struct niwa_engine *engine;
 	struct niwa_store store;
 	struct niwa_snapshot_key key;
 };
@@ -137,9 +139,12 @@ static int removal_work(void *arg, struct niwa_error *err)
 
 static void removal_done(int r, const struct niwa_error *err, void *arg)
 {
+	struct removal *removal = arg;
+
 	if (r < 0)
 		niwa_log(NIWA_LOG_WARN, NULL, "remove an image: %s", err->msg);
-	free(arg);
+	niwa_snapshots_collect(removal->engine); /* somebody may have held it */
+	free(removal);
 }
 
 void niwa_snapshot_remove(struct niwa_engine *e, const struct niwa_snapshot_key *key)
@@ -149,7 +154,7 @@ void niwa_snapshot_remove(struct niwa_engine *e, const struct niwa_snapshot_key 
 
 	if (!r)
 		return;
-	*r = (struct removal){.store = e->snapshots->store, .key = *key};
+	*r = (struct removal){.engine = e, .store = e->snapshots->store, .key = *key};
 	if (niwa_background_run(e->event, removal_work, removal_done, r, &err) < 0) {
 		(void)niwa_store_remove(&r->store, &r->key, &err); /* a rename, mostly */
 		free(r);
@@ -176,6 +181,8 @@ static void collect_done(int r, const struct niwa_error *err, void *arg)
 	if (r < 0)
 		niwa_log(NIWA_LOG_WARN, NULL, "look for unused images: %s", err->msg);
 	s->engine->snapshots_collecting = false;
+	if (s->engine->snapshots_collect_again)
+		niwa_snapshots_collect(s->engine);
 	free(s);
 }
 
@@ -202,6 +209,7 @@ void niwa_snapshots_collect(struct niwa_engine *e)
 {
 	sd_event_source *source;
 
+	e->snapshots_collect_again = e->snapshots_collecting; /* it may have passed what is wanted now */
 	if (!e->snapshots || e->snapshots_collecting)
 		return;
 	e->snapshots_collecting =
@@ -308,6 +316,11 @@ static void on_checked(struct niwa_engine *e, struct niwa_criu_result *result)
 	if (!s)
 		return;
 	s->check = 0;
+	if (result->late && s->checks < CHECKS) {
+		niwa_log(NIWA_LOG_WARN, NULL, "CRIU's look at the kernel was not done in time; once more");
+		niwa_snapshots_begin(e);
+		return;
+	}
 	if (result->end != NIWA_CRIU_DONE || result->fd < 0) {
 		give_up(e, *result->reason ? result->reason : "CRIU's look at the kernel brought nothing");
 		return;
@@ -325,7 +338,7 @@ void niwa_snapshots_begin(struct niwa_engine *e)
 {
 	struct niwa_snapshots *s = e->snapshots;
 	const struct niwa_criu_run run = {.work = NIWA_CRIU_CHECK,
-					  .deadline_us = CHECK_DEADLINE_US,
+					  .deadline_us = CHECK_DEADLINE_US << (s ? 2 * s->checks++ : 0),
 					  .fds = s ? &s->criu : NULL,
 					  .nfds = 1,
 					  .done = on_checked};

@@ -18,6 +18,7 @@ struct niwa_snapshots {
 	struct niwa_key_host platform;
 	int criu, cache, empty; /* the binary; CRIU's cache on a tmpfs; an empty folder in it */
 	uint64_t check;         /* CRIU's look at the kernel while it runs */
+	unsigned checks;        /* how many there were */
 	bool scanned;           /* what is on disk is known */
 	bool noting;            /* a thread writes counts and times of images */
 	unsigned note_count;    /* that wait for it */

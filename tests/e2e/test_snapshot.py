@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Apps that are woken from an image of their processes."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -262,6 +263,31 @@ def criu_children(host):
         except OSError:
             pass  # it has ended
     return found
+
+
+def the_look_at_the_kernel(host):
+    """The process in which CRIU looks at the kernel, as soon as there is one."""
+    children = Path(f"/proc/{host.keep.pid}/task/{host.keep.pid}/children")
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        for pid in children.read_text().split():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"criu\0check\0"):
+                    return int(pid)
+    raise AssertionError("CRIU does not look at the kernel")
+
+
+def test_a_look_at_the_kernel_that_hangs_is_repeated():
+    host = Host(criu=CRIU)
+    try:
+        host.start_keep()
+        host.start_niwad(wait=False)
+        os.kill(the_look_at_the_kernel(host), signal.SIGSTOP)
+        wait_for("niwad answers", host.answers, timeout=30)
+        wait_for("it looks once more", lambda: "once more" in host.niwad_log())
+        asleep_with_image(host, "php", snapshot="ready")
+    finally:
+        host.stop()
 
 
 def killer(host, stop, killed):
