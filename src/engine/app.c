@@ -19,6 +19,7 @@
 #include "engine/folder.h"
 #include "engine/folder_claim.h"
 #include "engine/leave.h"
+#include "engine/names.h"
 #include "engine/past.h"
 #include "engine/publish.h"
 #include "engine/rotate.h"
@@ -435,6 +436,7 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 	json_error_t jerr;
 	json_t *json = json_loadb(stored->json, stored->json_len, 0, &jerr);
 	bool fresh = !app;
+	uint64_t before;
 	int r;
 
 	if (!json)
@@ -452,6 +454,11 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 	if (!app || tenant_change(e, app, stored) < 0 || spec_take(e, app, spec, txn) < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "app %s", stored->name);
 	app->removed = false;
+	if (niwa_names_declare(e, app, spec) < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "routes of app %s", stored->name);
+	if (fresh)
+		niwa_names_note(e, app->name);
+	before = app->generation;
 	app->generation = stored->generation;
 	app->tenant->hosts_dirty = true;
 	if (stored->tenant_files)
@@ -460,7 +467,7 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 		niwa_publish_app(e, app);
 	niwa_share_declared(e, app, spec);
 	if (!fresh)
-		niwa_rotate_changed(e, app);
+		niwa_rotate_changed(e, app, spec, before);
 	niwa_folder_look_again(e);
 	return 0;
 }
@@ -496,6 +503,8 @@ void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_ne
 		niwa_app_declare(app, txn, NIWA_DEL);
 	niwa_publish_drop(e, app);
 	(void)niwa_folder_declare(e, app, NULL); /* takes no memory */
+	(void)niwa_names_declare(e, app, NULL);  /* the same */
+	niwa_names_note(e, app->name);
 	classes_drop(e, app);
 	(void)niwa_fail(&err, NIWA_PERMANENT, 0, "app %s was removed", app->name);
 	niwa_wake_fail_all(e, app, &err);

@@ -76,6 +76,16 @@ static const struct key keys[] = {
 	{"conntrack_established", DURATION, NUM(conntrack_established_us), "1d", 0, "And silent established ones."},
 	{"conntrack_max", NUMBER, NUM(conntrack_max), "0", UINT32_MAX, "conntrack entries; 0: left as it is."},
 	{"rpc_connections", NUMBER, NUM(rpc_connections), "256", 65536, "Connections to the engine's socket."},
+	{"api_user", WORD, TEXT(api_user), "niwa-api", 0, "Unix user of niwa-api; its group may use api.sock."},
+	{"dns_listen", WORD, TEXT(dns_listen), "127.0.0.64:53", 0,
+	 "Where niwa-api answers DNS for names of apps, ADDRESS:PORT. Not in service_range, whose addresses are apps."},
+	{"dns_ttl", DURATION, NUM(dns_ttl_us), "1h", 0,
+	 "How long the address of a name may be remembered. It changes only when a route moves to another app."},
+	{"dns_negative_ttl", DURATION, NUM(dns_negative_ttl_us), "1s", 0,
+	 "How long it may be remembered that there is no such name."},
+	{"dns_connections", NUMBER, NUM(dns_connections), "64", 1024,
+	 "TCP connections to niwa-api; with more the one that was silent longest ends."},
+	{"dns_idle", DURATION, NUM(dns_idle_us), "10s", 0, "And how long each may be without a question."},
 	{"criu", WORD, TEXT(criu), "auto", 0,
 	 "The program that writes and restores images of processes, statically linked; auto: criu in libexec_dir. "
 	 "Without it apps are always started."},
@@ -214,6 +224,31 @@ static bool is_special(uint32_t net)
 	return net >> 24 == 0 || net >> 24 == 127 || net >> 28 >= 14;
 }
 
+/* The rest of the check is the kernel's, when niwa-api binds. */
+static int parse_dns_listen(struct niwa_config *c, const char *path, struct niwa_error *err)
+{
+	uint32_t mask = ~UINT32_C(0) << (32 - c->service_bits);
+	char text[sizeof(c->dns_listen)], *colon;
+	struct in_addr addr;
+	uint64_t port = 0;
+
+	memcpy(text, c->dns_listen, sizeof(text));
+	colon = strrchr(text, ':');
+	if (colon)
+		*colon = '\0';
+	if (!colon || inet_pton(AF_INET, text, &addr) != 1 || niwa_parse_u64(colon + 1, UINT16_MAX, &port) < 0 || !port)
+		return niwa_fail(err, NIWA_CALLER, 0,
+				 "%s: dns_listen = %s: must be ADDRESS:PORT, such as 127.0.0.64:53", path,
+				 c->dns_listen);
+	if ((ntohl(addr.s_addr) & mask) == ntohl(c->service_net))
+		return niwa_fail(err, NIWA_CALLER, 0,
+				 "%s: dns_listen = %s: is in service_range, where nothing but apps answers", path,
+				 c->dns_listen);
+	c->dns_addr = addr.s_addr;
+	c->dns_port = (uint16_t)port;
+	return 0;
+}
+
 static int check_whole(struct niwa_config *c, const char *path, struct niwa_error *err)
 {
 	uint32_t s = ntohl(c->service_net), p = ntohl(c->private_net);
@@ -242,7 +277,7 @@ static int check_whole(struct niwa_config *c, const char *path, struct niwa_erro
 	    (size_t)snprintf(c->criu, sizeof(c->criu), "%s/criu", c->libexec_dir) >= sizeof(c->criu))
 		return niwa_fail(err, NIWA_CALLER, 0, "%s: libexec_dir is too long", path);
 	c->gateway_addr = htonl(p + 1);
-	return 0;
+	return parse_dns_listen(c, path, err);
 }
 
 int niwa_config_load(const char *path, struct niwa_config *ret, struct niwa_error *err)

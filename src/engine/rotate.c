@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+#include <jansson.h>
+
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -127,8 +129,33 @@ void niwa_rotate_cancel(struct niwa_engine *e, struct niwa_app *app, const char 
 	niwa_leave_stop(e, fresh, why);
 }
 
-void niwa_rotate_changed(struct niwa_engine *e, struct niwa_app *app)
+static bool same_but_routes(const struct niwa_app_spec *a, const struct niwa_app_spec *b)
 {
+	json_t *x = niwa_app_to_json(a), *y = niwa_app_to_json(b);
+	bool same;
+
+	(void)json_object_del(x, "routes"); /* if there are any */
+	(void)json_object_del(y, "routes");
+	same = x && y && json_equal(x, y);
+	json_decref(x);
+	json_decref(y);
+	return same;
+}
+
+/* Routes concern names alone: what was made from the record before is as good as what would be made now. */
+static void keep_as_it_is(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_app_spec *spec,
+			  uint64_t before)
+{
+	if (!i || i->generation != before || !i->spec || !same_but_routes(i->spec, spec))
+		return;
+	i->generation = i->app->generation;
+	niwa_instance_write_tag(e, i);
+}
+
+void niwa_rotate_changed(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_spec *spec, uint64_t before)
+{
+	keep_as_it_is(e, app->current, spec, before);
+	keep_as_it_is(e, app->fresh, spec, before);
 	if (app->past)
 		app->past->not_before_us = app->past->backoff_us = 0; /* perhaps the change mends it */
 	if (app->fresh && app->fresh->generation != app->generation)

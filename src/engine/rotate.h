@@ -10,8 +10,9 @@
 #include "engine/engine_private.h"
 
 void niwa_rotate(struct niwa_engine *e, struct niwa_app *app, const char *why);
-/* The stored record changed. */
-void niwa_rotate_changed(struct niwa_engine *e, struct niwa_app *app);
+/* The stored record changed from the generation `before`. Instances stay when it is for routes only. */
+void niwa_rotate_changed(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_spec *spec,
+			 uint64_t before);
 /* No successor is wanted any more: one that is not ready yet ends, and nobody is told of a failure. */
 void niwa_rotate_cancel(struct niwa_engine *e, struct niwa_app *app, const char *why);
 /* Does the record let two of its instances live beside each other? */

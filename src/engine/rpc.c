@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,18 +25,24 @@
 #include "engine/app.h"
 #include "engine/apply_check.h"
 #include "engine/folder_claim.h"
+#include "engine/names.h"
 #include "engine/publish_claim.h"
+#include "engine/route_claim.h"
 #include "engine/wake.h"
 
 #define OUT_MAX    (16 * 1024 * 1024)
 #define CALLS_MAX  64 /* unanswered ones of a connection */
 #define READ_CHUNK 65536
-#define PRIORITY   (SD_EVENT_PRIORITY_NORMAL + 10)
 #define PAUSE_US   100000 /* of accepting, while there are no descriptors */
+#define API_MAX    16     /* connections to api.sock */
+
+/* niwad.sock, whose clients command, and api.sock, whose clients look. */
+enum door { DOOR_ALL, DOOR_API, DOORS };
 
 struct niwa_rpc_conn {
 	struct niwa_engine *engine;
 	int fd;
+	enum door door; /* that it came by */
 	enum niwa_role role;
 	sd_event_source *source, *more;
 	char *in;
@@ -54,10 +61,10 @@ struct niwa_rpc_conn {
 };
 
 struct niwa_rpc {
-	int fd;
-	sd_event_source *source, *resume; /* resume: NULL or over when accepting */
+	int fds[DOORS];
+	sd_event_source *sources[DOORS], *resume; /* resume: NULL or over when accepting */
 	struct niwa_log_limit log_accept;
-	unsigned count;
+	unsigned counts[DOORS];
 	LIST_HEAD(, niwa_rpc_conn) conns;
 };
 
@@ -79,12 +86,14 @@ static void conn_free(struct niwa_rpc_conn *c)
 	struct niwa_call *call;
 
 	LIST_REMOVE(c, link);
-	e->rpc->count--;
+	e->rpc->counts[c->door]--;
+	niwa_names_watch_free(&c->state.names);
 	LIST_FOREACH(call, &c->calls, link)
 	call->conn = NULL;
 	niwa_cmdb_txn_free(&c->state.txn);
 	niwa_publish_claims_free(e, &c->state.claims);
 	niwa_folder_claims_free(e, &c->state.folders);
+	niwa_route_claims_free(e, &c->state.routes);
 	niwa_apply_checks_free(&c->state.checks);
 	niwa_rpc_exec_conn_gone(e, &c->state);
 	(void)sd_event_source_disable_unref(c->source);
@@ -151,9 +160,25 @@ static void put_json(struct niwa_rpc_conn *c, json_t *message)
 	watch(c);
 }
 
+size_t niwa_rpc_backlog(const struct niwa_rpc_conn *conn)
+{
+	return conn->out.len - conn->out_sent;
+}
+
+void niwa_rpc_cut(struct niwa_rpc_conn *conn)
+{
+	niwa_text_fini(&conn->out);
+	conn->out_sent = 0;
+	conn->closing = true;
+	watch(conn);
+}
+
 void niwa_rpc_notify(struct niwa_rpc_conn *conn, const char *method, json_t *params)
 {
-	put_json(conn, json_pack("{s:s,s:s,s:o}", "jsonrpc", "2.0", "method", method, "params", params));
+	if (conn->closing)
+		json_decref(params);
+	else
+		put_json(conn, json_pack("{s:s,s:s,s:o}", "jsonrpc", "2.0", "method", method, "params", params));
 }
 
 static void call_free(struct niwa_call *call)
@@ -408,18 +433,18 @@ static int on_conn(sd_event_source *s, int fd, uint32_t revents, void *arg)
 
 /* Accepting. */
 
-static enum niwa_role role_of(int fd)
+static enum niwa_role role_of(enum door door, int fd)
 {
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+	if (door == DOOR_API || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
 		return NIWA_ROLE_API;
 	/* the socket's own mode lets in only root and the group */
 	return peer.uid == 0 ? NIWA_ROLE_ROOT : NIWA_ROLE_ADMIN;
 }
 
-static int conn_new(struct niwa_engine *e, int fd)
+static int conn_new(struct niwa_engine *e, enum door door, int fd)
 {
 	struct niwa_rpc_conn *c = niwa_zalloc(sizeof(*c));
 
@@ -427,11 +452,12 @@ static int conn_new(struct niwa_engine *e, int fd)
 		return -ENOMEM;
 	c->engine = e;
 	c->fd = fd;
-	c->role = role_of(fd);
+	c->door = door;
+	c->role = role_of(door, fd);
 	LIST_INIT(&c->calls);
 	LIST_INIT(&c->state.execs);
 	LIST_INSERT_HEAD(&e->rpc->conns, c, link);
-	e->rpc->count++;
+	e->rpc->counts[door]++;
 	if (sd_event_add_io(e->event, &c->source, fd, EPOLLIN, on_conn, c) < 0 ||
 	    sd_event_add_defer(e->event, &c->more, on_more, c) < 0) {
 		c->fd = -1;
@@ -439,8 +465,8 @@ static int conn_new(struct niwa_engine *e, int fd)
 		return -ENOMEM;
 	}
 	(void)sd_event_source_set_enabled(c->more, SD_EVENT_OFF);
-	(void)sd_event_source_set_priority(c->source, PRIORITY);
-	(void)sd_event_source_set_priority(c->more, PRIORITY);
+	(void)sd_event_source_set_priority(c->source, NIWA_RPC_PRIORITY);
+	(void)sd_event_source_set_priority(c->more, NIWA_RPC_PRIORITY);
 	return 0;
 }
 
@@ -449,7 +475,8 @@ static int on_resume(sd_event_source *s, uint64_t usec, void *arg)
 	struct niwa_engine *e = arg;
 
 	(void)s, (void)usec;
-	(void)sd_event_source_set_enabled(e->rpc->source, SD_EVENT_ON);
+	for (enum door d = 0; d < DOORS; d++)
+		(void)sd_event_source_set_enabled(e->rpc->sources[d], SD_EVENT_ON);
 	return 0;
 }
 
@@ -462,13 +489,16 @@ static void pause_accepting(struct niwa_engine *e, int error)
 		niwa_log(NIWA_LOG_WARN, NULL, "accept a connection to the engine's socket: %s; pausing",
 			 strerrordesc_np(error));
 	rpc->resume = sd_event_source_disable_unref(rpc->resume);
-	if (sd_event_add_time_relative(e->event, &rpc->resume, CLOCK_MONOTONIC, PAUSE_US, 0, on_resume, e) >= 0)
-		(void)sd_event_source_set_enabled(rpc->source, SD_EVENT_OFF);
+	if (sd_event_add_time_relative(e->event, &rpc->resume, CLOCK_MONOTONIC, PAUSE_US, 0, on_resume, e) < 0)
+		return;
+	for (enum door d = 0; d < DOORS; d++)
+		(void)sd_event_source_set_enabled(rpc->sources[d], SD_EVENT_OFF);
 }
 
 static int on_listener(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
 	struct niwa_engine *e = arg;
+	enum door door = fd == e->rpc->fds[DOOR_API] ? DOOR_API : DOOR_ALL;
 	NIWA_AUTO_FD conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	(void)s, (void)revents;
@@ -477,7 +507,7 @@ static int on_listener(sd_event_source *s, int fd, uint32_t revents, void *arg)
 			pause_accepting(e, errno);
 		return 0;
 	}
-	if (e->rpc->count >= e->config.rpc_connections) {
+	if (e->rpc->counts[door] >= (door == DOOR_API ? API_MAX : e->config.rpc_connections)) {
 		static const char text[] =
 			"{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32000,\"message\":"
 			"\"too many connections (rpc_connections)\",\"data\":{\"kind\":\"temporary\"}}}\n";
@@ -485,31 +515,47 @@ static int on_listener(sd_event_source *s, int fd, uint32_t revents, void *arg)
 		(void)send(conn, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 		return 0;
 	}
-	if (conn_new(e, conn) == 0)
+	if (conn_new(e, door, conn) == 0)
 		conn = -1;
+	return 0;
+}
+
+/* The socket's mode is what lets in: root and the group. */
+static int open_door(struct niwa_engine *e, enum door door, gid_t group, struct niwa_error *err)
+{
+	static const char *const names[] = {[DOOR_ALL] = "niwad.sock", [DOOR_API] = "api.sock"};
+	struct niwa_rpc *rpc = e->rpc;
+	char path[256];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", e->config.run_dir, names[door]);
+	rpc->fds[door] = niwa_ipc_listen(path, SOCK_STREAM, 0660);
+	if (rpc->fds[door] < 0)
+		return niwa_fail(err, NIWA_PERMANENT, -rpc->fds[door], "open '%s'", path);
+	if (chown(path, 0, group) < 0)
+		return niwa_fail(err, NIWA_PERMANENT, errno, "give '%s' to group %u", path, group);
+	r = sd_event_add_io(e->event, &rpc->sources[door], rpc->fds[door], EPOLLIN, on_listener, e);
+	if (r < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, -r, "watch '%s'", path);
+	(void)sd_event_source_set_priority(rpc->sources[door], NIWA_RPC_PRIORITY);
 	return 0;
 }
 
 int niwa_rpc_open(struct niwa_engine *e, struct niwa_error *err)
 {
-	struct group *group = getgrnam("niwa");
-	char path[256];
+	const struct group *group = getgrnam("niwa");
+	gid_t niwa = group ? group->gr_gid : (gid_t)-1;
+	const struct passwd *api = getpwnam(e->config.api_user);
 	int r;
 
-	(void)snprintf(path, sizeof(path), "%s/niwad.sock", e->config.run_dir);
 	e->rpc = niwa_zalloc(sizeof(*e->rpc));
 	if (!e->rpc)
-		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "open '%s'", path);
-	e->rpc->fd = niwa_ipc_listen(path, SOCK_STREAM, 0660);
-	if (e->rpc->fd < 0)
-		return niwa_fail(err, NIWA_PERMANENT, -e->rpc->fd, "open '%s'", path);
-	if (group && chown(path, 0, group->gr_gid) < 0)
-		return niwa_fail(err, NIWA_PERMANENT, errno, "give '%s' to group niwa", path);
-	r = sd_event_add_io(e->event, &e->rpc->source, e->rpc->fd, EPOLLIN, on_listener, e);
-	if (r < 0)
-		return niwa_fail(err, NIWA_TEMPORARY, -r, "watch '%s'", path);
-	(void)sd_event_source_set_priority(e->rpc->source, PRIORITY);
-	return 0;
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "open the engine's socket");
+	e->rpc->fds[DOOR_ALL] = e->rpc->fds[DOOR_API] = -1;
+	r = open_door(e, DOOR_API, api ? api->pw_gid : (gid_t)-1, err);
+	if (r == 0)
+		r = open_door(e, DOOR_ALL, niwa, err);
+	return r;
 }
 
 void niwa_rpc_close(struct niwa_engine *e)
@@ -520,9 +566,11 @@ void niwa_rpc_close(struct niwa_engine *e)
 		return;
 	while ((c = LIST_FIRST(&e->rpc->conns)))
 		conn_free(c);
-	(void)sd_event_source_disable_unref(e->rpc->source);
 	(void)sd_event_source_disable_unref(e->rpc->resume);
-	niwa_fd_close(&e->rpc->fd);
+	for (enum door d = 0; d < DOORS; d++) {
+		(void)sd_event_source_disable_unref(e->rpc->sources[d]);
+		niwa_fd_close(&e->rpc->fds[d]);
+	}
 	free(e->rpc);
 	e->rpc = NULL;
 }

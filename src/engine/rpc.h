@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The engine's socket: JSON-RPC 2.0, a text a line, roles, bounded buffers (docs/rpc.md). Transport and dispatch;
- * the methods are in rpc_apps.c, rpc_apply.c and rpc_host.c, listed in one table with the role each needs.
+ * the methods are in rpc_*.c, listed in one table with the role each needs. A second socket, api.sock, is for programs
+ * that are not trusted with more than role api.
  */
 #ifndef NIWA_ENGINE_RPC_H
 #define NIWA_ENGINE_RPC_H
@@ -9,6 +10,7 @@
 #include "engine/engine_private.h"
 
 #define NIWA_RPC_LINE_MAX (1024 * 1024)
+#define NIWA_RPC_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 10) /* of the socket's work, behind that of wakes */
 
 enum niwa_role { NIWA_ROLE_API, NIWA_ROLE_ADMIN, NIWA_ROLE_ROOT };
 
@@ -52,6 +54,11 @@ void niwa_call_fail_text(struct niwa_call *call, int code, enum niwa_error_kind 
 /* A message to the connection that no request asked for. Takes params. */
 void niwa_rpc_notify(struct niwa_rpc_conn *conn, const char *method, json_t *params);
 
+/* Bytes that the connection has not read yet. */
+size_t niwa_rpc_backlog(const struct niwa_rpc_conn *conn);
+/* Ends the connection at the next turn, without what it has not read. */
+void niwa_rpc_cut(struct niwa_rpc_conn *conn);
+
 /* What a method keeps per connection, released with it. */
 struct niwa_rpc_state {
 	struct niwa_cmdb_txn *txn;
@@ -59,7 +66,9 @@ struct niwa_rpc_state {
 	size_t txn_changes;
 	struct niwa_publish_claims *claims; /* of txn */
 	struct niwa_folder_claims *folders; /* of txn */
+	struct niwa_route_claims *routes;   /* of txn */
 	struct niwa_apply_checks *checks;   /* of txn */
+	struct niwa_names_watch *names;     /* names.watch; NULL: it does not watch */
 	LIST_HEAD(, niwa_rpc_exec) execs;
 };
 struct niwa_rpc_state *niwa_rpc_state(struct niwa_rpc_conn *conn);
@@ -76,6 +85,7 @@ niwa_method_fn niwa_rpc_app_list, niwa_rpc_app_show, niwa_rpc_top;
 niwa_method_fn niwa_rpc_app_wake, niwa_rpc_app_freeze, niwa_rpc_app_stop, niwa_rpc_app_restart, niwa_rpc_app_log;
 niwa_method_fn niwa_rpc_app_exec, niwa_rpc_exec_signal;
 niwa_method_fn niwa_rpc_snapshot_list, niwa_rpc_snapshot_remove, niwa_rpc_snapshot_take, niwa_rpc_snapshot_verify;
+niwa_method_fn niwa_rpc_names_watch;
 niwa_method_fn niwa_rpc_ping, niwa_rpc_host_status, niwa_rpc_image_prepare;
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * apply.*: a transaction of one connection. Every record is checked again here (the client may be anybody in the
- * group), published ports are tried, folders compared, then the store commits; the registry follows what the store
- * says.
+ * group), published ports are tried, folders and routes compared, then the store commits; the registry follows what the
+ * store says.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +14,10 @@
 #include "engine/app.h"
 #include "engine/apply_check.h"
 #include "engine/folder_claim.h"
+#include "engine/names.h"
 #include "engine/publish.h"
 #include "engine/publish_claim.h"
+#include "engine/route_claim.h"
 #include "engine/rpc.h"
 
 #define NAMES_MAX 100
@@ -25,6 +27,7 @@ struct commit {
 	struct niwa_call *call;
 	struct niwa_publish_claims *claims;
 	struct niwa_folder_claims *folders;
+	struct niwa_route_claims *routes;
 	struct niwa_apply_checks *checks;
 	json_int_t counts[4]; /* by enum niwa_cmdb_change_kind */
 	json_t *names[4];
@@ -47,6 +50,7 @@ static void drop(struct niwa_call *call, struct niwa_rpc_state *s)
 	niwa_cmdb_txn_free(&s->txn);
 	niwa_publish_claims_free(call->engine, &s->claims);
 	niwa_folder_claims_free(call->engine, &s->folders);
+	niwa_route_claims_free(call->engine, &s->routes);
 	niwa_apply_checks_free(&s->checks);
 }
 
@@ -81,6 +85,8 @@ static int put_one(struct niwa_call *call, const json_t *json, struct niwa_refus
 	r = niwa_publish_claim_put(call->engine, &s->claims, spec, at, err);
 	if (r == 0)
 		r = niwa_folder_claim_put(call->engine, &s->folders, spec, at, err);
+	if (r == 0)
+		r = niwa_route_claim_put(call->engine, &s->routes, spec, at, err);
 	if (r < 0)
 		return r;
 	niwa_apply_check_note(&s->checks, spec);
@@ -137,6 +143,8 @@ void niwa_rpc_apply_remove(struct niwa_call *call)
 	if (r == 0)
 		r = niwa_folder_claim_remove(call->engine, &s->folders, app->name, &err);
 	if (r == 0)
+		r = niwa_route_claim_remove(call->engine, &s->routes, app->name, &err);
+	if (r == 0)
 		r = niwa_cmdb_txn_remove(s->txn, app->name);
 	if (r < 0) {
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "%s: %s", app->name, strerror(-r));
@@ -173,6 +181,7 @@ static void commit_free(struct commit *c)
 		json_decref(c->names[i]);
 	niwa_publish_claims_free(c->engine, &c->claims);
 	niwa_folder_claims_free(c->engine, &c->folders);
+	niwa_route_claims_free(c->engine, &c->routes);
 	niwa_apply_checks_free(&c->checks);
 	free(c);
 }
@@ -213,6 +222,9 @@ static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool l
 		c->engine->redeclare = true;
 		niwa_log(NIWA_LOG_ERR, NULL, "declare apps to the kernel: %s", net_err.msg);
 	}
+	if (last)
+		niwa_route_claims_free(c->engine, &c->routes);
+	niwa_names_tell(c->engine, last ? NIWA_NAMES_LAST : NIWA_NAMES_MORE);
 	niwa_tenant_refresh(c->engine);
 	(void)niwa_fault("niwad.declared");
 	if (!last)
@@ -234,7 +246,8 @@ void niwa_rpc_apply_commit(struct niwa_call *call)
 	if (!s)
 		return;
 	if (niwa_publish_claims_settle(call->engine, s->claims, &at, &err) < 0 ||
-	    niwa_folder_claims_settle(call->engine, s->folders, &at, &err) < 0) {
+	    niwa_folder_claims_settle(call->engine, s->folders, &at, &err) < 0 ||
+	    niwa_route_claims_settle(call->engine, s->routes, &at, &err) < 0) {
 		drop(call, s);
 		niwa_call_fail_at(call, NIWA_RPC_FAILED, &err, at.app, at.key);
 		return;
@@ -250,6 +263,7 @@ void niwa_rpc_apply_commit(struct niwa_call *call)
 	c->call = call;
 	c->claims = NIWA_TAKE(s->claims);
 	c->folders = NIWA_TAKE(s->folders);
+	c->routes = NIWA_TAKE(s->routes);
 	c->checks = NIWA_TAKE(s->checks);
 	txn = NIWA_TAKE(s->txn);
 	niwa_cmdb_txn_commit(txn, on_done, c);

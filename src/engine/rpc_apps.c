@@ -30,7 +30,7 @@ const struct niwa_method niwa_methods[] = {
 	{"ping", NIWA_ROLE_API, niwa_rpc_ping},
 	{"host.status", NIWA_ROLE_API, niwa_rpc_host_status},
 	{"app.list", NIWA_ROLE_API, niwa_rpc_app_list},
-	{"app.show", NIWA_ROLE_API, niwa_rpc_app_show},
+	{"app.show", NIWA_ROLE_ADMIN, niwa_rpc_app_show}, /* what is in the environment of apps is secret */
 	{"app.wake", NIWA_ROLE_API, niwa_rpc_app_wake},
 	{"app.log", NIWA_ROLE_API, niwa_rpc_app_log},
 	{"top", NIWA_ROLE_API, niwa_rpc_top},
@@ -43,6 +43,7 @@ const struct niwa_method niwa_methods[] = {
 	{"apply.put", NIWA_ROLE_ADMIN, niwa_rpc_apply_put},
 	{"apply.remove", NIWA_ROLE_ADMIN, niwa_rpc_apply_remove},
 	{"apply.commit", NIWA_ROLE_ADMIN, niwa_rpc_apply_commit},
+	{"names.watch", NIWA_ROLE_API, niwa_rpc_names_watch},
 	{"snapshot.list", NIWA_ROLE_API, niwa_rpc_snapshot_list},
 	{"snapshot.remove", NIWA_ROLE_ADMIN, niwa_rpc_snapshot_remove},
 	{"snapshot.take", NIWA_ROLE_ADMIN, niwa_rpc_snapshot_take},

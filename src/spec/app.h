@@ -20,6 +20,7 @@
 #define NIWA_VOLUMES_MAX  16
 #define NIWA_ALLOW_MAX    32
 #define NIWA_EGRESS_MAX   64
+#define NIWA_ROUTES_MAX   256
 #define NIWA_APP_JSON_MAX (64 * 1024) /* bytes of one app record as JSON */
 
 enum niwa_protocol {
@@ -58,6 +59,12 @@ struct niwa_port {
 	char **allow;       /* tenant names; NULL when there are none */
 };
 
+/* The app answers for this domain, in this protocol: DOMAIN.PROTOCOL.niwa.internal leads to it. */
+struct niwa_route {
+	enum niwa_protocol protocol;
+	char *domain; /* a DNS name in lower case */
+};
+
 struct niwa_volume {
 	char *from; /* absolute path on the host */
 	char *to;   /* absolute path in the container */
@@ -84,9 +91,10 @@ struct niwa_app_spec {
 	char *workdir;  /* NULL: the image's own, else "/" */
 	char **env;     /* NULL-terminated "KEY=value", sorted, never NULL; env files are read at apply */
 	bool init;      /* niwa-init as pid 1: reaps zombies, forwards signals */
-	size_t port_count, volume_count;
+	size_t port_count, volume_count, route_count;
 	struct niwa_port *ports;     /* port_count of them, 1 to NIWA_PORTS_MAX, no number twice */
 	struct niwa_volume *volumes; /* volume_count of them, outer ones before inner ones; NULL when there are none */
+	struct niwa_route *routes;   /* route_count of them, none twice; NULL when there are none */
 	enum niwa_egress egress;
 	char **egress_list; /* NULL-terminated "ADDRESS[/BITS]" for NIWA_EGRESS_LIST, else NULL; none in another */
 	struct niwa_limits limits;

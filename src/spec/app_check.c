@@ -211,6 +211,21 @@ static void check_volumes(struct niwa_reader *r, const struct niwa_app_spec *app
 			}
 }
 
+static void check_routes(struct niwa_reader *r, const struct niwa_app_spec *app)
+{
+	for (size_t i = 0; i < app->route_count; i++)
+		for (size_t j = 0; j < i; j++) {
+			const struct niwa_route *a = &app->routes[i], *b = &app->routes[j];
+			char at[48];
+
+			if (a->protocol != b->protocol || strcmp(a->domain, b->domain) != 0)
+				continue;
+			(void)snprintf(at, sizeof(at), "routes[%zu].domain", i);
+			niwa_reader_problem_at(r, at, "found '%s', as in routes[%zu]; allowed: each domain once",
+					       a->domain, j);
+		}
+}
+
 static int compare_volumes(const void *a, const void *b)
 {
 	return strcmp(((const struct niwa_volume *)a)->to, ((const struct niwa_volume *)b)->to);
@@ -254,6 +269,7 @@ void niwa_finish_app(struct niwa_reader *r, const json_t *json, void *base)
 				       "command of its own");
 	check_ports(r, app);
 	check_volumes(r, app);
+	check_routes(r, app);
 	if (!given(json, "rotate"))
 		app->rotate = niwa_default_rotate(app);
 	if (app->rotate == NIWA_ROTATE_OVERLAP && niwa_app_has_own_data(app))

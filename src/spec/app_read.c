@@ -48,6 +48,9 @@ void niwa_app_spec_free(struct niwa_app_spec **spec)
 		free(s->volumes[i].owner_user);
 	}
 	free(s->volumes);
+	for (size_t i = 0; s->routes && i < s->route_count; i++)
+		free(s->routes[i].domain);
+	free(s->routes);
 	free(s);
 	*spec = NULL;
 }

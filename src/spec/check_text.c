@@ -37,6 +37,72 @@ bool niwa_is_dns_name(const char *s)
 	return true;
 }
 
+/* RFC 3492 section 6.2, without the result: whether the digits are those of some text. */
+static bool is_punycode(const char *s, size_t len)
+{
+	uint64_t n = 128, i = 0, bias = 72, points = 0;
+	bool first = true;
+
+	for (size_t at = len; at > 0 && !points; at--)
+		if (s[at - 1] == '-')
+			points = at; /* where the digits begin */
+	s += points;
+	len -= points;
+	points -= points > 0;
+	if (len == 0)
+		return false;
+	while (len > 0) {
+		uint64_t before = i, weight = 1, delta;
+
+		for (uint64_t k = 36;; k += 36) {
+			uint64_t digit, least = k <= bias ? 1 : k >= bias + 26 ? 26 : k - bias;
+
+			if (len == 0)
+				return false;
+			digit = *s >= 'a' ? (uint64_t)(*s - 'a') : (uint64_t)(*s - '0' + 26);
+			s++, len--;
+			i += digit * weight;
+			if (i > UINT32_MAX)
+				return false;
+			if (digit < least)
+				break;
+			weight *= 36 - least;
+		}
+		points++;
+		delta = (i - before) / (first ? 700 : 2);
+		first = false;
+		delta += delta / points;
+		for (bias = 0; delta > 455; bias += 36)
+			delta /= 35;
+		bias += 36 * delta / (delta + 38);
+		n += i / points;
+		i = i % points + 1;
+		if (n > 0x10ffff || (n >= 0xd800 && n <= 0xdfff))
+			return false;
+	}
+	return true;
+}
+
+/* Two hyphens there are for what is written in other letters (RFC 5891 section 4.2.3.1). */
+static bool is_label_of_letters(const char *s, size_t len)
+{
+	if (len < 4 || s[2] != '-' || s[3] != '-')
+		return true;
+	return s[0] == 'x' && s[1] == 'n' && is_punycode(s + 4, len - 4);
+}
+
+bool niwa_is_route_domain(const char *s)
+{
+	if (!niwa_is_dns_name(s))
+		return false;
+	for (size_t len; *s; s += len + (s[len] == '.')) {
+		len = strcspn(s, ".");
+		if (!is_label_of_letters(s, len))
+			return false;
+	}
+	return true;
+}
+
 bool niwa_is_tenant(const char *s)
 {
 	return strlen(s) <= 63 && niwa_is_dns_name(s) && strcmp(s, "any") != 0;

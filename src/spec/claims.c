@@ -5,6 +5,7 @@
 #include "spec/claims_private.h"
 
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,7 +75,7 @@ static int claim_new(struct niwa_claims *claims, struct niwa_map *map, const cha
 	return niwa_map_put_str(map, c->name, c);
 }
 
-int niwa_claims_name(struct niwa_claims *claims, const char *name, uint32_t line, uint32_t *ret_line)
+int niwa_claims_name(struct niwa_claims *claims, const char *name, size_t app, uint32_t line, uint32_t *ret_line)
 {
 	struct claim *c = niwa_map_get_str(claims->names, name);
 	int r;
@@ -84,9 +85,22 @@ int niwa_claims_name(struct niwa_claims *claims, const char *name, uint32_t line
 		return -EEXIST;
 	}
 	r = claim_new(claims, claims->names, name, &c);
-	if (r == 0)
+	if (r == 0) {
 		c->line = line;
+		c->app = app;
+	}
 	return r;
+}
+
+int niwa_claims_route(struct niwa_claims *claims, const struct niwa_route *route, size_t app, uint32_t line,
+		      uint32_t *ret_line)
+{
+	char name[NIWA_NAME_MAX + 16];
+	const struct claim *c;
+
+	(void)snprintf(name, sizeof(name), "%s.%s", route->domain, niwa_protocol_name(route->protocol));
+	c = niwa_map_get_str(claims->names, name);
+	return c && c->app == app ? 0 : niwa_claims_name(claims, name, app, line, ret_line);
 }
 
 int niwa_claims_port(struct niwa_claims *claims, const struct niwa_publish *publish, uint32_t line, uint32_t *ret_line)

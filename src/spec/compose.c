@@ -154,7 +154,7 @@ static void mend_names(struct niwa_compose *c, struct niwa_claims *claims, json_
 	for (size_t i = 0; i < json_array_size(apps); i++) {
 		const char *name = json_string_value(json_object_get(json_array_get(apps, i), "name"));
 		uint32_t before;
-		int r = niwa_claims_name(claims, name, 1, &before);
+		int r = niwa_claims_name(claims, name, i, 1, &before);
 
 		c->no_memory |= r == -ENOMEM;
 		if (r != -EEXIST)

@@ -231,12 +231,33 @@ static void volume_path(const json_t *app, const struct niwa_volume *volume, cha
 	(void)snprintf(buf, size, "volumes[%zu].from", i);
 }
 
+/* A domain belongs to one app in each protocol. */
+static void claim_routes(struct loader *l, const struct niwa_app_spec *spec)
+{
+	for (size_t i = 0; i < spec->route_count; i++) {
+		const struct niwa_route *route = &spec->routes[i];
+		uint32_t before;
+		char at[48];
+		int r;
+
+		(void)snprintf(at, sizeof(at), "routes[%zu].domain", i);
+		r = niwa_claims_route(l->claims, route, l->index, line_of(l, at), &before);
+		if (r == -EEXIST)
+			app_problem_at(
+				l, at,
+				"found '%s' (%s), as in line %u; allowed: each domain in one app, for each protocol",
+				route->domain, niwa_protocol_name(route->protocol), before);
+		if (r == -ENOMEM)
+			l->no_memory = true;
+	}
+}
+
 /* The rules between apps. */
 static void claim_all(struct loader *l, const json_t *app, const struct niwa_app_spec *spec)
 {
 	uint32_t before;
 	char at[48];
-	int r = niwa_claims_name(l->claims, spec->name, line_of(l, "name"), &before);
+	int r = niwa_claims_name(l->claims, spec->name, l->index, line_of(l, "name"), &before);
 
 	if (r == -EEXIST)
 		app_problem_at(l, "name", "found '%s', as in line %u; allowed: each name once", spec->name, before);
@@ -260,6 +281,7 @@ static void claim_all(struct loader *l, const json_t *app, const struct niwa_app
 	}
 	if (r == -ENOMEM)
 		l->no_memory = true;
+	claim_routes(l, spec);
 }
 
 /* The record of one app, appended to ret in canonical form. */

@@ -121,6 +121,32 @@ static const struct niwa_group port_group = {
 	.filled = &port_filled, .finish = niwa_finish_port,
 };
 
+static const struct niwa_key route_keys[] = {
+	{.name = "protocol",
+	 .kind = &niwa_kind_word,
+	 FIELD(struct niwa_route, protocol),
+	 .words = protocols,
+	 .fallback = "http",
+	 .doc = "What is spoken to the domain; a name apart for each, so that a domain may have its site in one app "
+		"and "
+		"its mail in another."},
+	{.name = "domain",
+	 .kind = &niwa_kind_text,
+	 FIELD(struct niwa_route, domain),
+	 .check = niwa_is_route_domain,
+	 .required = true,
+	 .allowed = "a DNS name in lower case, as app names; one with other letters as punycode (xn--...), no wildcard",
+	 .doc = "The domain. It belongs to one app of the host in each protocol."},
+};
+static struct niwa_route route_defaults;
+static bool route_filled;
+static const struct niwa_group route_group = {
+	GROUP(route_keys),
+	.size = sizeof(struct niwa_route),
+	.defaults = &route_defaults,
+	.filled = &route_filled,
+};
+
 static bool owner_is_tenant(const struct niwa_app_spec *app, const void *base)
 {
 	(void)app;
@@ -510,6 +536,16 @@ static const struct niwa_key app_keys[] = {
 	 .group = &port_group,
 	 .required = true,
 	 .doc = "The ports of the app; at least one, because connections are what wakes it."},
+	{.name = "routes",
+	 .kind = &niwa_kind_list,
+	 APP(routes),
+	 .max = NIWA_ROUTES_MAX,
+	 .count_offset = offsetof(struct niwa_app_spec, route_count),
+	 .group = &route_group,
+	 .derived = "none",
+	 .doc = "Domains that the app answers for. The name DOMAIN.PROTOCOL.niwa.internal leads to the app's service "
+		"address, beside the app's own name; a web server in front finds the app of a domain by it, see "
+		"niwa-api(8)."},
 	{.name = "volumes",
 	 .kind = &niwa_kind_list,
 	 APP(volumes),

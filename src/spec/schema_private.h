@@ -100,6 +100,7 @@ extern const struct niwa_kind niwa_kind_group, niwa_kind_list;                  
 /* Text checks, check_text.c. */
 bool niwa_is_dns_name(const char *s);
 bool niwa_is_tenant(const char *s);
+bool niwa_is_route_domain(const char *s);
 bool niwa_is_image(const char *s);
 bool niwa_is_user(const char *s);
 bool niwa_is_owner(const char *s);

@@ -286,19 +286,35 @@ static const struct {
 	 "ports[1].port: found 80, as in ports[0]; allowed: each port once"},
 	{"{" BASE ", 'ports': [{'port': 80, 'publish': '10.0.0.1:1'}, {'port': 81, 'publish': '0.0.0.0:1'}]}",
 	 "ports[1].publish", "ports[1].publish: found 1, as in ports[0]; allowed: each port of the host once"},
+	{"{" PORT ", 'routes': [{'domain': 'Example.com'}]}", "routes[0].domain",
+	 "routes[0].domain: found 'Example.com'; allowed: a DNS name in lower case, as app names; one with other "
+	 "letters "
+	 "as punycode (xn--...), no wildcard"},
+	{"{" PORT ", 'routes': [{'domain': '*.example.com'}]}", "routes[0].domain",
+	 "routes[0].domain: found '*.example.com'; allowed: a DNS name in lower case, as app names; one with other "
+	 "letters as punycode (xn--...), no wildcard"},
+	{"{" PORT ", 'routes': [{'domain': 'xn--99zzzzzz99.de'}]}", "routes[0].domain",
+	 "routes[0].domain: found 'xn--99zzzzzz99.de'; allowed: a DNS name in lower case, as app names; one with other "
+	 "letters as punycode (xn--...), no wildcard"},
+	{"{" PORT ", 'routes': [{'domain': 'ab--c.de'}]}", "routes[0].domain",
+	 "routes[0].domain: found 'ab--c.de'; allowed: a DNS name in lower case, as app names; one with other letters "
+	 "as "
+	 "punycode (xn--...), no wildcard"},
+	{"{" PORT ", 'routes': [{'domain': 'a.de'}, {'domain': 'a.de', 'protocol': 'smtp'}, {'domain': 'a.de'}]}",
+	 "routes[2].domain", "routes[2].domain: found 'a.de', as in routes[0]; allowed: each domain once"},
 	{"{" PORT ", 'comand': ['x']}", "comand",
 	 "comand: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, ports, "
-	 "volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
+	 "routes, volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting; did you "
 	 "mean 'command'?"},
 	{"{" PORT ", 'vol': []}", "vol",
 	 "vol: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, ports, "
-	 "volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
+	 "routes, volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting; did you "
 	 "mean 'volumes'?"},
 	{"{" PORT ", 'something\\nelse': []}", "something\\x0aelse",
 	 "something\\x0aelse: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, "
-	 "ports, volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
+	 "ports, routes, volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting"},
 	{"{" PORT ", 'command': 'x -y'}", "command",
 	 "command: found 'x -y'; allowed: a list of at most 256 texts, such as [one, two]"},

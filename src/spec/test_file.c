@@ -170,7 +170,7 @@ static const struct {
 	 "from 1 to 65535\n"
 	 "f.yaml:6: apps[0].liftime: unknown key; allowed: name, tenant, image, command, user, workdir, env, "
 	 "env_files, "
-	 "init, ports, volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
+	 "init, ports, routes, volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, "
 	 "max_waiting; "
 	 "did you mean 'lifetime'?\n"
@@ -199,7 +199,7 @@ static const struct {
 	 "first\n"
 	 "f.yaml:2: apps[0].\\x1b: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, "
 	 "init, "
-	 "ports, volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
+	 "ports, routes, volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting"},
 	/* What comes from the defaults is said once, with its own line. */
 	{"defaults:\n  limits: {memory: lots}\napps:\n- {name: a, image: x, ports: [{port: 80}]}\n"
@@ -210,6 +210,15 @@ static const struct {
 	/* Between apps. */
 	{APP "}\n- {name: b, image: x, ports: [{port: 80}]}\n- {image: x, ports: [{port: 80}],\n  name: a}",
 	 "f.yaml:5: apps[2].name: found 'a', as in line 2; allowed: each name once"},
+	{"apps:\n- {name: a, image: x, ports: [{port: 80}], routes: [{domain: a.de}]}\n"
+	 "- name: b\n  image: x\n  ports: [{port: 80}]\n  routes: [{domain: a.de, protocol: smtp},\n   {domain: a.de}]",
+	 "f.yaml:7: apps[1].routes[1].domain: found 'a.de' (http), as in line 2; allowed: each domain in one app, for "
+	 "each protocol"},
+	{"apps:\n- {name: a, image: x, ports: [{port: 80}], routes: [{domain: a.de}]}\n"
+	 "- {name: a.de.http, image: x, ports: [{port: 80}], routes: [{domain: a.de}]}",
+	 "f.yaml:3: apps[1].name: found 'a.de.http', as in line 2; allowed: each name once\n"
+	 "f.yaml:3: apps[1].routes[0].domain: found 'a.de' (http), as in line 2; allowed: each domain in one app, for "
+	 "each protocol"},
 	{"apps:\n- {name: a, image: x, ports: [{port: 80, publish: 10.0.0.1:1}]}\n"
 	 "- {name: b, image: x, ports: [{port: 80, publish: 0.0.0.0:1}]}",
 	 "f.yaml:3: apps[1].ports[0].publish: found 1, as in line 2; allowed: each port of the host once"},

@@ -11,6 +11,7 @@ MAY_INCLUDE = {
     "net": ["base"],
     "engine": ["base", "spec", "cmdb", "container", "snapshot", "net"],
     "relay": ["base"],
+    "api": ["base"],
     "init": ["base"],
     "cli": ["base", "spec"],
 }

@@ -38,6 +38,7 @@ class InstallTest(unittest.TestCase):
         self.script()
         there = listing(self.top)
         for path in ["usr/local/bin/niwa", "usr/local/sbin/niwad", "usr/local/sbin/niwa-keep", "usr/local/libexec/niwa/niwa-relay",
+                     "usr/local/libexec/niwa/niwa-api", "usr/local/lib/systemd/system/niwa-api.service", "usr/local/share/man/man8/niwa-api.8",
                      "usr/local/lib/systemd/system/niwad.service", "usr/local/share/man/man5/niwa.yaml.5",
                      "usr/local/share/bash-completion/completions/niwa", "etc/niwa/niwad.conf"]:
             self.assertIn(path, there)

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the parts of niwa-api share: the loop, what is answered from, and the two ways of asking. One thread.
+ */
+#ifndef NIWA_API_API_PRIVATE_H
+#define NIWA_API_API_PRIVATE_H
+
+#include <netinet/in.h>
+
+#include <systemd/sd-event.h>
+
+#include "api/answer.h"
+#include "base/error.h"
+
+struct niwa_settings { /* as niwad tells them */
+	char domain[NIWA_ZONE_KEY_MAX];
+	struct sockaddr_in listen;
+	uint32_t ttl, negative_ttl;
+	unsigned tcp_connections;
+	uint64_t tcp_idle_us;
+};
+
+struct niwa_api {
+	sd_event *event;
+	const char *socket_path;
+	struct niwa_settings settings; /* once: with others the program ends and is started again */
+	struct niwa_dns dns;           /* names NULL: no settings yet, nobody is listened to */
+	struct niwa_watch *watch;
+	struct niwa_udp *udp;
+	struct niwa_tcp *tcp;
+};
+
+/* The sockets are open, names are known as they come. */
+int niwa_api_settle(struct niwa_api *api, const struct niwa_settings *settings, struct niwa_error *err);
+
+int niwa_udp_open(struct niwa_api *api, struct niwa_error *err);
+void niwa_udp_close(struct niwa_api *api);
+int niwa_tcp_open(struct niwa_api *api, struct niwa_error *err);
+void niwa_tcp_close(struct niwa_api *api);
+
+/* The conversation with niwad: begun, and begun again whenever it ends, until closed. */
+int niwa_watch_open(struct niwa_api *api, struct niwa_error *err);
+void niwa_watch_close(struct niwa_api *api);
+/* Takes what niwad has told by now. Called between reading a question and answering it: a name was told before the
+ * apply that made it was answered, so whoever asks after that apply is answered with it. */
+void niwa_watch_catch_up(struct niwa_api *api);
+
+#endif
