@@ -263,6 +263,8 @@ void keep_start_begin(unsigned index, int *fds, size_t nfds)
 	}
 	if (r < 0 && s->progress->error) /* the child failed first; what failed here is that it has gone */
 		start_fail(s, s->progress->op, s->progress->error, s->progress->message);
+	else if (r == -ESRCH && s->alive && pidfd_send_signal(s->pidfd, SIGKILL, NULL, 0) == 0)
+		return; /* it is about to be gone: the end of its socket tells */
 	else if (r < 0)
 		start_fail(s, (int)op.index, -r, message);
 }

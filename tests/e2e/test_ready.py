@@ -198,6 +198,7 @@ while True:
     held[-1].sendall(b'hello')
     while held[0].recv(1) == b'c':
         s.close()
+        held[0].sendall(b'.')
         assert held[0].recv(1) == b'o'
         s = listen()
 """
@@ -233,6 +234,7 @@ def test_an_app_that_listens_again_is_ready_without_saying_so_again(host, name):
     pid = host.pid(name)
     with greeted(host, name) as c:
         c.sendall(b"c")
+        assert c.recv(1) == b"."
         waiting = threading.Thread(target=lambda: greeted(host, name).close())
         waiting.start()
         host.wait_state(name, "starting")
