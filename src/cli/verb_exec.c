@@ -89,7 +89,10 @@ static int read_note(struct run *run, const json_t *note)
 		return NO_END;
 	if (*error) {
 		(void)niwa_fail(&run->err, NIWA_PERMANENT, 0, "%s", error);
-		return -1;
+		if (status == 0)
+			return -1;
+		(void)niwa_cli_fail(&run->err);
+		return status & 0xff;
 	}
 	return niwa_answer_number(params, "code") == CLD_EXITED ? status & 0xff : (128 + status) & 0xff;
 }

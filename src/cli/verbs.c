@@ -124,7 +124,8 @@ const struct niwa_verb niwa_verbs[] = {
 			"runs.\n"
 			"Without, what it has printed by its end is waited for; what processes print that it leaves\n"
 			"behind is lost.\n"
-			"Exits with the command's exit status, or 128 and the number of the signal that ended it.",
+			"Exits with the command's exit status, 128 and the number of the signal that ended it,\n"
+			"127 if there is no such command, 126 if it cannot be executed.",
 		.options = niwa_options_exec,
 		.run = niwa_verb_exec,
 		.words_min = 2,

@@ -22,6 +22,7 @@
 #include "engine/group.h"
 #include "engine/instance.h"
 #include "engine/keep_client.h"
+#include "engine/snapshot.h"
 
 #define LOG_READ_MAX 16384
 #define FDS_MAX      8
@@ -249,6 +250,7 @@ static void adopted_dump_done(struct niwa_engine *e, struct niwa_criu_result *re
 {
 	struct niwa_log_ctx ctx = {.instance = result->instance, .doing = "snapshot"};
 
+	niwa_snapshots_collect(e); /* it held what it has written, perhaps when the others were collected */
 	if (result->end != NIWA_CRIU_BROKEN) {
 		niwa_criu_go_on(e, result->instance);
 		return;

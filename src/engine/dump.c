@@ -53,6 +53,7 @@ struct niwa_dump {
 	struct niwa_store_limits limits;
 	struct niwa_store_new files;
 	struct niwa_manifest manifest;
+	struct niwa_snapshot_key start; /* what a refusal holds for */
 	struct niwa_roots roots;
 	uint64_t expected, criu, stopped_us;
 	bool still;  /* the app stands still or is about to */
@@ -60,7 +61,7 @@ struct niwa_dump {
 	bool shared; /* of a template */
 	size_t volume_count;
 	struct niwa_app_spec *spec; /* moment: for the thread that looks at volumes */
-	struct niwa_text volumes;
+	struct niwa_text volumes;   /* as they were before CRIU */
 	int layer_fd;
 	uint32_t id_base;
 	pid_t pid;
@@ -103,7 +104,7 @@ static void refuse(struct niwa_dump *d, const char *reason)
 	if (!s)
 		return;
 	if (!s->usable)
-		s->key = d->manifest.key;
+		s->key = d->start;
 	s->refused = true;
 	s->failures++;
 	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
@@ -308,7 +309,7 @@ static int copy_work(void *arg, struct niwa_error *err)
 	int r;
 
 	if (d->moment) {
-		r = niwa_volume_print(d->spec, &d->volumes, err);
+		r = niwa_volume_compare(d->spec, d->volumes.data, err);
 		if (r < 0)
 			return r;
 	}
@@ -357,6 +358,7 @@ static void copy_done(int r, const struct niwa_error *err, void *arg)
 		r = moment_key(d, &why);
 		err = &why;
 	}
+	d->manifest.still_us = niwa_now_us() - d->stopped_us;
 	if (r < 0 || ended || !d->moment)
 		let_go(d);
 	if (r < 0 || ended) {
@@ -409,6 +411,10 @@ static void on_criu(struct niwa_engine *e, struct niwa_criu_result *result)
 		let_go(d);
 		(void)niwa_fail(&err, is_about_room(result->reason) ? NIWA_TEMPORARY : NIWA_PERMANENT, 0, "%s",
 				result->reason);
+		failed(d, &err);
+		free_dump(d);
+	} else if (niwa_dumpable_look(e, d->instance, &err) < 0) { /* it ran beside CRIU */
+		let_go(d);
 		failed(d, &err);
 		free_dump(d);
 	} else if (niwa_background_hurry(e->event, copy_work, copy_done, d, &err) < 0) {
@@ -471,10 +477,13 @@ static int run_criu(struct niwa_dump *d, struct niwa_error *err)
 					  .done = on_criu,
 					  .arg = d};
 	struct niwa_plan plan = {0};
-	int r = niwa_dump_plan(&e->host, &params, &plan, err);
+	int r = niwa_dumpable_look(e, i, err);
 
+	if (r == 0)
+		r = niwa_dump_plan(&e->host, &params, &plan, err);
 	if (r < 0)
 		return r;
+	(void)niwa_fault("niwad.dump-looked");
 	d->stopped_us = niwa_now_us();
 	return niwa_criu_start(e, &plan, &run, &d->criu, err);
 }
@@ -566,7 +575,9 @@ static int begin_work(void *arg, struct niwa_error *err)
 {
 	struct niwa_dump *d = arg;
 
-	return niwa_store_begin(&d->store, &d->limits, d->expected, &d->files, err);
+	int r = niwa_store_begin(&d->store, &d->limits, d->expected, &d->files, err);
+
+	return r == 0 && d->moment ? niwa_volume_print(d->spec, &d->volumes, err) : r;
 }
 
 static struct niwa_dump *new_dump(struct niwa_engine *e, struct niwa_instance *i)
@@ -579,6 +590,7 @@ static struct niwa_dump *new_dump(struct niwa_engine *e, struct niwa_instance *i
 	*d = (struct niwa_dump){.engine = e,
 				.instance = i,
 				.app_id = i->app->id,
+				.start = i->snapshot->key,
 				.store = e->snapshots->store,
 				.limits = e->snapshots->limits,
 				.files = {.dir = -1, .images = -1},

@@ -4,13 +4,18 @@
  */
 #include "engine/dumpable.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "container/instance_snapshot.h"
 #include "engine/dump.h"
+#include "engine/group.h"
 #include "engine/instance.h"
 #include "engine/snapshot.h"
 
@@ -72,6 +77,78 @@ bool niwa_dumpable_is_current(struct niwa_engine *e, struct niwa_instance *i)
 		niwa_log(NIWA_LOG_INFO, &ctx,
 			 "no image: its image, CRIU, niwa or this host were changed since it began");
 	return !i->snapshot->adopted;
+}
+
+struct look {
+	const struct niwa_engine *engine;
+	const struct niwa_instance *instance;
+	struct niwa_error *err;
+	bool said; /* in err */
+};
+
+/* The last number of a line of /proc/PID/status, 0: there is none. Names in it hold no line ends. */
+static long last_number(const char *status, const char *key)
+{
+	const char *at = strstr(status, key);
+	long number = 0;
+
+	for (at = at ? at + strlen(key) : ""; *at == '\t' || *at == ' ';) {
+		char *end;
+
+		number = strtol(at, &end, 10);
+		at = end;
+	}
+	return number;
+}
+
+static int say(struct look *look, enum niwa_error_kind kind, const char *status, long pid)
+{
+	const char *name = status + strlen("Name:\t");
+	char quoted[128];
+
+	look->said = true;
+	if (kind == NIWA_TEMPORARY)
+		return niwa_fail(look->err, kind, 0, "a command of niwa exec runs in it");
+	return niwa_fail(look->err, kind, 0,
+			 "the parent of process %ld (%s) has ended: CRIU would leave it out of the image", pid,
+			 niwa_quote(name, strcspn(name, "\n"), quoted, sizeof(quoted)));
+}
+
+static int look_at(pid_t pid, void *arg)
+{
+	struct look *look = arg;
+	const struct niwa_instance *i = look->instance;
+	char path[64], status[8192], *state;
+	long parent, inside;
+	ssize_t n;
+
+	if (pid == i->pid)
+		return 0;
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	n = niwa_file_read(path, status, sizeof(status));
+	if (n == -ENOENT || n == -ESRCH) /* it has ended */
+		return 0;
+	if (n < 0)
+		return (int)n;
+	state = strstr(status, "\nState:\t");
+	if (!state || strchr("ZX", state[strlen("\nState:\t")])) /* nothing of it is left but its status */
+		return 0;
+	parent = last_number(status, "\nPPid:");
+	inside = last_number(status, "\nNSpid:");
+	if (parent == look->engine->keep_pid)
+		return say(look, NIWA_TEMPORARY, status, inside);
+	if (parent == i->pid && inside != niwa_dumpable_pid(i))
+		return say(look, NIWA_PERMANENT, status, inside);
+	return 0;
+}
+
+int niwa_dumpable_look(struct niwa_engine *e, const struct niwa_instance *i, struct niwa_error *err)
+{
+	struct look look = {.engine = e, .instance = i, .err = err};
+	int r = niwa_group_each_process(e, i->id, look_at, &look);
+
+	return r < 0 && !look.said ? niwa_fail(err, NIWA_TEMPORARY, -r, "look at the processes of %s", i->app->name)
+				   : r;
 }
 
 void niwa_dumpables_begin(struct niwa_engine *e)

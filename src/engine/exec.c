@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -21,12 +22,13 @@
 struct exec {
 	uint64_t id, instance;
 	int pidfd, signal;
+	int last_op; /* of its plan: that of the command itself */
 	niwa_exec_done_fn *done;
 	void *arg;
 };
 
 static int make_plan(struct niwa_engine *e, struct niwa_instance *i, uint64_t id, char *const *argv,
-		     const struct niwa_terminal *terminal, struct niwa_error *err)
+		     const struct niwa_terminal *terminal, int *ret_last_op, struct niwa_error *err)
 {
 	struct niwa_exec_params p = {
 		.id = id, .instance = i->id, .spec = i->spec, .argv = argv, .terminal = terminal != NULL};
@@ -46,6 +48,7 @@ static int make_plan(struct niwa_engine *e, struct niwa_instance *i, uint64_t id
 		p.home = home = niwa_image_home(p.image, p.uid);
 	if (r == 0)
 		r = niwa_exec_plan(&e->host, &p, &plan, err);
+	*ret_last_op = (int)plan.count - 1;
 	if (r == 0)
 		r = niwa_plan_to_memfd(&plan, err);
 	niwa_plan_fini(&plan);
@@ -58,7 +61,7 @@ int niwa_exec_begin(struct niwa_engine *e, struct niwa_app *app, char *const *ar
 {
 	struct niwa_tag tag = {.version = NIWA_TAG_VERSION, .kind = NIWA_TAG_EXEC, .app_id = app->id};
 	struct niwa_instance *i = app->current;
-	int send[NIWA_SLOT_FIRST_FREE + 5], r;
+	int send[NIWA_SLOT_FIRST_FREE + 5], r, last_op;
 	NIWA_AUTO_FD plan = -1;
 	struct exec *x;
 	size_t n = 0;
@@ -69,7 +72,7 @@ int niwa_exec_begin(struct niwa_engine *e, struct niwa_app *app, char *const *ar
 		return niwa_fail(err, NIWA_CALLER, 0, "exec needs %s",
 				 terminal ? "a console socket" : "three descriptors");
 	tag.instance = e->next_instance++;
-	plan = make_plan(e, i, tag.instance, argv, terminal, err);
+	plan = make_plan(e, i, tag.instance, argv, terminal, &last_op, err);
 	if (plan < 0)
 		return plan;
 	x = niwa_zalloc(sizeof(*x));
@@ -77,7 +80,8 @@ int niwa_exec_begin(struct niwa_engine *e, struct niwa_app *app, char *const *ar
 		free(x);
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "exec in %s", app->name);
 	}
-	*x = (struct exec){.id = tag.instance, .instance = i->id, .pidfd = -1, .done = done, .arg = arg};
+	*x = (struct exec){
+		.id = tag.instance, .instance = i->id, .pidfd = -1, .last_op = last_op, .done = done, .arg = arg};
 	send[n++] = plan;
 	send[n++] = i->pidfd;
 	for (size_t k = 0; k < nfds; k++)
@@ -116,6 +120,15 @@ static void explain(const struct niwa_instance *i, int error, struct niwa_error 
 		(void)niwa_fail(err, NIWA_PERMANENT, error, "start the command");
 }
 
+/* What a shell would say of the command; 0: it is not the command's fault. */
+static int not_executed(const struct exec *x, const struct niwa_keep_msg *m)
+{
+	if (m->op != x->last_op || m->error == EAGAIN || m->error == ENOMEM || m->error == ECHILD ||
+	    m->error == ETIMEDOUT)
+		return 0;
+	return m->error == ENOENT ? 127 : 126;
+}
+
 void niwa_exec_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds)
 {
 	struct exec *x = niwa_map_get(e->execs, m->id);
@@ -131,7 +144,7 @@ void niwa_exec_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *f
 	}
 	if (x->done && m->type == NIWA_KEEP_FAILED) {
 		explain(i, m->error, &err);
-		x->done(0, 0, &err, x->arg);
+		x->done(CLD_EXITED, not_executed(x, m), &err, x->arg);
 	} else if (x->done) {
 		x->done(m->code, m->status, NULL, x->arg);
 	}

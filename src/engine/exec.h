@@ -7,6 +7,7 @@
 
 #include "engine/engine_private.h"
 
+/* With err, status is 127 or 126 as a shell has them when the command is not there or cannot be executed, else 0. */
 typedef void niwa_exec_done_fn(int code, int status, const struct niwa_error *err, void *arg);
 
 struct niwa_terminal {

@@ -666,7 +666,7 @@ int niwa_snapshot_key_of(struct niwa_engine *e, const struct niwa_app_spec *spec
 
 bool niwa_snapshot_hibernates(const struct niwa_engine *e, const struct niwa_app_spec *spec)
 {
-	return spec->sleep.keep == NIWA_SLEEP_KEEPS_MEMORY && e->snapshots;
+	return spec->sleep.keep == NIWA_SLEEP_KEEPS_MEMORY && spec->snapshot != NIWA_SNAPSHOT_OFF && e->snapshots;
 }
 
 void niwa_snapshot_paths(const struct niwa_engine *e, struct niwa_instance_snapshot *s, const char *folder)

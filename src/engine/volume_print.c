@@ -105,3 +105,15 @@ int niwa_volume_print(const struct niwa_app_spec *spec, struct niwa_text *out, s
 		niwa_text_addf(out, "volumes %016" PRIx64 "%016" PRIx64 "\n", w.sum, w.other);
 	return r;
 }
+
+int niwa_volume_compare(const struct niwa_app_spec *spec, const char *before, struct niwa_error *err)
+{
+	NIWA_AUTO(niwa_text_fini) struct niwa_text now = {0};
+	int r = niwa_volume_print(spec, &now, err);
+
+	if (r < 0)
+		return r;
+	if (!now.data || !before || strcmp(now.data, before) != 0)
+		return niwa_fail(err, NIWA_TEMPORARY, 0, "a volume was written while its memory was saved");
+	return 0;
+}

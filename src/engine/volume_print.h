@@ -15,5 +15,8 @@
 
 /* Appends a line. -E2BIG (NIWA_PERMANENT): more than that can be compared. About 2 us a file. */
 int niwa_volume_print(const struct niwa_app_spec *spec, struct niwa_text *out, struct niwa_error *err);
+/* 0: nothing was written since that print; NIWA_TEMPORARY when something was. Nobody can tell whether the app had seen
+ * it before it stood still. */
+int niwa_volume_compare(const struct niwa_app_spec *spec, const char *before, struct niwa_error *err);
 
 #endif

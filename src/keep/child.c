@@ -224,6 +224,8 @@ static int exec_along_path(char *const *argv, char *const *env)
 	int error = ENOENT;
 	char path[PATH_MAX];
 
+	if (name_len == 0) /* else it would be the folder */
+		return -ENOENT;
 	if (strchr(argv[0], '/')) {
 		(void)execve(argv[0], argv, env);
 		return -errno;

@@ -276,6 +276,10 @@ void niwa_finish_app(struct niwa_reader *r, const json_t *json, void *base)
 		niwa_reader_problem_at(r, "rotate",
 				       "found overlap with a writable volume that is not shared; allowed: "
 				       "handover, or shared: true at each writable volume");
+	if (app->snapshot == NIWA_SNAPSHOT_OFF && app->sleep.keep == NIWA_SLEEP_KEEPS_MEMORY)
+		niwa_reader_problem_at(r, "snapshot",
+				       "found off beside sleep: keep: memory, which is an image too; allowed: one of "
+				       "them");
 	if (app->ready.port == 0)
 		app->ready.port = niwa_default_ready_port(app);
 	/* Mounted in this order: an inner one must not be hidden by an outer one. */

@@ -328,7 +328,9 @@ static const struct niwa_key sleep_keys[] = {
 	 .doc = "What is kept of an app that is saved. With memory, its processes go on where they stopped: an image "
 		"of "
 		"this moment is written, used for one wake and then thrown away. When a volume was written meanwhile, "
-		"by whomever, the image is void and the app is started afresh."},
+		"by whomever, the image is void and the app is started afresh. Seen are the times of its files: not "
+		"what a program outside writes into a file of a tmpfs that it has mapped, so give no such volume to "
+		"an app that keeps memory. Not with snapshot: off."},
 };
 static const struct niwa_group sleep_group = {GROUP(sleep_keys), .finish = niwa_finish_sleep};
 
@@ -604,7 +606,8 @@ static const struct niwa_key app_keys[] = {
 		"writable "
 		"volumes as well; say so only where nothing in the app's memory depends on what is in them, never for "
 		"a database. shared: apps whose records are the same but for name, tenant, env, sources of "
-		"volumes and the like have one image together, see SHARED IMAGES. off: never. Where an image would be "
+		"volumes and the like have one image together, see SHARED IMAGES. off: never, nor with sleep: keep. "
+		"Where an image would be "
 		"wrong or not faster it is not used; niwa show tells the reason. Needs CRIU, see niwa doctor."},
 	{.name = "warm",
 	 .kind = &niwa_kind_texts,

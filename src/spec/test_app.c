@@ -360,6 +360,8 @@ static const struct {
 	{"{" PORT ", 'volumes': [{'from': '/a', 'to': '/x'}], 'rotate': 'overlap'}", "rotate",
 	 "rotate: found overlap with a writable volume that is not shared; allowed: handover, or shared: true at each "
 	 "writable volume"},
+	{"{" PORT ", 'snapshot': 'off', 'sleep': {'keep': 'memory'}}", "snapshot",
+	 "snapshot: found off beside sleep: keep: memory, which is an image too; allowed: one of them"},
 	{"{" PORT ", 'egress': ['10.0.0.1/8']}", "egress[0]",
 	 "egress[0]: found '10.0.0.1/8'; allowed: an IPv4 address or network such as 192.0.2.7 or 10.0.0.0/8, no bits "
 	 "set "

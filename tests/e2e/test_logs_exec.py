@@ -234,10 +234,13 @@ def test_exec_ends_as_its_command_ended(box, script, code):
     assert run(box, "box.example.com", "sh", "-c", script, check=False).returncode == code
 
 
-def test_exec_says_what_it_could_not_start(box):
-    done = run(box, "box.example.com", "/no/such/program", check=False)
-    assert done.returncode in (1, 126, 127)
-    assert "No such file or directory" in done.stderr
+@pytest.mark.parametrize("command, code, said", [
+    ("/no/such/program", 127, "No such file or directory"), ("nosuchcmd", 127, "No such file or directory"),
+    ("", 127, "No such file or directory"), ("/etc/hosts", 126, "Permission denied"), ("/etc", 126, "Permission denied")])
+@pytest.mark.parametrize("terminal", ["-t", "-T"])
+def test_exec_says_what_it_could_not_start_and_ends_as_a_shell_would(box, terminal, command, code, said):
+    done = run(box, terminal, "box.example.com", "--", command, check=False)
+    assert (done.returncode, done.stdout) == (code, "") and done.stderr.count(said) == 1
 
 
 def test_exec_passes_input_output_and_errors_apart(box):

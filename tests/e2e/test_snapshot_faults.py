@@ -108,7 +108,7 @@ SLOW_STEPS = ["niwad.volumes-walked", "snapshot.using", "snapshot.used"]
 
 @pytest.mark.parametrize("point", SLOW_STEPS)
 def test_others_are_answered_while_the_disk_delays_a_restore(point):
-    host = Host(criu=CRIU).start(niwad_env={"NIWA_FAULT": f"{point}:slow@{2 if 'walked' in point else 1}"})
+    host = Host(criu=CRIU).start(niwad_env={"NIWA_FAULT": f"{point}:slow@{3 if 'walked' in point else 1}"})
     try:
         apply(host, record("static", name="other", sleep=AWAKE, snapshot="off"))
         other = host.address("other")

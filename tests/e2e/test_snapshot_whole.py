@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""An image holds the whole app as it was at one moment, or there is none and the reason is told."""
+
+import signal
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from clients import apply
+from host import SLOW, Host, wait_for
+from test_snapshot import AWAKE, CRIU, HIBERNATES, image
+
+SERVER = """
+import http.server, os, subprocess, time
+time.sleep(0.4)
+heard = []
+%s
+def helper():
+    try:
+        os.kill(int(open("/tmp/helper").read()), 0)
+        return "lives"
+    except Exception:
+        return "gone"
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        heard.append(self.path)
+        data = open("/data/rows").read() if os.path.exists("/data/rows") else "nothing"
+        text = f"{helper()} {data} {' '.join(heard)}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("", 80), Answer).serve_forever()
+"""
+HELPER = """subprocess.run(["sh", "-c", "setsid sleep 12345 & echo $! > /tmp/helper"])"""
+
+
+@pytest.fixture
+def garden():
+    """A host that has CRIU."""
+    host = Host(criu=CRIU).start()
+    yield host
+    host.stop()
+
+
+def serve(host, opening, **keys):
+    apply(host, {"name": "a", "tenant": "alice", "image": "host", "command": ["python3", "-c", SERVER % opening],
+                 "ports": [{"port": 80, "protocol": "http"}], "sleep": AWAKE, "stop": {"grace": "1s"}, **keys})
+
+
+def ask(host, path="/"):
+    with urllib.request.urlopen(f"http://{host.address('a')}{path}", timeout=60) as answer:
+        return answer.read().decode()
+
+
+def command(host):
+    """The pid of the app's own first process."""
+    pid = host.pid("a")
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def is_stopped(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] in "Tt"
+
+
+# -- processes that CRIU does not take along -----------------------------------------------------------------------
+
+
+def test_an_app_with_a_process_whose_parent_has_ended_has_no_image_and_the_reason_is_shown(garden):
+    serve(garden, HELPER, snapshot="ready")
+    assert "lives" in ask(garden)
+    wait_for("an image is taken or refused", lambda: image(garden, "a")["usable"] or image(garden, "a").get("refused"))
+    known = image(garden, "a")
+    assert not known["usable"] and "(sleep) has ended" in known["why_not"], known
+    assert "(sleep) has ended" in garden.niwa("show", "a").stdout
+    garden.niwa("stop", "a")
+    assert garden.state("a") == "stopped" and "lives" in ask(garden)
+    time.sleep(0.5)
+    assert garden.niwad_log().count("no image: ") == 1  # the same start is not tried again
+
+
+def test_an_app_with_a_process_whose_parent_has_ended_is_not_hibernated(garden):
+    serve(garden, HELPER, **HIBERNATES)
+    for _ in range(2):
+        assert "lives" in ask(garden)
+        garden.wait_state("a", "saved", "stopped", timeout=30)
+        assert garden.state("a") == "stopped"
+    assert garden.niwad_log().count("no image: ") == 1
+
+
+def test_a_process_that_loses_its_parent_just_before_criu_voids_the_image():
+    host = Host(criu=CRIU).start(niwad_env={"NIWA_FAULT": "niwad.dump-looked:stop"})
+    try:
+        data = host.dir / "data"
+        data.mkdir()
+        serve(host, f"""
+import threading
+def begin():
+    while not os.path.exists("/data/go"):
+        time.sleep(0.01)
+    {HELPER}
+threading.Thread(target=begin).start()""", volumes=[{"from": str(data), "to": "/data", "read_only": True}],
+              snapshot="ready")
+        assert "gone" in ask(host)
+        init = host.pid("a")
+        wait_for("niwad has looked", lambda: is_stopped(host.niwad.pid), timeout=20)
+        (data / "go").touch()
+        wait_for("the helper is left", lambda: len(Path(f"/proc/{init}/task/{init}/children").read_text().split()) == 2)
+        host.niwad.send_signal(signal.SIGCONT)
+        wait_for("an image is taken or refused", lambda: image(host, "a")["usable"] or image(host, "a").get("refused"))
+        assert not image(host, "a")["usable"] and "(sleep) has ended" in image(host, "a")["why_not"]
+        assert "lives" in ask(host)
+    finally:
+        host.stop()
+
+
+# -- one moment ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_written_to_a_volume_while_memory_is_saved_voids_it(garden):
+    data = garden.dir / "data"
+    data.mkdir()
+    (data / "rows").write_text("old")
+    serve(garden, "hog = bytearray(os.urandom(1 << 20)) * 150", volumes=[{"from": str(data), "to": "/data"}],
+          **HIBERNATES)
+    assert "old" in ask(garden, "/one")
+    pid = command(garden)
+    wait_for("CRIU works", lambda: is_stopped(pid), timeout=30, pause=0.001)
+    (data / "rows").write_text("new")
+    garden.wait_state("a", "saved", "stopped", timeout=30)
+    answer = ask(garden, "/two")
+    assert "new" in answer and "/one" not in answer, answer
+    assert "no image for now: a volume was written while its memory was saved" in garden.niwad_log()
+
+
+def test_a_refusal_of_memory_is_remembered(garden):
+    serve(garden, "for n in range(4200): open(f'/tmp/f{n}', 'w').close()", **HIBERNATES)
+    for _ in range(2):
+        ask(garden)
+        garden.wait_state("a", "stopped", timeout=30 * SLOW)
+    assert garden.niwad_log().count("no image: snapshot: more than 4096 files") == 1
