@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "container/instance_snapshot.h"
+#include "engine/age.h"
 #include "engine/app.h"
 #include "engine/background.h"
 #include "engine/criu.h"
@@ -455,6 +456,8 @@ static int fill_manifest(struct niwa_dump *d, struct niwa_error *err)
 	d->manifest.boottime_ns = clock_ns(CLOCK_BOOTTIME) + i->snapshot->restore.boottime_ns;
 	d->manifest.taken_us = niwa_realtime_us();
 	d->manifest.cold_us = cold_of(i);
+	if (d->moment)
+		niwa_age_note(&d->manifest, i->aged_us + niwa_now_us() - i->began_us);
 	(void)snprintf(d->manifest.app, sizeof(d->manifest.app), "%s",
 		       i->app->template ? niwa_template_like(i->app) : i->app->name);
 	return 0;
