@@ -189,11 +189,13 @@ const struct niwa_verb niwa_verbs[] = {
 		.summary = "images of processes that apps are woken from",
 		.help = "ls shows what there is, what it is worth, and which apps have none and why. take makes one of "
 			"a\n"
-			"fresh start, rm drops it, verify reads all of it and drops one that is damaged. An image "
-			"that\n"
-			"others share stays for them: rm then has the app started once; with --all it goes. An "
-			"image is a\n"
-			"cache: without it the app is started.",
+			"fresh start, but not of an app whose memory is kept when it sleeps. rm drops all that an app "
+			"has,\n"
+			"verify reads all of it and drops one that is damaged. An image that others share stays for "
+			"them:\n"
+			"rm then has the app started once; with --all it goes. An image is a cache: without it the app "
+			"is\n"
+			"started.",
 		.options = niwa_options_snapshot,
 		.run = niwa_verb_snapshot,
 		.words_min = 1,

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "container/instance_snapshot.h"
+#include "engine/age.h"
 #include "engine/app.h"
 #include "engine/background.h"
 #include "engine/criu.h"
@@ -41,7 +42,6 @@
 #define AGAIN_US      (250 * NIWA_MS)
 #define AUTO_LEAST_US (40 * NIWA_MS) /* what starts sooner than this gains nothing */
 #define DUMPS_MAX     4              /* at a time */
-#define LATER_US      (60 * NIWA_SEC)
 #define WARM_TICKET   (UINT64_C(1) << 63)
 #define WARM_US       (2 * NIWA_SEC) /* that an answer is waited for */
 
@@ -122,9 +122,9 @@ static void failed(struct niwa_dump *d, const struct niwa_error *err)
 	}
 	niwa_log(NIWA_LOG_WARN, &ctx, "no image for now: %s", err->msg);
 	if (app && app->snapshot)
-		(void)snprintf(app->snapshot->reason, sizeof(app->snapshot->reason), "%.159s", err->msg);
+		niwa_snapshot_later(app->snapshot, err->msg);
 	if (app && app->current && app->current->snapshot && !d->moment)
-		try_at(d->engine, app->current, LATER_US);
+		try_at(d->engine, app->current, AGAIN_US); /* and then when it is time */
 }
 
 static void let_go(struct niwa_dump *d);
@@ -214,6 +214,7 @@ static void commit_done(int r, const struct niwa_error *err, void *arg)
 		s->moment = d->moment;
 		s->refused = false;
 		s->late = 0;
+		s->pause_us = s->not_before_us = 0;
 		s->reason[0] = '\0';
 		if (!s->cold_us[0])
 			s->cold_us[0] = d->manifest.cold_us;
@@ -299,7 +300,11 @@ static int copy_saved(const struct niwa_dump *d, struct niwa_layer_copy copy, st
 static int copy_work(void *arg, struct niwa_error *err)
 {
 	struct niwa_dump *d = arg;
-	struct niwa_layer_copy copy = {.from = -1, .id_base = d->id_base, .bytes = d->limits.image_bytes};
+	uint64_t left = d->limits.image_bytes ? d->limits.image_bytes : NIWA_STORE_IMAGE_BYTES;
+	struct niwa_layer_copy copy = {.from = -1,
+				       .id_base = d->id_base,
+				       .bytes = &left,
+				       .deadline_us = d->stopped_us + d->engine->config.dump_us};
 	NIWA_AUTO_FD upper = d->layer_fd >= 0 ? openat(d->layer_fd, "upper", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 					      : open(d->layer, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	NIWA_AUTO_FD layer = openat(d->files.dir, "layer", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -457,6 +462,8 @@ static int fill_manifest(struct niwa_dump *d, struct niwa_error *err)
 	d->manifest.boottime_ns = clock_ns(CLOCK_BOOTTIME) + i->snapshot->restore.boottime_ns;
 	d->manifest.taken_us = niwa_realtime_us();
 	d->manifest.cold_us = cold_of(i);
+	if (d->moment)
+		niwa_age_note(&d->manifest, i->aged_us + niwa_now_us() - i->began_us);
 	(void)snprintf(d->manifest.app, sizeof(d->manifest.app), "%s",
 		       i->app->template ? niwa_template_like(i->app) : i->app->name);
 	return 0;
@@ -683,13 +690,17 @@ static int on_try(sd_event_source *source, uint64_t usec, void *arg)
 {
 	struct niwa_instance *i = arg;
 	struct niwa_engine *e = i->engine;
+	const struct niwa_app_snapshot *s = i->app->snapshot;
+	uint64_t now = niwa_now_us();
 	struct niwa_error err;
 
 	(void)source, (void)usec;
 	i->snapshot->timer = sd_event_source_disable_unref(i->snapshot->timer);
 	if (!e->snapshots || i->snapshot->dump || i->life != NIWA_LIFE_SERVING || has_one(i))
 		return 0;
-	if (!e->snapshots->scanned || e->dumping >= DUMPS_MAX || !may_stand_still(i))
+	if (s && now < s->not_before_us)
+		try_at(e, i, s->not_before_us - now);
+	else if (!e->snapshots->scanned || e->dumping >= DUMPS_MAX || !may_stand_still(i))
 		try_at(e, i, AGAIN_US);
 	else if (niwa_dumpable_is_current(e, i) && begin(e, i, &err) < 0)
 		try_at(e, i, AGAIN_US);
@@ -769,8 +780,10 @@ int niwa_dump_ask(struct niwa_engine *e, struct niwa_app *app, struct niwa_error
 
 	if (!i || !i->snapshot || app->state != NIWA_RUNNING)
 		return niwa_fail(err, NIWA_CALLER, 0, "%s is not running from a start of its own", app->name);
-	if (app->snapshot)
+	if (app->snapshot) {
 		app->snapshot->refused = app->snapshot->usable = false;
+		app->snapshot->pause_us = app->snapshot->not_before_us = 0;
+	}
 	try_at(e, i, 1);
 	return 0;
 }

@@ -178,6 +178,7 @@ struct niwa_tag {
 	uint64_t ready_us; /* CLOCK_MONOTONIC; 0: not yet, or not known */
 	struct niwa_snapshot_key start_key;
 	char restored_from[NIWA_KEY_HEX + 1]; /* the image of which it has the layer mounted; "": none */
+	uint64_t aged_us;                     /* as below */
 };
 #define NIWA_TAG_VERSION 1
 /* What the record said that the instance was made from, bit by bit. */
@@ -211,6 +212,7 @@ struct niwa_instance {
 	struct niwa_applog *log; /* the app's; NULL: what it prints is lost */
 	struct niwa_stages stages;
 	uint64_t began_us, ready_deadline_us, stop_deadline_us, drain_deadline_us;
+	uint64_t aged_us;                         /* the life that its memory had before it began: hibernation */
 	uint64_t ready_pause_us, others_until_us; /* others: see ready.c */
 	/* the governor's last look */
 	uint64_t seen_bytes, seen_cpu_us, looked_us, active_us;

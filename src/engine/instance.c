@@ -295,6 +295,7 @@ static void fill_tag(const struct niwa_instance *i, struct niwa_tag *tag)
 				 .follow = i->app && i->app->current == i && i->app->rotate_wanted,
 				 .began_realtime_us = niwa_realtime_us() - (niwa_now_us() - i->began_us),
 				 .began_us = i->began_us,
+				 .aged_us = i->aged_us,
 				 .stop_deadline_us = i->stop_deadline_us,
 				 .stop_grace_us = i->spec ? i->spec->stop.grace_us : 0,
 				 .stop_signal = i->spec ? (uint32_t)i->spec->stop.signal : 0,
@@ -458,6 +459,7 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	i->restored = tag->restored;
 	i->follow = tag->follow;
 	i->began_us = tag->began_us ? tag->began_us : niwa_now_us() - (niwa_realtime_us() - tag->began_realtime_us);
+	i->aged_us = tag->aged_us;
 	adopt_record(i, tag);
 	niwa_dumpable_adopt(i, tag);
 	i->net_ready = true;

@@ -15,16 +15,17 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/memory.h"
 
 #define XATTR_NAMES_MAX 4096
 #define XATTR_MAX       4096
+#define CHUNK           ((off_t)4 << 20) /* between two looks at the clock */
 
 struct work {
 	const struct niwa_layer_copy *copy;
 	unsigned depth, entries; /* left */
-	uint64_t bytes;          /* left */
 	int image;               /* what the image has in place of the folder being written; -1: nothing */
 	struct niwa_error *err;
 };
@@ -94,6 +95,8 @@ static int make_way(struct work *w, int from, int to_dir, const char *name, enum
 	if (fstatat(to_dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : fail(w, "look at", name);
 	if (!S_ISDIR(st.st_mode)) {
+		if (S_ISREG(st.st_mode)) /* what it took is free again */
+			*w->copy->bytes += (uint64_t)st.st_blocks * 512;
 		*ret = is_whiteout(&st) ? WHITEOUT : NOTHING;
 		return unlinkat(to_dir, name, 0) < 0 ? fail(w, "replace", name) : 0;
 	}
@@ -118,22 +121,70 @@ static int finish(struct work *w, int from, int to, const struct stat *st, const
 	return 0;
 }
 
+static int too_late(struct work *w)
+{
+	if (!w->copy->deadline_us || niwa_now_us() < w->copy->deadline_us)
+		return 0;
+	return niwa_fail(w->err, NIWA_PERMANENT, ETIMEDOUT, "the writable layer was not copied in time");
+}
+
+/* One run of data. */
+static int copy_run(struct work *w, int from, int to, off_t at, off_t end, const char *name)
+{
+	uint64_t *left = w->copy->bytes;
+
+	if (lseek(to, at, SEEK_SET) < 0)
+		return fail(w, "copy", name);
+	while (at < end) {
+		ssize_t n;
+
+		if (too_late(w) < 0)
+			return -ETIMEDOUT;
+		if (*left == 0)
+			return niwa_fail(w->err, NIWA_PERMANENT, EFBIG,
+					 "the writable layer is larger than an image may be");
+		n = end - at < CHUNK ? end - at : CHUNK;
+		n = sendfile(to, from, &at, (uint64_t)n < *left ? (size_t)n : (size_t)*left);
+		if (n < 0)
+			return fail(w, "copy", name);
+		if (n == 0)
+			break; /* it became shorter */
+		*left -= (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Holes stay holes: a file may claim terabytes that are nowhere. */
+static int copy_data(struct work *w, int from, int to, off_t size, const char *name)
+{
+	off_t at = 0, end;
+	int r = 0;
+
+	if (ftruncate(to, size) < 0)
+		return fail(w, "copy", name);
+	while (r == 0 && at < size) {
+		at = lseek(from, at, SEEK_DATA);
+		if (at < 0)
+			return errno == ENXIO ? 0 : fail(w, "copy", name); /* a hole up to the end */
+		end = lseek(from, at, SEEK_HOLE);
+		if (end < 0)
+			return fail(w, "copy", name);
+		r = copy_run(w, from, to, at, end < size ? end : size, name);
+		at = end;
+	}
+	return r;
+}
+
 static int copy_file(struct work *w, int from_dir, int to_dir, const char *name, const struct stat *st)
 {
 	NIWA_AUTO_FD from = openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOATIME);
 	NIWA_AUTO_FD to = openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	ssize_t n = 1;
+	int r;
 
 	if (from < 0 || to < 0)
 		return fail(w, "copy", name);
-	if ((uint64_t)st->st_blocks * 512 > w->bytes)
-		return niwa_fail(w->err, NIWA_PERMANENT, EFBIG, "the writable layer is larger than an image may be");
-	w->bytes -= (uint64_t)st->st_blocks * 512;
-	while (n > 0)
-		n = sendfile(to, from, NULL, 1 << 24);
-	if (n < 0)
-		return fail(w, "copy", name);
-	return finish(w, from, to, st, name);
+	r = copy_data(w, from, to, st->st_size, name);
+	return r < 0 ? r : finish(w, from, to, st, name);
 }
 
 static int copy_other(struct work *w, int from_dir, int to_dir, const char *name, const struct stat *st)
@@ -173,6 +224,8 @@ static int copy_entry(struct work *w, int from_dir, int to_dir, const char *name
 	if (w->entries-- == 0)
 		return niwa_fail(w->err, NIWA_PERMANENT, E2BIG, "more than %d files in the writable layer",
 				 NIWA_LAYER_ENTRIES);
+	if (too_late(w) < 0)
+		return -ETIMEDOUT;
 	if (fstatat(from_dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail(w, "look at", name);
 	if (S_ISDIR(st.st_mode)) {
@@ -226,7 +279,6 @@ int niwa_layer_copy(const struct niwa_layer_copy *copy, struct niwa_error *err)
 	struct work w = {.copy = copy,
 			 .depth = NIWA_LAYER_DEPTH,
 			 .entries = NIWA_LAYER_ENTRIES,
-			 .bytes = copy->bytes,
 			 .image = copy->over ? copy->image : -1,
 			 .err = err};
 	struct stat st;

@@ -17,10 +17,11 @@
 struct niwa_layer_copy {
 	int from, to;     /* folders; stay the caller's */
 	uint32_t id_base; /* of the lease: ids from here become 0 and on */
-	uint64_t bytes;   /* at most; -EFBIG beyond */
-	bool over;        /* what is in `to` already lies below: the result is what is seen of both */
-	int image;        /* with over: the root of what lies below the two, for what they hide of it */
-	bool overlay;     /* from is an overlay's upper folder: whiteouts and opaque folders mean something */
+	uint64_t *bytes;  /* that may still be written, counted down; -EFBIG beyond. Holes are kept and do not count */
+	uint64_t deadline_us; /* niwa_now_us; -ETIMEDOUT beyond; 0: none */
+	bool over;            /* what is in `to` already lies below: the result is what is seen of both */
+	int image;            /* with over: the root of what lies below the two, for what they hide of it */
+	bool overlay;         /* from is an overlay's upper folder: whiteouts and opaque folders mean something */
 };
 /* What is in `from` into `to`, whose owner and mode become those of `from`. Links are copied as links, sockets as
  * sockets; no path leaves the two folders. -E2BIG: too deep or too many. */

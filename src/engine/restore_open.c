@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/memory.h"
+#include "engine/age.h"
 #include "engine/background.h"
 #include "engine/instance.h"
 #include "engine/snapshot.h"
@@ -71,6 +72,8 @@ static void end(struct opening *o, int r, const struct niwa_error *err)
 		i->snapshot->image = o->image;
 		niwa_store_image_init(&o->image);
 		fill_restore(e, i->snapshot);
+		if (o->once)
+			i->aged_us = niwa_age_now(&i->snapshot->image.manifest);
 		i->snapshot->restoring = true;
 		if (o->once && known)
 			known->usable = known->moment = false; /* nobody finds it any more */
@@ -83,7 +86,10 @@ static int open_work(void *arg, struct niwa_error *err)
 {
 	struct opening *o = arg;
 	int r = (o->once ? niwa_store_use_once : niwa_store_use)(&o->store, &o->key, NIWA_STORE_QUICK, &o->image, err);
+	uint64_t lifetime_us = o->instance->spec->lifetime_us;
 
+	if (r == 0 && o->once && lifetime_us && niwa_age_now(&o->image.manifest) >= lifetime_us)
+		return niwa_fail(err, NIWA_PERMANENT, 0, "its memory has reached the end of its lifetime");
 	return r < 0 ? r : niwa_manifest_compare(&o->image.manifest, o->roots.root, o->roots.count, err);
 }
 

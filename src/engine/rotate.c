@@ -45,8 +45,10 @@ static void arm(struct niwa_engine *e, struct niwa_instance *i, uint64_t at_us)
 
 void niwa_rotate_arm(struct niwa_engine *e, struct niwa_instance *i)
 {
-	if (i->spec->lifetime_us)
-		arm(e, i, i->began_us + i->spec->lifetime_us);
+	uint64_t life = i->spec->lifetime_us;
+
+	if (life)
+		arm(e, i, i->began_us + (life > i->aged_us ? life - i->aged_us : 0));
 }
 
 bool niwa_rotate_declared(const struct niwa_app_spec *spec)

@@ -30,6 +30,9 @@ struct job {
 	struct niwa_store_limits limits;
 	struct niwa_store_list list;
 	struct niwa_snapshot_key key;
+	char app[256]; /* remove: whose */
+	size_t removed;
+	bool had_one;
 	char damaged[NIWA_ERROR_MAX];
 };
 
@@ -230,11 +233,24 @@ void niwa_rpc_snapshot_list(struct niwa_call *call)
 
 /* snapshot.remove */
 
+/* All that were taken of it: of its start, of its sleep, and those that it cannot use any more. */
 static int remove_work(void *arg, struct niwa_error *err)
 {
 	struct job *j = arg;
+	int r = j->had_one ? niwa_store_remove(&j->store, &j->key, err) : 0;
 
-	return niwa_store_remove(&j->store, &j->key, err);
+	if (r == 0)
+		r = niwa_store_list(&j->store, &j->list, err);
+	for (size_t n = 0; r == 0 && n < j->list.count; n++) {
+		const struct niwa_store_entry *x = &j->list.entry[n];
+
+		if (*x->damaged || x->scope != NIWA_SCOPE_APP || strcmp(x->app, j->app) != 0)
+			continue;
+		r = niwa_store_remove(&j->store, &x->key, err);
+		j->removed++;
+	}
+	niwa_store_list_fini(&j->list);
+	return r;
 }
 
 static void remove_done(int r, const struct niwa_error *err, void *arg)
@@ -243,6 +259,8 @@ static void remove_done(int r, const struct niwa_error *err, void *arg)
 
 	if (r < 0)
 		niwa_call_fail(j->call, NIWA_RPC_FAILED, err);
+	else if (!j->had_one && !j->removed)
+		niwa_call_fail_text(j->call, NIWA_RPC_FAILED, NIWA_CALLER, "%s has no image", j->app);
 	else
 		niwa_call_answer(j->call, json_object());
 	free(j);
@@ -257,11 +275,7 @@ void niwa_rpc_snapshot_remove(struct niwa_call *call)
 
 	if (!app)
 		return;
-	if (!app->snapshot || !app->snapshot->usable) {
-		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_CALLER, "%s has no image", app->name);
-		return;
-	}
-	if (app->snapshot->shared && app->snapshot->sharers > 1 && !all) {
+	if (app->snapshot && app->snapshot->usable && app->snapshot->shared && app->snapshot->sharers > 1 && !all) {
 		app->start_once = true;
 		niwa_snapshot_settle_one(call->engine, app, "its image was removed");
 		niwa_call_answer(call, json_pack("{s:I}", "others", (json_int_t)app->snapshot->sharers - 1));
@@ -270,9 +284,13 @@ void niwa_rpc_snapshot_remove(struct niwa_call *call)
 	j = job_new(call);
 	if (!j)
 		return;
-	j->key = app->snapshot->key;
-	niwa_snapshot_drop(call->engine, app, "removed on request");
-	niwa_snapshot_settle(call->engine, app, "its image was removed");
+	(void)snprintf(j->app, sizeof(j->app), "%s", app->name);
+	j->had_one = app->snapshot && app->snapshot->usable;
+	if (j->had_one) {
+		j->key = app->snapshot->key;
+		niwa_snapshot_drop(call->engine, app, "removed on request");
+		niwa_snapshot_settle(call->engine, app, "its image was removed");
+	}
 	job_run(j, remove_work, remove_done); /* answered when no new niwad can find it again */
 }
 
@@ -370,6 +388,11 @@ void niwa_rpc_snapshot_take(struct niwa_call *call)
 	}
 	if (*niwa_snapshot_refusal(e, spec, refusal, sizeof(refusal))) {
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_CALLER, "%s: no image is made: %s", app->name, refusal);
+		return;
+	}
+	if (niwa_snapshot_hibernates(e, spec)) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_CALLER,
+				    "%s: its memory is saved whenever it sleeps (sleep: {keep: memory})", app->name);
 		return;
 	}
 	niwa_share_look(e, app);

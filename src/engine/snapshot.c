@@ -39,6 +39,8 @@
 #define FAILED_DROP       3  /* restores from a shared image that fail in a row: it is dropped */
 #define FAILED_REFUSE     9  /* and those of the ones that came after it: no other is made */
 #define NOTES_MAX         1024
+#define LATER_US          (60 * NIWA_SEC) /* twice as long each time */
+#define LATEST_US         (3600 * NIWA_SEC)
 
 /* Of what becomes of an image, until it is on disk. */
 struct niwa_note {
@@ -455,6 +457,15 @@ void niwa_snapshot_failed(struct niwa_engine *e, struct niwa_app *app, const cha
 	}
 	niwa_log(NIWA_LOG_WARN, &ctx, "not woken from the image it shares: %s", reason);
 	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
+}
+
+void niwa_snapshot_later(struct niwa_app_snapshot *s, const char *reason)
+{
+	(void)snprintf(s->reason, sizeof(s->reason), "%.159s", reason);
+	s->pause_us = s->pause_us ? s->pause_us * 2 : LATER_US;
+	if (s->pause_us > LATEST_US)
+		s->pause_us = LATEST_US;
+	s->not_before_us = niwa_now_us() + s->pause_us;
 }
 
 void niwa_snapshot_drop(struct niwa_engine *e, struct niwa_app *app, const char *reason)

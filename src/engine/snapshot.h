@@ -41,6 +41,8 @@ struct niwa_app_snapshot {
 	uint64_t like;               /* the app of which it was taken, or like whose it was; 0: not known */
 	uint32_t week;               /* wakes in the week before niwad started; shared: and since */
 	unsigned late;               /* restores in a row that were not done in time */
+	/* Of dumps, after one for which there was no room. */
+	uint64_t pause_us, not_before_us;
 	uint64_t bytes, taken_us, still_us;
 	uint64_t cold_us[NIWA_STORE_SAMPLES], restored_us[NIWA_STORE_SAMPLES]; /* newest first */
 	uint64_t restores, failures, last_restore_us;
@@ -110,6 +112,9 @@ void niwa_snapshot_instance_gone(struct niwa_engine *e, struct niwa_instance *i)
 /* A restore of the app failed, or it ended at once. An image of its own is dropped; one that it shares when others fail
  * too: whoever spoils his own instance must not take it from the others. */
 void niwa_snapshot_failed(struct niwa_engine *e, struct niwa_app *app, const char *reason);
+/* There is no image for now (no room): each try stops the app, so the pause before the next one doubles, and holds for
+ * the app's next instances too. */
+void niwa_snapshot_later(struct niwa_app_snapshot *s, const char *reason);
 /* The image is void. The app's state follows when it sleeps. */
 void niwa_snapshot_drop(struct niwa_engine *e, struct niwa_app *app, const char *reason);
 /* Its files go, off the loop. */

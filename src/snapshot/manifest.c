@@ -27,18 +27,32 @@ enum value_kind { VALUE_U32, VALUE_U64, VALUE_I64 };
 	{                                                                                                              \
 		.name = (label), .kind = (what), .offset = offsetof(struct niwa_manifest, member)                      \
 	}
+#define OPTIONAL(label, member)                                                                                        \
+	{                                                                                                              \
+		.name = (label), .kind = VALUE_U64, .optional = true, .offset = offsetof(struct niwa_manifest, member) \
+	}
 static const struct {
 	const char *name;
 	enum value_kind kind;
+	bool optional; /* VALUE_U64: not there when it is 0 */
 	size_t offset;
 } values[] = {
-	VALUE("root-pid", root_pid, VALUE_U32),       VALUE("free-pid", free_pid, VALUE_U32),
-	VALUE("log-pipe", log_pipe, VALUE_U64),       VALUE("monotonic-ns", monotonic_ns, VALUE_I64),
-	VALUE("boottime-ns", boottime_ns, VALUE_I64), VALUE("taken-us", taken_us, VALUE_U64),
-	VALUE("cold-us", cold_us, VALUE_U64),         VALUE("still-us", still_us, VALUE_U64),
-	VALUE("image-bytes", image_bytes, VALUE_U64), VALUE("layer-bytes", layer_bytes, VALUE_U64),
-	VALUE("shm-bytes", shm_bytes, VALUE_U64),     VALUE("layer-entries", layer_entries, VALUE_U32),
+	VALUE("root-pid", root_pid, VALUE_U32),
+	VALUE("free-pid", free_pid, VALUE_U32),
+	VALUE("log-pipe", log_pipe, VALUE_U64),
+	VALUE("monotonic-ns", monotonic_ns, VALUE_I64),
+	VALUE("boottime-ns", boottime_ns, VALUE_I64),
+	VALUE("taken-us", taken_us, VALUE_U64),
+	VALUE("cold-us", cold_us, VALUE_U64),
+	VALUE("still-us", still_us, VALUE_U64),
+	VALUE("image-bytes", image_bytes, VALUE_U64),
+	VALUE("layer-bytes", layer_bytes, VALUE_U64),
+	VALUE("shm-bytes", shm_bytes, VALUE_U64),
+	VALUE("layer-entries", layer_entries, VALUE_U32),
 	VALUE("shm-entries", shm_entries, VALUE_U32),
+	OPTIONAL("age-us", age_us),
+	OPTIONAL("host-us", host_us),
+	OPTIONAL("boot", boot),
 };
 static const char *const kinds[] = {[NIWA_KIND_READY] = "ready", [NIWA_KIND_MOMENT] = "moment"};
 static const char *const scopes[] = {[NIWA_SCOPE_APP] = "app", [NIWA_SCOPE_SHARED] = "shared"};
@@ -143,6 +157,8 @@ static void add_values(struct niwa_text *out, const struct niwa_manifest *m)
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(values); i++) {
 		const char *at = (const char *)m + values[i].offset;
 
+		if (values[i].optional && *(const uint64_t *)(const void *)at == 0)
+			continue;
 		niwa_text_addf(out, "%s ", values[i].name);
 		if (values[i].kind == VALUE_U32)
 			niwa_text_addf(out, "%" PRIu32 "\n", *(const uint32_t *)(const void *)at);
@@ -352,6 +368,13 @@ static int read_head(struct reader *rd, struct niwa_manifest *m)
 	return r;
 }
 
+static bool is_next(const struct reader *rd, const char *name)
+{
+	size_t len = strlen(name);
+
+	return strncmp(rd->next, name, len) == 0 && rd->next[len] == ' ';
+}
+
 static int read_values(struct reader *rd, struct niwa_manifest *m)
 {
 	int r = 0;
@@ -360,6 +383,8 @@ static int read_values(struct reader *rd, struct niwa_manifest *m)
 		void *at = (char *)m + values[i].offset;
 		uint64_t n = 0;
 
+		if (values[i].optional && !is_next(rd, values[i].name))
+			continue;
 		r = next_line(rd);
 		if (r == 0)
 			r = expect(rd, values[i].name);
@@ -369,6 +394,8 @@ static int read_values(struct reader *rd, struct niwa_manifest *m)
 			r = read_u64(rd, values[i].kind == VALUE_U32 ? UINT32_MAX : UINT64_MAX, &n);
 		if (r == 0 && *rd->line)
 			r = bad(rd, "more than one number");
+		if (r == 0 && values[i].optional && n == 0)
+			r = bad(rd, "a zero that is left out");
 		if (values[i].kind == VALUE_U32)
 			*(uint32_t *)at = (uint32_t)n;
 		else if (values[i].kind == VALUE_U64)

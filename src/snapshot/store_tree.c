@@ -6,6 +6,7 @@
 #include "snapshot/store_private.h"
 
 #include <dirent.h>
+#include <endian.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@
 
 #define BLOCK     512
 #define CHUNK     (256 * 1024)
+#define PAGE      4096
 #define OPEN_FILE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
 
 struct walk {
@@ -34,25 +36,62 @@ struct walk {
 	char path[PATH_MAX];
 };
 
-/* SHA-256 of an open file, and how long it was. */
+static bool is_zero(const uint8_t *data, size_t len)
+{
+	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
+}
+
+/* Pages of zeros are left out; the offset of what follows them is put in instead. So it does not matter which of them
+ * the file system keeps as holes. */
+static void hash_chunk(struct sha256_ctx *hash, off_t at, const uint8_t *data, size_t len, off_t *hashed)
+{
+	for (size_t n = 0, step; n < len; n += step) {
+		uint64_t offset = htole64((uint64_t)at + n);
+
+		step = len - n < PAGE ? len - n : PAGE;
+		if (is_zero(data + n, step))
+			continue;
+		if (at + (off_t)n != *hashed)
+			sha256_update(hash, sizeof(offset), (const uint8_t *)&offset);
+		sha256_update(hash, step, data + n);
+		*hashed = at + (off_t)(n + step);
+	}
+}
+
+/* SHA-256 of an open file, and how long it was. Holes are not read: they may be larger than any disk. */
 static int hash_file(int fd, uint64_t *ret_size, uint8_t ret[SHA256_DIGEST_SIZE])
 {
 	NIWA_AUTO(niwa_free_ptr) uint8_t *chunk = malloc(CHUNK);
+	off_t at = 0, end = 0, hashed = 0;
 	struct sha256_ctx hash;
-	uint64_t size = 0;
-	ssize_t n;
+	struct stat st;
 
 	if (!chunk)
 		return -ENOMEM;
-	sha256_init(&hash);
-	while ((n = pread(fd, chunk, CHUNK, (off_t)size)) > 0) {
-		sha256_update(&hash, (size_t)n, chunk);
-		size += (uint64_t)n;
-	}
-	if (n < 0)
+	if (fstat(fd, &st) < 0)
 		return -errno;
+	sha256_init(&hash);
+	while (at < st.st_size) {
+		ssize_t n;
+
+		if (at >= end) {
+			at = lseek(fd, at, SEEK_DATA);
+			if (at < 0 && errno == ENXIO)
+				break;
+			end = at < 0 ? -1 : lseek(fd, at, SEEK_HOLE);
+			if (end < 0)
+				return -errno;
+			at -= at % PAGE;
+			end += (PAGE - end % PAGE) % PAGE;
+		}
+		n = pread(fd, chunk, end - at < CHUNK ? (size_t)(end - at) : CHUNK, at);
+		if (n <= 0) /* it became shorter */
+			return n < 0 ? -errno : -EIO;
+		hash_chunk(&hash, at, chunk, (size_t)n, &hashed);
+		at += n;
+	}
 	sha256_digest(&hash, SHA256_DIGEST_SIZE, ret);
-	*ret_size = size;
+	*ret_size = (uint64_t)st.st_size;
 	return 0;
 }
 

@@ -46,6 +46,8 @@ static void make(struct niwa_manifest *m)
 		.taken_us = 1700000000000000,
 		.cold_us = 52000,
 		.still_us = 40000,
+		.age_us = 3,
+		.boot = UINT32_MAX,
 		.image_bytes = 17 << 20,
 		.layer_entries = UINT32_MAX,
 	};
@@ -78,6 +80,7 @@ static void a_manifest_is_read_as_it_was_written(void **state)
 	assert_int_equal(back.kind, NIWA_KIND_MOMENT);
 	assert_int_equal(back.monotonic_ns, -1);
 	assert_true(back.log_pipe == UINT64_MAX);
+	assert_true(back.age_us == 3 && back.host_us == 0 && back.boot == UINT32_MAX);
 	assert_int_equal(back.file_count, 2);
 	assert_string_equal(back.files[1].path, "/srv/a b\\c\n\xff");
 	assert_int_equal(back.files[1].mtime_ns, -4);
@@ -186,6 +189,8 @@ static void a_forged_manifest_is_refused_with_the_line(void **state)
 		{HEAD VALUES "part 1 " HASH " x\nfile 1 2 3 4 5 /x\n", "line 20:"},
 		{HEAD VALUES "other 1\n", "line 19:"},
 		{HEAD VALUES "\n", "line 19:"},
+		{HEAD VALUES "age-us 0\n", "line 19:"},
+		{HEAD VALUES "boot 1\nage-us 1\n", "line 20:"},
 	};
 	struct niwa_manifest m;
 

@@ -574,7 +574,8 @@ static const struct niwa_key app_keys[] = {
 	 .max = DAY(3650),
 	 .never = "none",
 	 .fallback = "none",
-	 .doc = "The longest life of an instance; then a fresh one takes its place."},
+	 .doc = "The longest life of an instance; then a fresh one takes its place. Memory that is kept while the app "
+		"sleeps (keep: memory) ages on; from any other image an instance begins its life when it is woken."},
 	{.name = "rotate",
 	 .kind = &niwa_kind_word,
 	 APP(rotate),

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The bounds of a copy: holes, bytes, time. Real files, no root.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "engine/layer_copy.h"
+
+#define DATA (1 << 20)
+
+struct folders {
+	char path[32];
+	int dir, from, to;
+};
+
+static void put(int dir, const char *name, off_t at)
+{
+	NIWA_AUTO_FD fd = openat(dir, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
+	char *data = malloc(DATA);
+
+	assert_non_null(data);
+	memset(data, 'x', DATA);
+	assert_int_equal(pwrite(fd, data, DATA, at), DATA);
+	free(data);
+}
+
+static int make(void **state)
+{
+	static struct folders f;
+
+	strcpy(f.path, "/tmp/niwa-layer-XXXXXX");
+	assert_non_null(mkdtemp(f.path));
+	f.dir = open(f.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(mkdirat(f.dir, "from", 0755), 0);
+	assert_int_equal(mkdirat(f.dir, "to", 0755), 0);
+	f.from = openat(f.dir, "from", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	f.to = openat(f.dir, "to", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	*state = &f;
+	return 0;
+}
+
+static int clear(void **state)
+{
+	struct folders *f = *state;
+	struct niwa_error err;
+
+	niwa_fd_close(&f->from);
+	niwa_fd_close(&f->to);
+	niwa_fd_close(&f->dir);
+	return niwa_remove_tree(f->path, &err);
+}
+
+static int copy(const struct folders *f, uint64_t *bytes, uint64_t deadline_us, struct niwa_error *err)
+{
+	const struct niwa_layer_copy what = {
+		.from = f->from, .to = f->to, .bytes = bytes, .deadline_us = deadline_us, .image = -1};
+
+	return niwa_layer_copy(&what, err);
+}
+
+static void holes_are_kept_and_do_not_count(void **state)
+{
+	const struct folders *f = *state;
+	uint64_t left = 2 * DATA;
+	struct niwa_error err;
+	struct stat st;
+	int file;
+
+	put(f->from, "sparse", (off_t)1 << 36);
+	file = openat(f->from, "sparse", O_WRONLY | O_CLOEXEC);
+	assert_int_equal(ftruncate(file, (off_t)1 << 37), 0);
+	niwa_fd_close(&file);
+	assert_int_equal(copy(f, &left, 0, &err), 0);
+	assert_int_equal(left, DATA);
+	assert_int_equal(fstatat(f->to, "sparse", &st, 0), 0);
+	assert_true(st.st_size == (off_t)1 << 37 && (st.st_mode & 07777) == 0640);
+	assert_in_range(st.st_blocks * 512, DATA, 2 * DATA);
+}
+
+static void bytes_are_counted_over_files_and_the_copy_ends_with_them(void **state)
+{
+	const struct folders *f = *state;
+	uint64_t left = 2 * DATA + 1;
+	struct niwa_error err = {0};
+
+	put(f->from, "a", 0);
+	put(f->from, "b", 0);
+	put(f->from, "c", 0);
+	assert_int_equal(copy(f, &left, 0, &err), -EFBIG);
+	assert_int_equal(err.kind, NIWA_PERMANENT);
+	assert_int_equal(left, 0);
+}
+
+static void a_copy_that_is_late_ends(void **state)
+{
+	const struct folders *f = *state;
+	uint64_t left = 2 * DATA;
+	struct niwa_error err = {0};
+
+	put(f->from, "a", 0);
+	assert_int_equal(copy(f, &left, niwa_now_us() - 1, &err), -ETIMEDOUT);
+	assert_int_equal(err.kind, NIWA_PERMANENT);
+	assert_int_equal(left, 2 * DATA);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(holes_are_kept_and_do_not_count, make, clear),
+		cmocka_unit_test_setup_teardown(bytes_are_counted_over_files_and_the_copy_ends_with_them, make, clear),
+		cmocka_unit_test_setup_teardown(a_copy_that_is_late_ends, make, clear),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

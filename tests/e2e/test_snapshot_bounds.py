@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""What images may cost: room and time of a dump, the life of memory, and what people ask of them by hand."""
+
+import json
+import os
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from clients import apply
+from host import Host, wait_for
+
+CRIU = Path(os.environ.get("NIWA_CRIU", "/usr/local/libexec/niwa/criu"))
+AWAKE = {"freeze": "never", "page": "never", "save": "never"}
+HIBERNATES = {"freeze": "200ms", "page": "never", "save": "500ms", "connection": "1s", "keep": "memory"}
+SERVER = """
+import http.server, os
+for name, size in (pair.split("=") for pair in os.environ.get("SPARSE", "").split()):
+    with open(name, "wb") as file:
+        file.write(b"begin")
+        file.truncate(int(size))
+        file.seek(int(size) - 3)
+        file.write(b"end")
+heard = []
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        heard.append(self.path)
+        text = " ".join(heard)
+        if self.path.startswith("/ends/"):
+            with open(self.path[5:], "rb") as file:
+                text = file.read(5).decode()
+                file.seek(-4, 2)
+                text += repr(file.read())
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("", 80), Answer).serve_forever()
+"""
+
+
+@pytest.fixture
+def garden():
+    """A host that has CRIU."""
+    host = Host(criu=CRIU).start()
+    yield host
+    host.stop()
+
+
+def app(**keys):
+    return {"name": "a", "tenant": "alice", "image": "host", "command": ["python3", "-c", SERVER],
+            "ports": [{"port": 80, "protocol": "http"}], "sleep": AWAKE, "stop": {"grace": "1s"}, **keys}
+
+
+def ask(host, path="/"):
+    with urllib.request.urlopen(f"http://{host.address('a')}{path}", timeout=60) as answer:
+        return answer.read().decode()
+
+
+def known(host):
+    return host.show("a")["snapshot"]
+
+
+def on_disk(host):
+    return json.loads(host.niwa("--json", "snapshot", "ls").stdout)["snapshots"]
+
+
+def settled(host):
+    wait_for("an image is taken or refused", lambda: known(host)["usable"] or known(host).get("refused"))
+    return known(host)
+
+
+def test_holes_of_files_are_neither_copied_nor_counted_and_are_there_after_a_restore(garden):
+    """Sixteen times what an image may have, in the layer and in shared memory."""
+    files = f"/tmp/x={16 << 30} /dev/shm/x={16 << 30}"
+    apply(garden, app(snapshot="ready", env={"SPARSE": files}, limits={"memory": "128M"}))
+    ask(garden)
+    assert settled(garden)["usable"], known(garden)
+    assert known(garden)["bytes"] < 64 << 20 and known(garden)["still_us"] < 2_000_000
+    garden.niwa("snapshot", "verify", "a")
+    garden.niwa("stop", "a")
+    for name in ("/tmp/x", "/dev/shm/x"):
+        assert ask(garden, f"/ends{name}") == "beginb'\\x00end'"
+    assert known(garden)["restores"] == 1
+
+
+def test_an_image_is_not_taken_by_hand_of_an_app_whose_memory_is_kept(garden):
+    apply(garden, app(sleep=HIBERNATES))
+    ask(garden, "/one")
+    garden.wait_state("a", "saved", timeout=30)
+    refused = garden.niwa("snapshot", "take", "a", check=False)
+    assert refused.returncode == 1 and "its memory is saved whenever it sleeps" in refused.stderr
+    assert ask(garden, "/two") == "/one /two"
+
+
+def test_all_images_of_an_app_are_removed_by_hand(garden):
+    """One of its start, from before it was to keep its memory, and its memory."""
+    apply(garden, app(snapshot="ready"))
+    ask(garden)
+    assert settled(garden)["usable"]
+    apply(garden, app(snapshot="ready", sleep=HIBERNATES))
+    ask(garden)
+    garden.wait_state("a", "saved", timeout=30)
+    assert len(on_disk(garden)) == 2
+    garden.niwa("snapshot", "rm", "a")
+    assert on_disk(garden) == []
+    assert garden.state("a") == "stopped"
+    none = garden.niwa("snapshot", "rm", "a", check=False)
+    assert none.returncode == 1 and "a has no image" in none.stderr
+
+
+def test_a_lifetime_holds_over_sleep_with_memory_and_over_niwad(garden):
+    """It ends by waking without it, not while somebody waits."""
+    apply(garden, app(sleep=HIBERNATES, lifetime="5s"))
+    began = time.monotonic()
+    ask(garden, "/0")
+    garden.wait_state("a", "saved", timeout=30)
+    garden.kill_niwad()
+    garden.start_niwad()
+    garden.wait_state("a", "saved", timeout=30)
+    assert ask(garden, "/1") == "/0 /1"
+    garden.wait_state("a", "saved", "stopped", timeout=30)
+    time.sleep(max(0, began + 6 - time.monotonic()))
+    assert "/0" not in ask(garden, "/2").split()
+    assert known(garden).get("failures", 0) == 0
+
+
+def test_the_rest_of_a_lifetime_runs_after_a_restore(garden):
+    apply(garden, app(sleep=HIBERNATES, lifetime="4s"))
+    ask(garden, "/0")
+    garden.wait_state("a", "saved", timeout=30)
+    began = time.monotonic()
+    apply(garden, app(sleep={**AWAKE, "keep": "memory"}, lifetime="4s"))
+    assert ask(garden, "/1") == "/0 /1"
+    pid = garden.pid("a")
+    wait_for("a fresh one serves", lambda: garden.state("a") == "running" and garden.pid("a") != pid, timeout=8)
+    assert time.monotonic() - began < 3.5
+    assert "/0" not in ask(garden, "/2").split()
