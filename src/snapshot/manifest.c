@@ -17,7 +17,7 @@
 #include "snapshot/manifest_private.h"
 #include "snapshot/refuse.h"
 
-#define FIRST_LINE "niwa-snapshot 1"
+#define FIRST_LINE "niwa-snapshot 2"
 #define SUM_WORD   "sum "
 #define SUM_LINE   (sizeof(SUM_WORD) - 1 + 2 * SHA256_DIGEST_SIZE + 1)
 
@@ -38,7 +38,9 @@ static const struct {
 	VALUE("cold-us", cold_us, VALUE_U64),         VALUE("still-us", still_us, VALUE_U64),
 	VALUE("image-bytes", image_bytes, VALUE_U64), VALUE("layer-bytes", layer_bytes, VALUE_U64),
 	VALUE("shm-bytes", shm_bytes, VALUE_U64),     VALUE("layer-entries", layer_entries, VALUE_U32),
-	VALUE("shm-entries", shm_entries, VALUE_U32),
+	VALUE("shm-entries", shm_entries, VALUE_U32), VALUE("app-id", app_id, VALUE_U64),
+	VALUE("tenant-id", tenant_id, VALUE_U32),     VALUE("trees", trees, VALUE_U64),
+	VALUE("print", print[0], VALUE_U64),          VALUE("print-too", print[1], VALUE_U64),
 };
 static const char *const kinds[] = {[NIWA_KIND_READY] = "ready", [NIWA_KIND_MOMENT] = "moment"};
 static const char *const scopes[] = {[NIWA_SCOPE_APP] = "app", [NIWA_SCOPE_SHARED] = "shared"};
