@@ -50,6 +50,7 @@ struct niwa_host {
 /* What this instance got. Borrowed. */
 struct niwa_instance_params {
 	uint64_t id;
+	uint64_t app_id; /* of the app, never given twice; for keys of snapshots, not in the plan */
 	const struct niwa_app_spec *spec;
 	const struct niwa_image *image;
 	uint32_t id_base;        /* lease: 65,536 ids from here */

@@ -22,6 +22,7 @@
 #include "engine/names.h"
 #include "engine/past.h"
 #include "engine/publish.h"
+#include "engine/put_away.h"
 #include "engine/rotate.h"
 #include "engine/share.h"
 #include "engine/snapshot.h"
@@ -419,6 +420,7 @@ static int tenant_change(struct niwa_engine *e, struct niwa_app *app, const stru
 	if (!t)
 		return -ENOMEM;
 	niwa_applog_forget(e, app);
+	niwa_snapshot_owner_gone(e, app);
 	app->tenant->apps--;
 	app->tenant->hosts_dirty = true;
 	t->users++;
@@ -511,6 +513,7 @@ void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_ne
 	niwa_app_unwatch(app);
 	niwa_applog_forget(e, app);
 	niwa_leave_all(e, app, "removed");
+	niwa_snapshot_owner_gone(e, app);
 	niwa_app_unlink_if_done(e, app);
 }
 

@@ -172,6 +172,12 @@ static void remove_done(int r, const struct niwa_error *err, void *arg)
 	free_dump(d);
 }
 
+/* The app is still there, and the tenant's whose memory this is. */
+static bool is_owner(const struct niwa_dump *d, const struct niwa_app *app)
+{
+	return app && !app->removed && app->tenant->id == d->manifest.tenant_id;
+}
+
 /* The memory is on disk, and nothing of the app has run since. Only one of the two may go on. */
 static void end_moment(struct niwa_dump *d, int r)
 {
@@ -180,7 +186,7 @@ static void end_moment(struct niwa_dump *d, int r)
 	struct niwa_app *app = niwa_map_get(e->apps_by_id, d->app_id);
 	struct niwa_error err;
 
-	if (i && r == 0 && app && TAILQ_EMPTY(&app->waiters) && app->state == NIWA_SAVING) {
+	if (i && r == 0 && is_owner(d, app) && TAILQ_EMPTY(&app->waiters) && app->state == NIWA_SAVING) {
 		i->life = NIWA_LIFE_STOPPING; /* a new niwad lets it end too */
 		i->killed = true;
 		niwa_instance_write_tag(e, i);
@@ -207,8 +213,13 @@ static void commit_done(int r, const struct niwa_error *err, void *arg)
 
 	if (r < 0) {
 		failed(d, err);
+	} else if (!d->shared && !is_owner(d, app)) {
+		if (!d->moment) /* else end_moment does */
+			niwa_snapshot_remove(e, &d->manifest.key);
 	} else if (s) {
 		e->counts.dumps++;
+		if (s->usable && !s->shared && strcmp(s->key.hex, d->manifest.key.hex) != 0)
+			niwa_snapshot_remove(e, &s->key); /* of the app as it was before */
 		s->key = d->manifest.key;
 		s->usable = true;
 		s->moment = d->moment;
@@ -464,6 +475,8 @@ static int fill_manifest(struct niwa_dump *d, struct niwa_error *err)
 	d->manifest.cold_us = cold_of(i);
 	if (d->moment)
 		niwa_age_note(&d->manifest, i->aged_us + niwa_now_us() - i->began_us);
+	d->manifest.app_id = i->app->template ? 0 : i->app->id;
+	d->manifest.tenant_id = i->app->template ? 0 : i->app->tenant->id;
 	(void)snprintf(d->manifest.app, sizeof(d->manifest.app), "%s",
 		       i->app->template ? niwa_template_like(i->app) : i->app->name);
 	return 0;

@@ -228,6 +228,7 @@ int niwa_instance_prepare(struct niwa_engine *e, const struct niwa_instance *i, 
 	int r;
 
 	*ret = (struct niwa_prepared){.params = {.id = i->id,
+						 .app_id = i->app->id,
 						 .spec = i->spec,
 						 .id_base = i->lease,
 						 .private_addr = i->private_addr,

@@ -25,6 +25,7 @@
 #include "engine/dumpable.h"
 #include "engine/instance.h"
 #include "engine/keep_client.h"
+#include "engine/put_away.h"
 #include "engine/rebuild.h"
 #include "engine/share.h"
 #include "engine/template.h"
@@ -90,6 +91,7 @@ static void free_snapshots(struct niwa_snapshots **sp)
 	if (!s)
 		return;
 	*sp = NULL;
+	niwa_put_away_forget(s);
 	niwa_store_close(&s->store);
 	niwa_fd_close(&s->criu);
 	niwa_fd_close(&s->cache);
@@ -110,6 +112,7 @@ void niwa_snapshots_open(struct niwa_engine *e)
 		return;
 	s->store.dir = s->criu = s->cache = s->empty = -1;
 	STAILQ_INIT(&s->notes);
+	STAILQ_INIT(&s->put_aways);
 	s->limits = (struct niwa_store_limits){.bytes = e->config.snapshot_bytes,
 					       .image_bytes = e->config.snapshot_image_bytes};
 	if (open_snapshots(e, s, &err) < 0) {
@@ -246,19 +249,30 @@ void niwa_snapshot_found(struct niwa_app_snapshot *s, const struct niwa_store_en
 
 static void take_entry(struct niwa_engine *e, const struct niwa_store_entry *entry)
 {
-	struct niwa_app *app = *entry->app ? niwa_app_by_name(e, entry->app) : NULL;
+	struct niwa_app *app = entry->app_id ? niwa_map_get(e->apps_by_id, entry->app_id) : NULL;
 	struct niwa_app_snapshot *s;
 
 	if (entry->scope == NIWA_SCOPE_SHARED && !*entry->damaged) {
 		niwa_share_on_disk(e, entry);
 		return;
 	}
-	if (!app || *entry->damaged || app->shares || (app->snapshot && app->snapshot->usable))
+	if (*entry->damaged)
 		return;
+	/* Memory of an app that is gone, of another tenant, or of before it shared one. */
+	if (!app || app->removed || app->tenant->id != entry->tenant_id || app->shares) {
+		niwa_put_away(e, &entry->key);
+		return;
+	}
 	/* Whoever lives has gone on from the moment of that image, and may have written since. */
-	if (entry->kind == NIWA_KIND_MOMENT && app->state != NIWA_STOPPED) {
-		niwa_snapshot_remove(e, &entry->key);
+	if (entry->kind == NIWA_KIND_MOMENT && app->state != NIWA_STOPPED && app->state != NIWA_SAVED) {
+		niwa_put_away(e, &entry->key);
 		return;
+	}
+	s = app->snapshot;
+	if (s && s->usable) { /* one of the two is of the app as it was before */
+		niwa_put_away(e, entry->taken_us < s->taken_us ? &entry->key : &s->key);
+		if (entry->taken_us < s->taken_us)
+			return;
 	}
 	s = niwa_snapshot_of(app);
 	if (!s)

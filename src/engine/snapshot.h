@@ -23,6 +23,8 @@ struct niwa_snapshots {
 	bool noting;            /* a thread writes counts and times of images */
 	unsigned note_count;    /* that wait for it */
 	STAILQ_HEAD(, niwa_note) notes;
+	bool putting_away; /* a thread removes images */
+	STAILQ_HEAD(, niwa_put_away) put_aways;
 };
 
 /* Of an app, once there is something to know; or of all apps that share an image (share.h). */

@@ -89,6 +89,19 @@ static void replace_instance(struct stand_in *s, const struct niwa_key_params *k
 	replace_volumes(s);
 }
 
+/* An image of one app has seen what is the tenant's, so whose it is and where its volumes come from count. The length
+ * comes first: no text can look like a line of another kind. */
+static void add_owner(const struct niwa_instance_params *p, struct niwa_text *out)
+{
+	const struct niwa_app_spec *spec = p->spec;
+	const char *tenant = spec->tenant ? spec->tenant : "";
+
+	niwa_text_addf(out, "app %zu %s\nnumber %" PRIu64 "\ntenant %zu %s\n", strlen(spec->name), spec->name,
+		       p->app_id, strlen(tenant), tenant);
+	for (size_t i = 0; i < spec->volume_count; i++)
+		niwa_text_addf(out, "source %zu %s\n", strlen(spec->volumes[i].from), spec->volumes[i].from);
+}
+
 static int add_plan(const struct niwa_key_params *k, struct niwa_text *out, struct niwa_error *err)
 {
 	NIWA_AUTO(niwa_free_ptr) struct stand_in *s = niwa_zalloc(sizeof(*s));
@@ -126,9 +139,8 @@ int niwa_snapshot_key_text(const struct niwa_key_params *k, struct niwa_text *ou
 	niwa_text_addf(out, "format %d\nkind %s\nscope %s\n", NIWA_SNAPSHOT_FORMAT,
 		       k->kind == NIWA_KIND_MOMENT ? "moment" : "ready",
 		       k->scope == NIWA_SCOPE_SHARED ? "shared" : "app");
-	/* The length first: no text can look like a line of another kind. */
 	if (k->scope == NIWA_SCOPE_APP)
-		niwa_text_addf(out, "app %zu %s\n", strlen(k->instance->spec->name), k->instance->spec->name);
+		add_owner(k->instance, out);
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(lines); i++) {
 		const char *text = lines[i].text ? lines[i].text : "";
 

@@ -4,8 +4,10 @@
  * the same key may be restored from the same images; whatever changes the way an app starts changes its key.
  *
  * What differs from instance to instance and is made afresh at each restore is replaced before the plan is made, in the
- * inputs and not in its text: instance number, id lease, addresses, interface, MAC, sources of volumes and who owns
- * them there, tenant's folders, layer, cgroup paths. docs/adr/007-snapshots.md has the list of what counts.
+ * inputs and not in its text: instance number, id lease, addresses, interface, MAC, who owns volumes on the host,
+ * tenant's folders, layer, cgroup paths. An image of scope APP has seen what is one tenant's: there the tenant, the
+ * app's number (which is never given twice) and the sources of volumes count as well. docs/adr/007-snapshots.md has the
+ * list.
  */
 #ifndef NIWA_SNAPSHOT_KEY_H
 #define NIWA_SNAPSHOT_KEY_H
@@ -15,7 +17,7 @@
 #include "base/error.h"
 #include "container/instance.h"
 
-#define NIWA_SNAPSHOT_FORMAT 1 /* of the store and of the manifest; part of the key */
+#define NIWA_SNAPSHOT_FORMAT 2 /* of the store and of the manifest; part of the key */
 #define NIWA_KEY_HEX         64
 
 /* 64 lower-case hexadecimal digits, terminated; the name of a folder. Compare with strcmp. */
@@ -24,7 +26,7 @@ struct niwa_snapshot_key {
 };
 
 enum niwa_snapshot_scope {
-	NIWA_SCOPE_APP,    /* the app's name and environment are part of the key */
+	NIWA_SCOPE_APP,    /* tenant, app, its environment and sources of volumes are part of the key */
 	NIWA_SCOPE_SHARED, /* they are left out: taken of a template instance that has neither */
 };
 

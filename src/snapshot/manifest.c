@@ -17,7 +17,7 @@
 #include "snapshot/manifest_private.h"
 #include "snapshot/refuse.h"
 
-#define FIRST_LINE "niwa-snapshot 1"
+#define FIRST_LINE "niwa-snapshot 2"
 #define SUM_WORD   "sum "
 #define SUM_LINE   (sizeof(SUM_WORD) - 1 + 2 * SHA256_DIGEST_SIZE + 1)
 
@@ -50,6 +50,11 @@ static const struct {
 	VALUE("shm-bytes", shm_bytes, VALUE_U64),
 	VALUE("layer-entries", layer_entries, VALUE_U32),
 	VALUE("shm-entries", shm_entries, VALUE_U32),
+	VALUE("app-id", app_id, VALUE_U64),
+	VALUE("tenant-id", tenant_id, VALUE_U32),
+	VALUE("trees", trees, VALUE_U64),
+	VALUE("print", print[0], VALUE_U64),
+	VALUE("print-too", print[1], VALUE_U64),
 	OPTIONAL("age-us", age_us),
 	OPTIONAL("host-us", host_us),
 	OPTIONAL("boot", boot),

@@ -46,10 +46,14 @@ struct niwa_manifest {
 	uint64_t taken_us;                 /* CLOCK_REALTIME, microseconds since 1970 */
 	uint64_t cold_us;                  /* from the start of the app to its ready point, cold */
 	uint64_t still_us;                 /* how long it stood still for the dump */
+	char app[256];                     /* whose instance it was taken of, for people; may be empty */
 	/* Kind MOMENT: how long its memory had lived, and when that was: CLOCK_MONOTONIC of the host, which boot.
 	 * Optional lines, left out when they are 0. */
 	uint64_t age_us, host_us, boot;
-	char app[256]; /* whose instance it was taken of, for people; may be empty */
+	uint64_t app_id; /* whose it is; 0: shared */
+	uint32_t tenant_id;
+	uint64_t trees;    /* which of the folders that the app only reads were walked, by position; and */
+	uint64_t print[2]; /* what was found there: a change makes the image void */
 	/* Set by the store when it commits. Bytes as the disk counts them. */
 	uint64_t image_bytes, layer_bytes, shm_bytes;
 	uint32_t layer_entries, shm_entries; /* 0: there is nothing to mount or to unpack */

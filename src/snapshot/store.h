@@ -131,7 +131,9 @@ struct niwa_store_entry {
 	uint64_t bytes; /* on disk, everything */
 	uint64_t taken_us, cold_us, still_us;
 	char app[256]; /* of which it was taken */
-	double value;  /* milliseconds saved in the last week a MiB; the least is evicted first */
+	uint64_t app_id;
+	uint32_t tenant_id;
+	double value; /* milliseconds saved in the last week a MiB; the least is evicted first */
 	struct niwa_store_stats stats;
 };
 struct niwa_store_list {

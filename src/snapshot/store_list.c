@@ -97,6 +97,8 @@ static void fill_entry(const struct listing *l, int dir, struct niwa_store_entry
 		e->still_us = m.still_us;
 		e->bytes = m.image_bytes + m.layer_bytes + m.shm_bytes;
 		memcpy(e->app, m.app, sizeof(e->app));
+		e->app_id = m.app_id;
+		e->tenant_id = m.tenant_id;
 		if (fstatat(dir, "manifest", &st, AT_SYMLINK_NOFOLLOW) == 0)
 			e->bytes += (uint64_t)st.st_blocks * 512;
 		e->value = value_of(e, l->today);

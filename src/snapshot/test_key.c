@@ -120,16 +120,10 @@ static void another_interface(struct setting *s)
 	memset(s->host.host_mac, 7, 6);
 	s->host.veth_group = 5;
 }
-static void another_tenant(struct setting *s)
+static void other_folders(struct setting *s)
 {
 	s->instance.tenant_dir = "/run/niwa/tenants/other";
 	s->instance.layer_dir = "/elsewhere";
-	s->spec.tenant = TEXT("other");
-}
-static void other_sources(struct setting *s)
-{
-	s->volumes[0].from = TEXT("/home/berta/www");
-	s->volumes[1].from = TEXT("/home/berta/conf");
 	s->instance.volume_ids[1].host_uid = s->instance.volume_ids[1].host_gid = 2000;
 }
 static void other_groups(struct setting *s)
@@ -155,9 +149,9 @@ static void nothing_lent_yet(struct setting *s)
 
 static void what_an_instance_is_lent_leaves_its_key_alone(void **state)
 {
-	static void (*const changes[])(struct setting *) = {another_number,    another_lease,  another_address,
-							    another_interface, another_tenant, other_sources,
-							    other_groups,      restored,       nothing_lent_yet};
+	static void (*const changes[])(struct setting *) = {another_number,    another_lease,   another_address,
+							    another_interface, other_folders,   other_groups,
+							    restored,          nothing_lent_yet};
 	struct setting s;
 	struct niwa_snapshot_key key;
 
@@ -264,12 +258,25 @@ static void another_environment(struct setting *s)
 {
 	s->spec.env = LIST(TEXT("SECRET=rose"));
 }
+static void another_tenant(struct setting *s)
+{
+	s->spec.tenant = TEXT("other");
+}
+static void another_app_of_that_name(struct setting *s)
+{
+	s->instance.app_id = 8;
+}
+static void other_sources(struct setting *s)
+{
+	s->volumes[0].from = TEXT("/home/berta/www");
+}
 
 static void (*const matters[])(struct setting *) = {
 	another_command, another_target, a_writable_volume,   one_volume_less, another_user,
 	another_limit,   another_digest, another_image,       another_kernel,  another_processor,
 	one_flag_less,   another_criu,   another_niwa,        something_extra, hibernation,
-	shared,          another_name,   another_environment,
+	shared,          another_name,   another_environment, another_tenant,  another_app_of_that_name,
+	other_sources,
 };
 
 static void whatever_changes_the_start_of_an_app_changes_its_key(void **state)
@@ -301,6 +308,7 @@ static void apps_that_share_may_differ_in_name_and_environment_only(void **state
 	another_environment(&s);
 	other_sources(&s);
 	another_tenant(&s);
+	another_app_of_that_name(&s);
 	assert_string_equal(key_of(&s).hex, key.hex);
 	another_command(&s);
 	assert_string_not_equal(key_of(&s).hex, key.hex);

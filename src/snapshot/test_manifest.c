@@ -129,10 +129,11 @@ static void a_manifest_with_any_bit_flipped_is_refused(void **state)
 
 /* ---- forged: the sum is right ---- */
 
-#define HEAD "niwa-snapshot 1\nkey " KEY "\nkind ready\nscope app\napp x\n"
+#define HEAD "niwa-snapshot 2\nkey " KEY "\nkind ready\nscope app\napp x\n"
 #define VALUES                                                                                                         \
 	"root-pid 1\nfree-pid 300\nlog-pipe 3\nmonotonic-ns 4\nboottime-ns 5\ntaken-us 6\ncold-us 7\nstill-us 8\n"     \
-	"image-bytes 9\nlayer-bytes 10\nshm-bytes 11\nlayer-entries 12\nshm-entries 13\n"
+	"image-bytes 9\nlayer-bytes 10\nshm-bytes 11\nlayer-entries 12\nshm-entries 13\n"                              \
+	"app-id 14\ntenant-id 15\ntrees 16\nprint 17\nprint-too 18\n"
 
 static int read_forged(const char *body, struct niwa_manifest *ret, struct niwa_error *err)
 {
@@ -159,14 +160,14 @@ static void a_forged_manifest_is_refused_with_the_line(void **state)
 	static const struct {
 		const char *body, *line;
 	} cases[] = {
-		{"niwa-snapshot 2\n", "line 1:"},
-		{"niwa-snapshot 1\n", "line 2:"},
-		{"niwa-snapshot 1\nkey ../../../etc\n", "line 2:"},
-		{"niwa-snapshot 1\nkey " KEY "\nkind never\n", "line 3:"},
-		{"niwa-snapshot 1\nkey " KEY "\nkind ready twice\n", "line 3:"},
-		{"niwa-snapshot 1\nkey " KEY "\nkind ready\nscope app\napp a b\n", "line 5:"},
-		{"niwa-snapshot 1\nkey " KEY "\nkind ready\nscope app\napp \\x00\n", "line 5:"},
-		{"niwa-snapshot 1\nkey " KEY "\nkind ready\nscope app\napp \\\n", "line 5:"},
+		{"niwa-snapshot 1\n", "line 1:"},
+		{"niwa-snapshot 2\n", "line 2:"},
+		{"niwa-snapshot 2\nkey ../../../etc\n", "line 2:"},
+		{"niwa-snapshot 2\nkey " KEY "\nkind never\n", "line 3:"},
+		{"niwa-snapshot 2\nkey " KEY "\nkind ready twice\n", "line 3:"},
+		{"niwa-snapshot 2\nkey " KEY "\nkind ready\nscope app\napp a b\n", "line 5:"},
+		{"niwa-snapshot 2\nkey " KEY "\nkind ready\nscope app\napp \\x00\n", "line 5:"},
+		{"niwa-snapshot 2\nkey " KEY "\nkind ready\nscope app\napp \\\n", "line 5:"},
 		{HEAD, "line 6:"},
 		{HEAD "root-pid -1\n", "line 6:"},
 		{HEAD "root-pid 4294967296\n", "line 6:"},
@@ -175,27 +176,28 @@ static void a_forged_manifest_is_refused_with_the_line(void **state)
 		{HEAD "root-pid 1\nfree-pid 300\nlog-pipe 99999999999999999999\n", "line 8:"},
 		{HEAD "root-pid 1\nfree-pid 300\nlog-pipe 1\nmonotonic-ns --1\n", "line 9:"},
 		{HEAD "root-pid 1\nfree-pid 300\nlog-pipe 1\nmonotonic-ns 9223372036854775808\n", "line 9:"},
-		{HEAD VALUES "file 1 2 3 4 5 relative\n", "line 19:"},
-		{HEAD VALUES "file 1 2 3 4 /x\n", "line 19:"},
-		{HEAD VALUES "file 1 2 3 4 5 \n", "line 19:"},
-		{HEAD VALUES "file 1 2 3 4 5 /a b\n", "line 19:"},
-		{HEAD VALUES "part 1 " HASH " /etc/passwd\n", "line 19:"},
-		{HEAD VALUES "part 1 " HASH " ../../x\n", "line 19:"},
-		{HEAD VALUES "part 1 " HASH " images/../../x\n", "line 19:"},
-		{HEAD VALUES "part 1 " HASH " images//x\n", "line 19:"},
-		{HEAD VALUES "part 1 " HASH " images/\\x2e\\x2e/x\n", "line 19:"},
-		{HEAD VALUES "part 1 0011 images/x\n", "line 19:"},
-		{HEAD VALUES "part -1 " HASH " images/x\n", "line 19:"},
-		{HEAD VALUES "part 1 " HASH " x\nfile 1 2 3 4 5 /x\n", "line 20:"},
-		{HEAD VALUES "other 1\n", "line 19:"},
-		{HEAD VALUES "\n", "line 19:"},
-		{HEAD VALUES "age-us 0\n", "line 19:"},
-		{HEAD VALUES "boot 1\nage-us 1\n", "line 20:"},
+		{HEAD VALUES "file 1 2 3 4 5 relative\n", "line 24:"},
+		{HEAD VALUES "file 1 2 3 4 /x\n", "line 24:"},
+		{HEAD VALUES "file 1 2 3 4 5 \n", "line 24:"},
+		{HEAD VALUES "file 1 2 3 4 5 /a b\n", "line 24:"},
+		{HEAD VALUES "part 1 " HASH " /etc/passwd\n", "line 24:"},
+		{HEAD VALUES "part 1 " HASH " ../../x\n", "line 24:"},
+		{HEAD VALUES "part 1 " HASH " images/../../x\n", "line 24:"},
+		{HEAD VALUES "part 1 " HASH " images//x\n", "line 24:"},
+		{HEAD VALUES "part 1 " HASH " images/\\x2e\\x2e/x\n", "line 24:"},
+		{HEAD VALUES "part 1 0011 images/x\n", "line 24:"},
+		{HEAD VALUES "part -1 " HASH " images/x\n", "line 24:"},
+		{HEAD VALUES "part 1 " HASH " x\nfile 1 2 3 4 5 /x\n", "line 25:"},
+		{HEAD VALUES "other 1\n", "line 24:"},
+		{HEAD VALUES "\n", "line 24:"},
+		{HEAD VALUES "age-us 0\n", "line 24:"},
+		{HEAD VALUES "boot 1\nage-us 1\n", "line 25:"},
 	};
 	struct niwa_manifest m;
 
 	assert_int_equal(read_forged(HEAD VALUES "file 1 2 3 4 5 /x\npart 1 " HASH " images/x\n", &m, NULL), 0);
 	assert_int_equal(m.shm_entries, 13);
+	assert_true(m.app_id == 14 && m.tenant_id == 15 && m.trees == 16 && m.print[0] == 17 && m.print[1] == 18);
 	niwa_manifest_fini(&m);
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(cases); i++) {
 		struct niwa_error err = {0};

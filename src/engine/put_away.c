@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A queue of keys. One thread at a time takes all of it: a list of apps that is taken back may be long.
+ */
+#include "engine/put_away.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "engine/background.h"
+
+struct niwa_put_away {
+	STAILQ_ENTRY(niwa_put_away) link;
+	struct niwa_snapshot_key key;
+};
+
+struct put_aways {
+	struct niwa_engine *engine;
+	struct niwa_store store;
+	STAILQ_HEAD(, niwa_put_away) list;
+};
+
+static int put_away_work(void *arg, struct niwa_error *err)
+{
+	struct put_aways *p = arg;
+	struct niwa_put_away *each;
+	int r = 0;
+
+	STAILQ_FOREACH(each, &p->list, link)
+	if (niwa_store_remove(&p->store, &each->key, err) < 0)
+		r = -EIO;
+	return r;
+}
+
+static void put_away_next(struct niwa_engine *e);
+
+static void put_away_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct put_aways *p = arg;
+	struct niwa_engine *e = p->engine;
+	struct niwa_put_away *each;
+
+	if (r < 0)
+		niwa_log(NIWA_LOG_WARN, NULL, "remove images: %s", err->msg);
+	while ((each = STAILQ_FIRST(&p->list))) {
+		STAILQ_REMOVE_HEAD(&p->list, link);
+		free(each);
+	}
+	free(p);
+	niwa_snapshots_collect(e); /* somebody may have held one */
+	if (!e->snapshots)
+		return;
+	e->snapshots->putting_away = false;
+	put_away_next(e);
+}
+
+static void put_away_next(struct niwa_engine *e)
+{
+	struct niwa_snapshots *s = e->snapshots;
+	struct put_aways *p = STAILQ_EMPTY(&s->put_aways) || s->putting_away ? NULL : niwa_zalloc(sizeof(*p));
+	struct niwa_error err;
+
+	if (!p)
+		return;
+	p->engine = e;
+	p->store = s->store;
+	STAILQ_INIT(&p->list);
+	STAILQ_CONCAT(&p->list, &s->put_aways);
+	s->putting_away = true;
+	if (niwa_background_run(e->event, put_away_work, put_away_done, p, &err) < 0)
+		put_away_done(put_away_work(p, &err), &err, p); /* renames, mostly */
+}
+
+void niwa_put_away(struct niwa_engine *e, const struct niwa_snapshot_key *key)
+{
+	struct niwa_put_away *p = niwa_zalloc(sizeof(*p));
+
+	if (!p)
+		return; /* the next niwad finds it */
+	p->key = *key;
+	STAILQ_INSERT_TAIL(&e->snapshots->put_aways, p, link);
+	put_away_next(e);
+}
+
+void niwa_put_away_forget(struct niwa_snapshots *s)
+{
+	struct niwa_put_away *p;
+
+	while ((p = STAILQ_FIRST(&s->put_aways))) {
+		STAILQ_REMOVE_HEAD(&s->put_aways, link);
+		free(p);
+	}
+}
+
+void niwa_snapshot_owner_gone(struct niwa_engine *e, struct niwa_app *app)
+{
+	struct niwa_app_snapshot *s = app->snapshot;
+
+	if (!s || s->shared)
+		return;
+	if (s->usable && e->snapshots)
+		niwa_put_away(e, &s->key);
+	s->usable = s->moment = false;
+	niwa_snapshot_settle_one(e, app, "its image was another tenant's");
+}
