@@ -96,6 +96,8 @@ static long last_number(const char *status, const char *key)
 		char *end;
 
 		number = strtol(at, &end, 10);
+		if (end == at)
+			break;
 		at = end;
 	}
 	return number;
@@ -131,8 +133,10 @@ static int look_at(pid_t pid, void *arg)
 	if (n < 0)
 		return (int)n;
 	state = strstr(status, "\nState:\t");
-	if (!state || strchr("ZX", state[strlen("\nState:\t")])) /* nothing of it is left but its status */
+	if (!state)
 		return 0;
+	if (strchr("ZX", state[strlen("\nState:\t")]) && last_number(status, "\nThreads:") < 2)
+		return 0; /* nothing of it is left but its status */
 	parent = last_number(status, "\nPPid:");
 	inside = last_number(status, "\nNSpid:");
 	if (parent == look->engine->keep_pid)
