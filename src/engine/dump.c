@@ -55,9 +55,10 @@ struct niwa_dump {
 	struct niwa_manifest manifest;
 	struct niwa_roots roots;
 	uint64_t expected, criu, stopped_us;
-	bool still;  /* the app stands still or is about to */
-	bool moment; /* hibernation */
-	bool shared; /* of a template */
+	int64_t began_ns; /* since 1970: the start that it is an image of */
+	bool still;       /* the app stands still or is about to */
+	bool moment;      /* hibernation */
+	bool shared;      /* of a template */
 	size_t volume_count;
 	struct niwa_app_spec *spec; /* moment: for the thread that looks at volumes */
 	struct niwa_text volumes;
@@ -538,7 +539,9 @@ static void begin_done(int r, const struct niwa_error *err, void *arg)
 	struct niwa_error why;
 
 	if (r < 0 || !i) {
-		if (r < 0 && i)
+		if (r == -ESTALE && i)
+			niwa_snapshot_not_now(i, err);
+		else if (r < 0 && i)
 			failed(d, err);
 		if (i && d->moment)
 			let_go(d);
@@ -578,8 +581,10 @@ static void begin_done(int r, const struct niwa_error *err, void *arg)
 static int begin_work(void *arg, struct niwa_error *err)
 {
 	struct niwa_dump *d = arg;
+	uint64_t trees = d->roots.trees & (d->shared ? 1 : UINT64_MAX);
+	int r = niwa_trees_look(&d->roots, trees, d->moment ? INT64_MAX : d->began_ns, &d->manifest, err);
 
-	return niwa_store_begin(&d->store, &d->limits, d->expected, &d->files, err);
+	return r < 0 ? r : niwa_store_begin(&d->store, &d->limits, d->expected, &d->files, err);
 }
 
 static struct niwa_dump *new_dump(struct niwa_engine *e, struct niwa_instance *i)
@@ -596,6 +601,7 @@ static struct niwa_dump *new_dump(struct niwa_engine *e, struct niwa_instance *i
 				.limits = e->snapshots->limits,
 				.files = {.dir = -1, .images = -1},
 				.expected = niwa_sleep_memory(e, i),
+				.began_ns = clock_ns(CLOCK_REALTIME) - (int64_t)(niwa_now_us() - i->began_us) * 1000,
 				.shared = i->app->template,
 				.volume_count = i->spec->volume_count,
 				.layer_fd = i->layer_fd < 0 ? -1 : fcntl(i->layer_fd, F_DUPFD_CLOEXEC, 0),

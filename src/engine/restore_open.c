@@ -84,7 +84,9 @@ static int open_work(void *arg, struct niwa_error *err)
 	struct opening *o = arg;
 	int r = (o->once ? niwa_store_use_once : niwa_store_use)(&o->store, &o->key, NIWA_STORE_QUICK, &o->image, err);
 
-	return r < 0 ? r : niwa_manifest_compare(&o->image.manifest, o->roots.root, o->roots.count, err);
+	if (r == 0)
+		r = niwa_manifest_compare(&o->image.manifest, o->roots.root, o->roots.count, err);
+	return r < 0 ? r : niwa_trees_compare(&o->roots, &o->image.manifest, err);
 }
 
 static void open_done(int r, const struct niwa_error *err, void *arg)

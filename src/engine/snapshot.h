@@ -112,6 +112,8 @@ void niwa_snapshot_instance_gone(struct niwa_engine *e, struct niwa_instance *i)
 /* A restore of the app failed, or it ended at once. An image of its own is dropped; one that it shares when others fail
  * too: whoever spoils his own instance must not take it from the others. */
 void niwa_snapshot_failed(struct niwa_engine *e, struct niwa_app *app, const char *reason);
+/* None is made of this start of it, which is as good as others; the next one may have one. */
+void niwa_snapshot_not_now(const struct niwa_instance *i, const struct niwa_error *err);
 /* The image is void. The app's state follows when it sleeps. */
 void niwa_snapshot_drop(struct niwa_engine *e, struct niwa_app *app, const char *reason);
 /* Its files go, off the loop. */
@@ -133,6 +135,7 @@ void niwa_snapshot_settle_one(struct niwa_engine *e, struct niwa_app *app, const
 struct niwa_roots {
 	struct niwa_manifest_root root[NIWA_ROOTS_MAX];
 	size_t count;
+	uint64_t trees; /* by position: those that the app only reads, and others may write to (volume_print.h) */
 	char *text[NIWA_ROOTS_MAX];
 };
 int niwa_roots_open(const struct niwa_instance_params *p, struct niwa_roots *ret, struct niwa_error *err);
