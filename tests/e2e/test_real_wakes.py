@@ -12,7 +12,7 @@ from clients import ASK, AWAKE, PATIENCE, apply, ask_wordpress, at_once, http, r
 from host import SLOW, Host, wait_for
 
 NAMES = ("wordpress", "rails", "java", "node")
-SLEEPY = {"freeze": "1s", "page": "never", "save": "never"}
+SLEEPY = {"freeze": f"{SLOW:.0f}s", "page": "never", "save": "never"}
 COLD = {"snapshot": "off"}
 PATIENT = {"ready": {"deadline": f"{30 * SLOW:.0f}s"}, "wake_deadline": f"{25 * SLOW:.0f}s"}  # the defaults, and more
 WAKES = 4
