@@ -182,6 +182,7 @@ static int open_folder(const char *path, struct niwa_image *img, struct niwa_err
 		return niwa_fail(err, NIWA_CALLER, ENOTDIR, "image '%s'", path);
 	if (path[strspn(path, "/")] == '\0')
 		return niwa_fail(err, NIWA_CALLER, 0, "image '/' would show the whole host; use image: host");
+	img->folder = true;
 	img->digest =
 		niwa_asprintf("dir:%llx:%llx:%lld.%09ld", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
 			      (long long)st.st_mtim.tv_sec, (long)st.st_mtim.tv_nsec);

@@ -19,6 +19,7 @@ struct niwa_image {
 	char *name;     /* as the app file says it */
 	char *root;     /* absolute path of the lower layer */
 	bool bind_usr;  /* "host": /usr of the host is mounted read-only over root/usr */
+	bool folder;    /* of the host, as it is: the digest tells of its top only */
 	bool prepared;  /* /proc, /dev, /run/niwa/tenant are folders and /etc/hosts, /etc/resolv.conf lead there */
 	char **command; /* image's own default, NULL-terminated, may be empty */
 	char **env;     /* image's own, NULL-terminated */

@@ -24,6 +24,7 @@
 #include "engine/app.h"
 #include "engine/background.h"
 #include "engine/criu.h"
+#include "engine/dump_manifest.h"
 #include "engine/dumpable.h"
 #include "engine/instance.h"
 #include "engine/layer_copy.h"
@@ -56,9 +57,10 @@ struct niwa_dump {
 	struct niwa_snapshot_key start; /* what a refusal holds for */
 	struct niwa_roots roots;
 	uint64_t expected, criu, stopped_us;
-	bool still;  /* the app stands still or is about to */
-	bool moment; /* hibernation */
-	bool shared; /* of a template */
+	int64_t began_ns; /* since 1970: the start that it is an image of */
+	bool still;       /* the app stands still or is about to */
+	bool moment;      /* hibernation */
+	bool shared;      /* of a template */
 	size_t volume_count;
 	struct niwa_app_spec *spec; /* moment: for the thread that looks at volumes */
 	struct niwa_text volumes;   /* as they were before CRIU */
@@ -438,50 +440,6 @@ static void on_criu(struct niwa_engine *e, struct niwa_criu_result *result)
 	}
 }
 
-static int64_t clock_ns(clockid_t id)
-{
-	struct timespec t;
-
-	(void)clock_gettime(id, &t); /* cannot fail for these */
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* What a start of it takes until it answers; where nobody has asked yet, until it has answered the first warm request.
- */
-static uint64_t cold_of(const struct niwa_instance *i)
-{
-	uint64_t measured = i->app->snapshot ? niwa_store_median(i->app->snapshot->cold_us) : 0;
-
-	if (measured || i->stages.ready_us < i->began_us)
-		return measured;
-	return i->stages.ready_us - i->began_us + i->snapshot->warm_took_us;
-}
-
-static int fill_manifest(struct niwa_dump *d, struct niwa_error *err)
-{
-	struct niwa_instance *i = d->instance;
-	struct stat st;
-
-	if (fstat(i->log_fd, &st) < 0)
-		return niwa_fail(err, NIWA_TEMPORARY, errno, "look at the log pipe");
-	d->manifest.key = i->snapshot->key;
-	d->manifest.kind = d->moment ? NIWA_KIND_MOMENT : NIWA_KIND_READY;
-	d->manifest.scope = i->app->template ? NIWA_SCOPE_SHARED : NIWA_SCOPE_APP;
-	d->manifest.log_pipe = st.st_ino;
-	/* as the app sees them: the offsets are 0 in an instance that was not restored */
-	d->manifest.monotonic_ns = clock_ns(CLOCK_MONOTONIC) + i->snapshot->restore.monotonic_ns;
-	d->manifest.boottime_ns = clock_ns(CLOCK_BOOTTIME) + i->snapshot->restore.boottime_ns;
-	d->manifest.taken_us = niwa_realtime_us();
-	d->manifest.cold_us = cold_of(i);
-	if (d->moment)
-		niwa_age_note(&d->manifest, i->aged_us + niwa_now_us() - i->began_us);
-	d->manifest.app_id = i->app->template ? 0 : i->app->id;
-	d->manifest.tenant_id = i->app->template ? 0 : i->app->tenant->id;
-	(void)snprintf(d->manifest.app, sizeof(d->manifest.app), "%s",
-		       i->app->template ? niwa_template_like(i->app) : i->app->name);
-	return 0;
-}
-
 static int run_criu(struct niwa_dump *d, struct niwa_error *err)
 {
 	struct niwa_engine *e = d->engine;
@@ -536,7 +494,7 @@ static void begin_moment(struct niwa_dump *d)
 		free_dump(d);
 		return;
 	}
-	r = fill_manifest(d, &err);
+	r = niwa_dump_manifest(d->instance, d->moment, &d->manifest, &err);
 	if (r == 0)
 		r = run_criu(d, &err);
 	if (r == 0)
@@ -554,7 +512,9 @@ static void begin_done(int r, const struct niwa_error *err, void *arg)
 	struct niwa_error why;
 
 	if (r < 0 || !i) {
-		if (r < 0 && i)
+		if (r == -ESTALE && i)
+			niwa_snapshot_not_now(i, err);
+		else if (r < 0 && i)
 			failed(d, err);
 		if (i && d->moment)
 			let_go(d);
@@ -581,7 +541,7 @@ static void begin_done(int r, const struct niwa_error *err, void *arg)
 	niwa_sleep_unwatch(i);
 	d->still = true;
 	(void)niwa_fault("niwad.dump-begins");
-	r = fill_manifest(d, &why);
+	r = niwa_dump_manifest(d->instance, d->moment, &d->manifest, &why);
 	if (r == 0)
 		r = run_criu(d, &why);
 	if (r < 0) {
@@ -594,9 +554,11 @@ static void begin_done(int r, const struct niwa_error *err, void *arg)
 static int begin_work(void *arg, struct niwa_error *err)
 {
 	struct niwa_dump *d = arg;
+	uint64_t trees = d->roots.trees & (d->shared ? 1 : UINT64_MAX);
+	int r = niwa_trees_look(&d->roots, trees, d->moment ? INT64_MAX : d->began_ns, &d->manifest, err);
 
-	int r = niwa_store_begin(&d->store, &d->limits, d->expected, &d->files, err);
-
+	if (r == 0)
+		r = niwa_store_begin(&d->store, &d->limits, d->expected, &d->files, err);
 	return r == 0 && d->moment ? niwa_volume_print(d->spec, &d->volumes, err) : r;
 }
 
@@ -615,6 +577,7 @@ static struct niwa_dump *new_dump(struct niwa_engine *e, struct niwa_instance *i
 				.limits = e->snapshots->limits,
 				.files = {.dir = -1, .images = -1},
 				.expected = niwa_sleep_memory(e, i),
+				.began_ns = (int64_t)(niwa_realtime_us() - (niwa_now_us() - i->began_us)) * 1000,
 				.shared = i->app->template,
 				.volume_count = i->spec->volume_count,
 				.layer_fd = i->layer_fd < 0 ? -1 : fcntl(i->layer_fd, F_DUPFD_CLOEXEC, 0),

@@ -21,6 +21,7 @@
 #include "engine/share.h"
 #include "engine/snapshot.h"
 #include "engine/template.h"
+#include "engine/volume_print.h"
 #include "engine/wake.h"
 
 #define TURN_US     (100 * NIWA_MS)
@@ -118,6 +119,8 @@ static int compare_work(void *arg, struct niwa_error *err)
 
 	if (r == 0)
 		r = niwa_manifest_compare(&image.manifest, c->roots.root, c->roots.count, err);
+	if (r == 0)
+		r = niwa_trees_compare(&c->roots, &image.manifest, err);
 	niwa_store_image_close(&image);
 	return r;
 }

@@ -90,7 +90,9 @@ static int open_work(void *arg, struct niwa_error *err)
 
 	if (r == 0 && o->once && lifetime_us && niwa_age_now(&o->image.manifest) >= lifetime_us)
 		return niwa_fail(err, NIWA_PERMANENT, 0, "its memory has reached the end of its lifetime");
-	return r < 0 ? r : niwa_manifest_compare(&o->image.manifest, o->roots.root, o->roots.count, err);
+	if (r == 0)
+		r = niwa_manifest_compare(&o->image.manifest, o->roots.root, o->roots.count, err);
+	return r < 0 ? r : niwa_trees_compare(&o->roots, &o->image.manifest, err);
 }
 
 static void open_done(int r, const struct niwa_error *err, void *arg)

@@ -24,6 +24,7 @@
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
 #include "engine/sleep.h"
+#include "engine/snapshot.h"
 #include "engine/wake.h"
 
 const struct niwa_method niwa_methods[] = {
@@ -185,12 +186,27 @@ static void on_restarted(struct niwa_app *app, bool reached, void *arg)
 				    app->name, niwa_state_name(app->state), niwa_app_last_error(app));
 }
 
+/* Whoever asks for a restart does not want to have the old memory back. */
+static void forget_memory(struct niwa_engine *e, struct niwa_app *app)
+{
+	if (app->state == NIWA_SAVING)
+		niwa_leave_stop(e, app->current, "asked for");
+	if (!app->snapshot || !app->snapshot->usable)
+		return;
+	if (app->snapshot->shared)
+		app->start_once = niwa_state_is_down(app->state);
+	else
+		niwa_snapshot_drop(e, app, "a restart was asked for");
+	niwa_snapshot_settle_one(e, app, "a restart was asked for");
+}
+
 void niwa_rpc_app_restart(struct niwa_call *call)
 {
 	struct niwa_app *app = niwa_call_app(call);
 
 	if (!app)
 		return;
+	forget_memory(call->engine, app);
 	if (app->state != NIWA_RUNNING) { /* its next instance is a fresh one anyway */
 		niwa_rotate(call->engine, app, "asked for");
 		niwa_call_answer(call, state_of(app));

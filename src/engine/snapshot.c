@@ -482,6 +482,15 @@ void niwa_snapshot_later(struct niwa_app_snapshot *s, const char *reason)
 	s->not_before_us = niwa_now_us() + s->pause_us;
 }
 
+void niwa_snapshot_not_now(const struct niwa_instance *i, const struct niwa_error *err)
+{
+	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "snapshot"};
+
+	niwa_log(NIWA_LOG_INFO, &ctx, "no image of this start: %s", err->msg);
+	if (i->app->snapshot)
+		(void)snprintf(i->app->snapshot->reason, sizeof(i->app->snapshot->reason), "%.159s", err->msg);
+}
+
 void niwa_snapshot_drop(struct niwa_engine *e, struct niwa_app *app, const char *reason)
 {
 	struct niwa_log_ctx ctx = {.app = app->name, .doing = "snapshot"};
@@ -626,8 +635,10 @@ static int add_volume(struct niwa_roots *roots, const struct niwa_volume *volume
 
 	if (r == 0)
 		r = add_root(roots, at, volume->from, err);
-	if (r == 0)
+	if (r == 0) {
 		roots->root[roots->count - 1].writable = !volume->read_only;
+		roots->trees |= (uint64_t)volume->read_only << (roots->count - 1);
+	}
 	return r;
 }
 
@@ -638,6 +649,7 @@ int niwa_roots_open(const struct niwa_instance_params *p, struct niwa_roots *ret
 
 	*ret = (struct niwa_roots){0};
 	r = add_root(ret, "/", p->image->root, err);
+	ret->trees = p->image->folder;
 	if (r == 0 && p->image->bind_usr)
 		r = add_root(ret, "/usr", "/usr", err);
 	for (size_t n = 0; r == 0 && n < NIWA_ARRAY_LEN(others); n++)

@@ -117,6 +117,8 @@ void niwa_snapshot_failed(struct niwa_engine *e, struct niwa_app *app, const cha
 /* There is no image for now (no room): each try stops the app, so the pause before the next one doubles, and holds for
  * the app's next instances too. */
 void niwa_snapshot_later(struct niwa_app_snapshot *s, const char *reason);
+/* None is made of this start of it, which is as good as others; the next one may have one. */
+void niwa_snapshot_not_now(const struct niwa_instance *i, const struct niwa_error *err);
 /* The image is void. The app's state follows when it sleeps. */
 void niwa_snapshot_drop(struct niwa_engine *e, struct niwa_app *app, const char *reason);
 /* Its files go, off the loop. */
@@ -138,6 +140,7 @@ void niwa_snapshot_settle_one(struct niwa_engine *e, struct niwa_app *app, const
 struct niwa_roots {
 	struct niwa_manifest_root root[NIWA_ROOTS_MAX];
 	size_t count;
+	uint64_t trees; /* by position: those that the app only reads, and others may write to (volume_print.h) */
 	char *text[NIWA_ROOTS_MAX];
 };
 int niwa_roots_open(const struct niwa_instance_params *p, struct niwa_roots *ret, struct niwa_error *err);

@@ -15,10 +15,13 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "snapshot/refuse.h"
 
 struct walk {
 	unsigned entries, depth; /* left */
 	uint64_t sum, other;
+	int64_t newest_ns;              /* ctime */
+	const struct niwa_roots *roots; /* or NULL; what is writable of them is passed over */
 	struct niwa_error *err;
 };
 
@@ -30,6 +33,7 @@ static uint64_t mix(uint64_t h, uint64_t n)
 
 static void add(struct walk *w, const struct stat *st)
 {
+	int64_t ctime_ns = (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec;
 	uint64_t h = mix(0x6e697761, st->st_ino);
 
 	h = mix(h, st->st_dev);
@@ -41,6 +45,18 @@ static void add(struct walk *w, const struct stat *st)
 	h = mix(h, st->st_mode);
 	w->sum += h;
 	w->other += mix(h, 0x646e61);
+	w->newest_ns = ctime_ns > w->newest_ns ? ctime_ns : w->newest_ns;
+}
+
+static bool is_writable(const struct walk *w, const struct stat *st)
+{
+	struct stat own;
+
+	for (size_t n = 0; w->roots && n < w->roots->count; n++)
+		if (w->roots->root[n].writable && fstat(w->roots->root[n].fd, &own) == 0 && own.st_ino == st->st_ino &&
+		    own.st_dev == st->st_dev)
+			return true;
+	return false;
 }
 
 static int walk_folder(struct walk *w, int fd)
@@ -69,6 +85,8 @@ static int walk_folder(struct walk *w, int fd)
 		}
 		if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue; /* gone: the folder's own times tell */
+		if (is_writable(w, &st))
+			continue;
 		add(w, &st);
 		if (!S_ISDIR(st.st_mode))
 			continue;
@@ -116,4 +134,58 @@ int niwa_volume_compare(const struct niwa_app_spec *spec, const char *before, st
 	if (!now.data || !before || strcmp(now.data, before) != 0)
 		return niwa_fail(err, NIWA_TEMPORARY, 0, "a volume was written while its memory was saved");
 	return 0;
+}
+
+static int print_tree(struct walk *w, int root)
+{
+	struct stat st;
+	int fd;
+
+	if (fstat(root, &st) < 0)
+		return niwa_fail(w->err, NIWA_TEMPORARY, errno, "look at a volume");
+	add(w, &st);
+	if (!S_ISDIR(st.st_mode))
+		return 0;
+	fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? niwa_fail(w->err, NIWA_TEMPORARY, errno, "read a volume") : walk_folder(w, fd);
+}
+
+static int64_t print_trees(const struct niwa_roots *roots, uint64_t trees, struct niwa_manifest *manifest)
+{
+	struct niwa_error err;
+	struct walk w = {.entries = NIWA_PRINT_ENTRIES, .depth = NIWA_PRINT_DEPTH, .roots = roots, .err = &err};
+
+	manifest->trees = 0;
+	for (size_t n = 0; n < roots->count; n++) {
+		struct walk with = w;
+
+		if (!(trees >> n & 1) || print_tree(&with, roots->root[n].fd) < 0)
+			continue; /* too large, or it cannot be read: as if it were not there */
+		w = with;
+		manifest->trees |= UINT64_C(1) << n;
+	}
+	manifest->print[0] = w.sum;
+	manifest->print[1] = w.other;
+	return w.newest_ns;
+}
+
+/* Times of files are a tick behind (4 ms), which is about what it takes until an app's first instruction. */
+int niwa_trees_look(const struct niwa_roots *roots, uint64_t trees, int64_t began_ns, struct niwa_manifest *manifest,
+		    struct niwa_error *err)
+{
+	if (print_trees(roots, trees, manifest) <= began_ns)
+		return 0;
+	return niwa_snapshot_refuse(err, ESTALE, "what it only reads was written since it started");
+}
+
+int niwa_trees_compare(const struct niwa_roots *roots, const struct niwa_manifest *manifest, struct niwa_error *err)
+{
+	struct niwa_manifest now = {0};
+
+	if (!manifest->trees)
+		return 0;
+	(void)print_trees(roots, manifest->trees, &now);
+	if (now.trees == manifest->trees && now.print[0] == manifest->print[0] && now.print[1] == manifest->print[1])
+		return 0;
+	return niwa_snapshot_refuse(err, ESTALE, "what it only reads was written (a read-only volume, its image)");
 }

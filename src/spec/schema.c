@@ -608,8 +608,10 @@ static const struct niwa_key app_keys[] = {
 		"volumes as well; say so only where nothing in the app's memory depends on what is in them, never for "
 		"a database. shared: apps whose records are the same but for name, tenant, env, sources of "
 		"volumes and the like have one image together, see SHARED IMAGES. off: never, nor with sleep: keep. "
-		"Where an image would be "
-		"wrong or not faster it is not used; niwa show tells the reason. Needs CRIU, see niwa doctor."},
+		"Where an image would be wrong or not faster it is not used; niwa show tells the reason. It is made "
+		"anew when something was "
+		"written in a read-only volume, or in a folder that is the image, of up to 4096 files. Needs CRIU, see "
+		"niwa doctor."},
 	{.name = "warm",
 	 .kind = &niwa_kind_texts,
 	 APP(warm),

@@ -2,7 +2,6 @@
 """Images of an app that became another's, was removed, restarted, or reads other files: old memory is not woken."""
 
 import os
-import time
 import urllib.request
 from pathlib import Path
 
@@ -22,6 +21,7 @@ heard = []
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         heard.append(self.path)
+        time.sleep(self.path == "/slow")
         text = f"{conf} {' '.join(heard)}".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(text)))
@@ -155,3 +155,92 @@ def test_another_source_of_a_volume_is_seen_after_hibernation(garden):
     assert "old" in hibernates(garden, volumes=conf(garden, "one", "old"))
     apply(garden, app(sleep=HIBERNATES, volumes=conf(garden, "two", "new")))
     assert "new" in ask(garden), garden.show("a")["last_wake"]
+
+
+def test_new_content_of_what_is_only_read_stays_seen_after_a_restart(garden):
+    apply(garden, app(volumes=conf(garden, "one", "old")))
+    assert "old" in ask(garden)
+    asleep(garden)
+    conf(garden, "one", "new")
+    garden.niwa("restart", "a")
+    assert "new" in ask(garden)
+    garden.niwa("stop", "a")
+    assert "new" in ask(garden), garden.show("a")["last_wake"]
+
+
+def test_new_content_of_what_is_only_read_is_seen_at_the_next_wake(garden):
+    apply(garden, app(volumes=conf(garden, "one", "old")))
+    ask(garden)
+    asleep(garden)
+    ask(garden)
+    assert garden.show("a")["last_wake"]["path"] == "restore"
+    garden.niwa("stop", "a")
+    conf(garden, "one", "new")
+    assert "new" in ask(garden), garden.show("a")["last_wake"]
+    asleep(garden)
+    assert "new" in ask(garden)
+    assert garden.show("a")["last_wake"]["path"] == "restore"
+
+
+def test_no_image_is_made_of_what_was_read_before_it_was_written(garden):
+    """The server reads when it starts; then it is too late for an image that is told by what is there now."""
+    apply(garden, app(volumes=conf(garden, "one", "old"), warm=["/slow"]))
+    garden.niwa("wake", "a")
+    conf(garden, "one", "new")
+    wait_for("reason", lambda: "was written since" in known(garden).get("why_not", ""), timeout=20)
+    garden.niwa("stop", "a")
+    assert "new" in ask(garden), garden.show("a")["last_wake"]
+
+
+def test_what_is_only_read_and_was_written_voids_memory(garden):
+    assert "old" in hibernates(garden, volumes=conf(garden, "one", "old"))
+    conf(garden, "one", "new")
+    assert "new" in ask(garden), garden.show("a")["last_wake"]
+
+
+def test_memory_is_kept_beside_a_read_only_volume_of_very_many_files(garden):
+    many = garden.dir / "many"
+    many.mkdir()
+    for n in range(4200):
+        (many / str(n)).touch()
+    hibernates(garden, volumes=[{"from": str(many), "to": "/many", "read_only": True}, *conf(garden, "one", "old")])
+    assert "alice" in ask(garden)
+    garden.wait_state("a", "saved", timeout=30)
+    conf(garden, "one", "new")
+    assert "new" in ask(garden), garden.show("a")["last_wake"]
+
+
+def test_a_folder_as_image_is_seen_as_it_is(garden):
+    root = garden.dir / "root"
+    for name in ("usr", "etc", "proc", "dev", "sys", "tmp", "run", "conf"):
+        (root / name).mkdir(parents=True)
+    for name in ("bin", "lib", "lib64"):
+        os.symlink("usr/" + name, root / name)
+    (root / "conf/site").write_text("old")
+    record = app(image=str(root), volumes=[{"from": "/usr", "to": "/usr", "read_only": True}])
+    record["command"][0] = "/usr/bin/python3"
+    apply(garden, record)
+    assert "old" in ask(garden)
+    asleep(garden)
+    (root / "conf/site").write_text("new")
+    assert "new" in ask(garden), garden.show("a")["last_wake"]
+
+
+def test_a_restart_of_an_app_whose_memory_is_kept_is_a_fresh_start(garden):
+    hibernates(garden)
+    garden.niwa("restart", "a")
+    assert garden.state("a") == "stopped"
+    assert "alice" not in ask(garden, "/new")
+
+
+def test_a_restart_of_an_app_that_sleeps_makes_another_image(garden):
+    apply(garden, app())
+    ask(garden)
+    asleep(garden)
+    before = known(garden)["taken_at"]
+    garden.niwa("restart", "a")
+    assert not known(garden)["usable"]
+    ask(garden)
+    assert garden.show("a")["last_wake"]["path"] == "start"
+    wait_for("image", lambda: known(garden)["usable"], timeout=20)
+    assert known(garden)["taken_at"] > before
