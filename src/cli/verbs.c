@@ -94,7 +94,8 @@ const struct niwa_verb niwa_verbs[] = {
 		.name = "restart",
 		.usage = "APP...",
 		.summary = "replace the instances of apps by fresh ones",
-		.help = "Memory that is kept of one that sleeps, and its image, are thrown away: its next wake is a start.\n"
+		.help = "Memory that is kept of one that sleeps, and its image, are thrown away: its next wake is a "
+			"start.\n"
 			"As at the end of a lifetime: with rotate: overlap no request fails, with handover new\n"
 			"connections are held meanwhile.",
 		.options = niwa_options_none,
