@@ -96,15 +96,15 @@ def test_an_image_is_not_taken_by_hand_of_an_app_whose_memory_is_kept(garden):
     assert ask(garden, "/two") == "/one /two"
 
 
-def test_all_images_of_an_app_are_removed_by_hand(garden):
-    """One of its start, from before it was to keep its memory, and its memory."""
+def test_the_image_of_memory_takes_the_place_of_that_of_the_start_and_is_removed_by_hand(garden):
     apply(garden, app(snapshot="ready"))
     ask(garden)
     assert settled(garden)["usable"]
     apply(garden, app(snapshot="ready", sleep=HIBERNATES))
     ask(garden)
     garden.wait_state("a", "saved", timeout=30)
-    assert len(on_disk(garden)) == 2
+    wait_for("only the newer one is left", lambda: len(on_disk(garden)) == 1)
+    assert on_disk(garden)[0]["kind"] == "moment"
     garden.niwa("snapshot", "rm", "a")
     assert on_disk(garden) == []
     assert garden.state("a") == "stopped"
