@@ -83,6 +83,15 @@ int store_new_name(const struct niwa_store *store, const char *prefix, const cha
 	return niwa_fail(err, NIWA_TEMPORARY, EBUSY, "snapshots: %d folders '%s*'", NAMES_MAX, prefix);
 }
 
+/* Between the opening and the lock its owner may have renamed it, and another one made a folder of that name. */
+static bool is_still(const struct niwa_store *store, const char *name, int dir)
+{
+	struct stat mine, named;
+
+	return fstat(dir, &mine) == 0 && fstatat(store->dir, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       named.st_ino == mine.st_ino;
+}
+
 int store_lock(const struct niwa_store *store, const char *name, int *ret_dir, int *ret_images)
 {
 	NIWA_AUTO_FD dir = store_open_folder(store->dir, name), images = -1;
@@ -91,6 +100,8 @@ int store_lock(const struct niwa_store *store, const char *name, int *ret_dir, i
 		return dir;
 	if (flock(dir, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK ? 1 : -errno;
+	if (!is_still(store, name, dir))
+		return -ENOENT;
 	images = store_open_folder(dir, "images");
 	if (images < 0 && images != -ENOENT)
 		return images;

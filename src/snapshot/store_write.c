@@ -36,6 +36,8 @@ static int make_folder(const struct niwa_store *store, struct niwa_store_new *s,
 	return 1;
 }
 
+/* 1: it is not the one that was made, which was collected before it was locked, but an image that another one took the
+ * place of. */
 static int make_folders(struct niwa_store_new *s, struct niwa_error *err)
 {
 	static const struct {
@@ -43,6 +45,10 @@ static int make_folders(struct niwa_store_new *s, struct niwa_error *err)
 		mode_t mode;
 	} folders[] = {{"images", 0755}, {"layer", 0755}, {"shm", 0700}};
 
+	if (faccessat(s->dir, folders[0].name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+		niwa_fd_close(&s->dir);
+		return 1;
+	}
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(folders); i++)
 		if (mkdirat(s->dir, folders[i].name, 0700) < 0 ||
 		    fchmodat(s->dir, folders[i].name, folders[i].mode, 0) < 0)
@@ -76,12 +82,11 @@ int niwa_store_begin(const struct niwa_store *store, const struct niwa_store_lim
 		r = niwa_store_make_room(store, limits, expected_bytes, NULL, NULL, err);
 	if (r < 0)
 		return r;
-	do
+	do {
 		r = make_folder(store, &s, err);
-	while (r > 0);
-	if (r < 0)
-		return r;
-	r = make_folders(&s, err);
+		if (r == 0)
+			r = make_folders(&s, err);
+	} while (r > 0);
 	if (r == 0)
 		r = store_fault("snapshot.begun", err);
 	if (r < 0) {
@@ -189,20 +194,26 @@ static int fill(const struct niwa_store *store, const struct niwa_store_limits *
 	return r < 0 ? r : store_fault("snapshot.synced", err);
 }
 
-/* Puts it under its key. What was there goes. */
+/* Puts it under its key. What was there has its name then, and goes: now, or as a leftover if somebody holds it. Others
+ * may evict that meanwhile, and make a folder of the name, which they have locked. */
 static int rename_to_key(const struct niwa_store *store, struct niwa_store_new *s, const struct niwa_snapshot_key *key,
 			 struct niwa_error *err)
 {
 	struct niwa_error ignored;
-	char old[STORE_NAME];
 
-	if (renameat2(store->dir, s->name, store->dir, key->hex, RENAME_NOREPLACE) == 0)
-		return 0;
-	if (errno != EEXIST || renameat2(store->dir, s->name, store->dir, key->hex, RENAME_EXCHANGE) < 0)
-		return niwa_fail(err, NIWA_TEMPORARY, errno, "snapshot: rename to its key");
-	if (store_new_name(store, PREFIX_OLD, s->name, old, &ignored) == 0)
-		(void)store_delete(store, old, &ignored); /* what stays is collected */
-	return 0;
+	for (;;) {
+		if (renameat2(store->dir, s->name, store->dir, key->hex, RENAME_NOREPLACE) == 0)
+			return 0;
+		if (errno != EEXIST)
+			break;
+		if (renameat2(store->dir, s->name, store->dir, key->hex, RENAME_EXCHANGE) == 0) {
+			(void)store_delete(store, s->name, &ignored);
+			return 0;
+		}
+		if (errno != ENOENT)
+			break;
+	}
+	return niwa_fail(err, NIWA_TEMPORARY, errno, "snapshot: rename to its key");
 }
 
 static int sync_store(const struct niwa_store *store, struct niwa_error *err)

@@ -575,7 +575,8 @@ static void restore_one(struct crowd *c, char digit)
 	struct niwa_snapshot_key key = fixture_key(digit);
 	struct niwa_store_image image;
 	struct stat st;
-	int r = niwa_store_use(&c->f->store, &key, NIWA_STORE_WHOLE, &image, NULL);
+	struct niwa_error err = {0};
+	int r = niwa_store_use(&c->f->store, &key, NIWA_STORE_WHOLE, &image, &err);
 
 	if (r == 0) {
 		sched_yield();
@@ -584,6 +585,7 @@ static void restore_one(struct crowd *c, char digit)
 			c->wrong = true;
 		c->restored++;
 	} else if (r != -ENOENT) {
+		print_message("use: %s\n", err.msg);
 		c->wrong = true;
 	}
 	niwa_store_done(&c->f->store, &image);
