@@ -84,7 +84,7 @@ int store_new_name(const struct niwa_store *store, const char *prefix, const cha
 }
 
 /* Between the opening and the lock its owner may have renamed it, and another one made a folder of that name. */
-static bool is_still(const struct niwa_store *store, const char *name, int dir)
+bool store_is_still(const struct niwa_store *store, const char *name, int dir)
 {
 	struct stat mine, named;
 
@@ -100,7 +100,7 @@ int store_lock(const struct niwa_store *store, const char *name, int *ret_dir, i
 		return dir;
 	if (flock(dir, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK ? 1 : -errno;
-	if (!is_still(store, name, dir))
+	if (!store_is_still(store, name, dir))
 		return -ENOENT;
 	images = store_open_folder(dir, "images");
 	if (images < 0 && images != -ENOENT)

@@ -50,6 +50,8 @@ int store_open_folder(int parent, const char *name); /* or -errno */
 int store_delete(const struct niwa_store *store, const char *name, struct niwa_error *err);
 int store_read_manifest(int snapshot, const struct niwa_snapshot_key *key, struct niwa_manifest *ret,
 			struct niwa_error *err);
+/* Is the folder that was opened by that name still the one that has it? */
+bool store_is_still(const struct niwa_store *store, const char *name, int dir);
 /* Locks a snapshot for removal, without waiting. 0: *ret_dir and *ret_images hold it; 1: it is held; -errno. A folder
  * without images/ leaves -1 there. */
 int store_lock(const struct niwa_store *store, const char *name, int *ret_dir, int *ret_images);

@@ -45,12 +45,16 @@ static int open_folders(const struct niwa_store *store, const struct niwa_snapsh
 	if (r < 0)
 		return gone(key, -r, err);
 	r = image->images = store_open_folder(image->dir, "images");
+	if (r == -ENOENT && !store_is_still(store, key->hex, image->dir))
+		return gone(key, ENOENT, err);
 	if (r == -ENOENT)
 		return niwa_snapshot_refuse(err, EBADMSG, "snapshot %.12s: it has no images", key->hex);
 	if (r < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "snapshot %.12s: open its images", key->hex);
 	if (flock(image->images, LOCK_SH | LOCK_NB) < 0)
 		return gone(key, errno, err);
+	if (!store_is_still(store, key->hex, image->dir)) /* removed before it was locked */
+		return gone(key, ENOENT, err);
 	return 0;
 }
 
