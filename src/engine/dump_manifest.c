@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT
+ *
+ * From an instance and its app into a manifest; no file of the image is looked at.
  */
 #include "engine/dump_manifest.h"
 

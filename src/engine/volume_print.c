@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A walk through writable volumes. What a write changes is the ctime of a file, or the ctime of a folder; both are
+ * A walk through writable volumes, and another through what an app only reads (read-only volumes, a folder that is its
+ * image), whose sum is in the manifest. What a write changes is the ctime of a file, or the ctime of a folder; both are
  * summed so that the order of a folder's names does not matter.
  */
 #include "engine/volume_print.h"
