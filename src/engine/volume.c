@@ -111,7 +111,10 @@ static bool is_empty(int fd)
 	return entries < 3;
 }
 
-/* A new, empty volume of a tenant belongs to the tenant's root, else nothing could be written to it. */
+/*
+ * A new, empty volume of a tenant belongs to the tenant's root, else nothing could be written to it. One that is only
+ * read stays as it is: this would count as a write to it, after which the start gives no image.
+ */
 static int prepare_tenant_volume(const struct niwa_instance *i, const char *from, const struct stat *st,
 				 struct niwa_error *err)
 {
@@ -140,7 +143,7 @@ static int volume_params(const struct niwa_instance *i, size_t n, struct niwa_in
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return explain_source(v, n, fd < 0 ? fd : -errno, err);
 	if (v->owner == NIWA_OWNER_TENANT)
-		r = prepare_tenant_volume(i, v->from, &st, err);
+		r = v->read_only ? 0 : prepare_tenant_volume(i, v->from, &st, err);
 	else
 		r = look_up_owner(v->owner_user, &p->volume_ids[n].host_uid, &p->volume_ids[n].host_gid, err);
 	if (r < 0)

@@ -139,6 +139,13 @@ def test_a_read_only_volume_is_read_only_for_root_of_the_container_too(host, nam
     assert (folder / "file").read_text() == "content\n" and not (folder / "new").exists()
 
 
+def test_an_empty_volume_that_is_only_read_is_not_given_to_the_tenant(host, name, folder):
+    before = os.stat(folder)
+    apply(host, app(name, volumes=[at(folder, read_only=True)]))
+    sh(host, name, "ls /srv/data")
+    assert os.stat(folder).st_ctime_ns == before.st_ctime_ns, "a change of it would void the image of this start"
+
+
 def test_a_volume_may_be_a_file(host, name, folder):
     (folder / "app.conf").write_text("setting = 1\n")
     apply(host, app(name, volumes=[at(folder / "app.conf", "/etc/app/app.conf", read_only=True)]))

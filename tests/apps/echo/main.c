@@ -234,8 +234,16 @@ int main(int argc, char **argv)
 		on_option(option);
 	if (exit_status >= 0)
 		return (int)exit_status;
-	if (background && fork() > 0)
-		return 0;
+	if (background) {
+		int ended[2]; /* the child goes on when the parent has ended: no order of the two is left to luck */
+
+		if (pipe(ended) < 0)
+			return 1;
+		if (fork() > 0)
+			return 0;
+		(void)close(ended[1]);
+		(void)!read(ended[0], ended, 1);
+	}
 	end_on_signals();
 	pause_ms(late_ms);
 	for (size_t i = 0; !silent && i < listener_count; i++) {
