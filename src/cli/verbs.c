@@ -83,7 +83,8 @@ const struct niwa_verb niwa_verbs[] = {
 		.usage = "APP...",
 		.summary = "stop apps now",
 		.help = "Open connections end. The app stays declared: the next connection starts it again,\n"
-			"as do those that wait for it now.",
+			"as do those that wait for it now. That is so for a resident app too; niwad starts it when\n"
+			"it is started itself.",
 		.options = niwa_options_none,
 		.run = niwa_verb_stop,
 		.words_min = 1,

@@ -23,6 +23,7 @@
 #include "engine/past.h"
 #include "engine/publish.h"
 #include "engine/put_away.h"
+#include "engine/resident.h"
 #include "engine/rotate.h"
 #include "engine/share.h"
 #include "engine/snapshot.h"
@@ -44,6 +45,7 @@ void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_s
 	app->state = (uint8_t)to;
 	niwa_app_note_move(app, from, to, why);
 	niwa_log(NIWA_LOG_INFO, &ctx, "%s -> %s (%s)", niwa_state_name(from), niwa_state_name(to), why);
+	niwa_resident_moved(e, app);
 	niwa_app_notify(app);
 }
 
@@ -470,6 +472,7 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 	niwa_share_declared(e, app, spec);
 	if (!fresh)
 		niwa_rotate_changed(e, app, spec, before);
+	niwa_resident_declare(e, app, spec->resident);
 	niwa_folder_look_again(e);
 	return 0;
 }
@@ -504,6 +507,7 @@ void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_ne
 	if (txn)
 		niwa_app_declare(app, txn, NIWA_DEL);
 	niwa_publish_drop(e, app);
+	niwa_resident_forget(e, app);
 	(void)niwa_folder_declare(e, app, NULL); /* takes no memory */
 	(void)niwa_names_declare(e, app, NULL);  /* the same */
 	niwa_names_note(e, app->name);

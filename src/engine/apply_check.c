@@ -13,7 +13,7 @@
 #include "engine/background.h"
 #include "engine/volume.h"
 
-enum kind { IMAGE, COMMAND, USER, VOLUME };
+enum kind { IMAGE, COMMAND, USER, VOLUME, KNOWN }; /* known: needs no look */
 
 struct look {
 	STAILQ_ENTRY(look) link;
@@ -166,6 +166,23 @@ static void note_volume(struct niwa_apply_checks *c, const struct niwa_app_spec 
 	l->volume = (struct niwa_volume){.from = l->what, .owner = v->owner, .owner_user = l->path};
 }
 
+/* What is allowed, and may not be what was meant. */
+static void note_resident(struct niwa_apply_checks *c, const struct niwa_app_spec *spec)
+{
+	struct look *l;
+
+	if (!spec->resident || (spec->rotate == NIWA_ROTATE_OVERLAP && !niwa_app_has_own_data(spec)))
+		return;
+	l = add(c, spec, KNOWN, niwa_asprintf("r%s", spec->name));
+	if (!l)
+		return;
+	(void)snprintf(l->key, sizeof(l->key), "resident");
+	l->r = niwa_fail(&l->err, NIWA_CALLER, 0,
+			 "with rotate: handover%s there is a moment without an instance whenever it is replaced; "
+			 "connections are held meanwhile",
+			 niwa_app_has_own_data(spec) ? ", which its writable volume asks for," : "");
+}
+
 void niwa_apply_check_note(struct niwa_apply_checks **checks, const struct niwa_app_spec *spec)
 {
 	struct look *l;
@@ -178,6 +195,7 @@ void niwa_apply_check_note(struct niwa_apply_checks **checks, const struct niwa_
 	if (in_image(spec))
 		note_command(*checks, spec);
 	note_user(*checks, spec);
+	note_resident(*checks, spec);
 	for (size_t n = 0; n < spec->volume_count; n++)
 		note_volume(*checks, spec, n);
 }
@@ -218,9 +236,9 @@ static int look_at_all(void *arg, struct niwa_error *err)
 	(void)err;
 	STAILQ_FOREACH(l, &c->looks, link)
 	{
-		if (l->kind != VOLUME)
+		if (l->kind != VOLUME && l->kind != KNOWN)
 			l->r = look_at_image(c, l);
-		else if (l->what && l->path)
+		else if (l->kind == VOLUME && l->what && l->path)
 			l->r = niwa_volume_look(&l->volume, &l->err);
 	}
 	return 0;

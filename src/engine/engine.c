@@ -29,6 +29,7 @@
 #include "engine/keep_client.h"
 #include "engine/leave.h"
 #include "engine/ready.h"
+#include "engine/resident.h"
 #include "engine/rpc.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
@@ -239,6 +240,8 @@ static int open_loop(struct niwa_engine *e, struct niwa_error *err)
 	if (r >= 0)
 		r = sd_event_source_set_enabled(e->bury_source, SD_EVENT_OFF);
 	if (r >= 0)
+		r = niwa_resident_open(e);
+	if (r >= 0)
 		r = sd_event_add_time_relative(e->event, &e->second, CLOCK_MONOTONIC, NIWA_SEC, 50 * NIWA_MS, on_second,
 					       e);
 	return r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "make the loop") : 0;
@@ -347,6 +350,7 @@ void niwa_engine_free(struct niwa_engine **ep)
 	niwa_net_close(&e->net);
 	(void)sd_event_source_disable_unref(e->second);
 	(void)sd_event_source_disable_unref(e->bury_source);
+	(void)sd_event_source_disable_unref(e->resident_source);
 	(void)sd_event_source_disable_unref(e->tenant_source);
 	(void)sd_event_unref(e->event);
 	/* apps and instances go with the process */

@@ -115,6 +115,9 @@ struct niwa_app {
 	bool start_queued;        /* in engine.start_queue */
 	bool start_held;          /* in engine.held_queue */
 	bool shares, share_known; /* share.h: has an image together with others; it is known which */
+	bool resident;            /* resident.h */
+	bool resident_queued;     /* in engine.resident_queue */
+	bool stays_down;          /* resident, stopped on request: until somebody wants it */
 	bool start_once;          /* not woken from its image next time */
 	uint8_t port_count;
 	struct niwa_app_port *ports;
@@ -124,7 +127,8 @@ struct niwa_app {
 	struct niwa_waiters waiters;
 	LIST_HEAD(, niwa_app_watch) watches;
 	TAILQ_ENTRY(niwa_app) start_link; /* in engine.start_queue or held_queue */
-	sd_event_source *retry;           /* restart policy */
+	TAILQ_ENTRY(niwa_app) resident_link;
+	sd_event_source *retry; /* restart policy */
 	struct niwa_app_past *past;
 	struct niwa_app_folder *folders;   /* that its record lets it write to; folder_claim.c */
 	LIST_ENTRY(niwa_app) folders_link; /* in engine.folder_apps, if it has any */
@@ -275,7 +279,9 @@ struct niwa_engine {
 	SLIST_HEAD(, niwa_instance) dead;
 	STAILQ_HEAD(, niwa_deferred) deferred; /* what keep told before adoption was complete */
 	struct niwa_app_queue start_queue;
-	struct niwa_app_queue held_queue; /* starts that wait until another instance lets go of a folder */
+	struct niwa_app_queue held_queue;     /* starts that wait until another instance lets go of a folder */
+	struct niwa_app_queue resident_queue; /* resident apps that may have no instance: looked at one a turn */
+	sd_event_source *resident_source;
 	struct niwa_lease_pool *leases;
 	struct niwa_addr_pool *addresses;
 	sd_event_source *bury_source, *second, *tenant_source;

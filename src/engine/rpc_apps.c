@@ -20,6 +20,7 @@
 #include "engine/exec.h"
 #include "engine/leave.h"
 #include "engine/past.h"
+#include "engine/resident.h"
 #include "engine/rotate.h"
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
@@ -119,6 +120,12 @@ void niwa_rpc_app_freeze(struct niwa_call *call)
 				    app->name, niwa_state_name(app->state));
 		return;
 	}
+	if (app->resident) {
+		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_CALLER,
+				    "%s is resident: it does not sleep; niwa stop ends it until somebody wants it",
+				    app->name);
+		return;
+	}
 	if (app->fresh) {
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY,
 				    "%s is being replaced; freeze it when the fresh instance serves", app->name);
@@ -163,6 +170,7 @@ void niwa_rpc_app_stop(struct niwa_call *call)
 
 	if (!app)
 		return;
+	niwa_resident_stop(call->engine, app);
 	if (niwa_state_is_down(app->state)) {
 		niwa_call_answer(call, state_of(app));
 		return;

@@ -99,6 +99,7 @@ struct niwa_app_spec {
 	char **egress_list; /* NULL-terminated "ADDRESS[/BITS]" for NIWA_EGRESS_LIST, else NULL; none in another */
 	struct niwa_limits limits;
 	uint64_t lifetime_us;    /* 0: no end */
+	bool resident;           /* always an instance: it does not sleep, and is started without a visitor */
 	enum niwa_rotate rotate; /* default: handover with a writable volume that is not shared, else overlap */
 	struct {
 		/* Of quiet; 0: never; those that are not 0 ascend. Defaults 10 s, 60 s, 5 m, moved where they would

@@ -255,6 +255,18 @@ static void set_empty_lists(struct niwa_reader *r, struct niwa_app_spec *app)
 	r->no_memory |= !app->command || !app->env;
 }
 
+/* What a resident app is, in words that everybody else knows already. */
+static void make_resident(struct niwa_reader *r, struct niwa_app_spec *app)
+{
+	app->sleep.freeze_us = app->sleep.page_us = app->sleep.save_us = 0;
+	if (app->snapshot == NIWA_SNAPSHOT_AUTO)
+		app->snapshot = NIWA_SNAPSHOT_OFF;
+	if (app->sleep.keep == NIWA_SLEEP_KEEPS_MEMORY)
+		niwa_reader_problem_at(r, "resident",
+				       "found true beside sleep: keep: memory; allowed: one of them, a resident app "
+				       "does not sleep");
+}
+
 void niwa_finish_app(struct niwa_reader *r, const json_t *json, void *base)
 {
 	struct niwa_app_spec *app = base;
@@ -280,6 +292,8 @@ void niwa_finish_app(struct niwa_reader *r, const json_t *json, void *base)
 		niwa_reader_problem_at(r, "snapshot",
 				       "found off beside sleep: keep: memory, which is an image too; allowed: one of "
 				       "them");
+	if (app->resident)
+		make_resident(r, app);
 	if (app->ready.port == 0)
 		app->ready.port = niwa_default_ready_port(app);
 	/* Mounted in this order: an inner one must not be hidden by an outer one. */

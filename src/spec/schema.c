@@ -585,6 +585,17 @@ static const struct niwa_key app_keys[] = {
 	 .doc = "How a fresh instance takes over: overlap, it is made ready first, then the old one drains; handover, "
 		"new connections are held, the old one ends, the fresh one starts. Overlap is refused with a "
 		"writable volume that is not shared."},
+	{.name = "resident",
+	 .kind = &niwa_kind_bool,
+	 APP(resident),
+	 .fallback = "false",
+	 .doc = "The app always has a ready instance: it is started when it is declared and when niwad starts, without "
+		"a "
+		"visitor, and again when it ends by itself, with the pauses of restart. It does not sleep: freeze, "
+		"page "
+		"and save are never, whatever sleep says, and snapshot: auto means off, for an image is made of an app "
+		"that stands still. At the end of lifetime the fresh instance is ready before the old one drains; with "
+		"rotate: handover there is a moment without one, in which connections are held."},
 	{.name = "sleep",
 	 .kind = &niwa_kind_group,
 	 .group = &sleep_group,

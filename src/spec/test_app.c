@@ -171,6 +171,28 @@ static void every_key_is_read(void **state)
 	niwa_app_spec_free(&s);
 }
 
+static void a_resident_app_never_sleeps(void **state)
+{
+	struct niwa_app_spec *s = read_app("{" PORT ", 'resident': true, 'sleep': {'freeze': '2s', 'answer': '1s'}}"),
+			     *again;
+	json_t *json = niwa_app_to_json(s);
+	struct niwa_error err;
+
+	(void)state;
+	assert_true(s->resident);
+	assert_int_equal(s->sleep.freeze_us, 0);
+	assert_int_equal(s->sleep.page_us, 0);
+	assert_int_equal(s->sleep.save_us, 0);
+	assert_int_equal(s->sleep.answer_us, NIWA_SEC);
+	assert_int_equal(s->snapshot, NIWA_SNAPSHOT_OFF);
+	assert_int_equal(niwa_app_from_json(json, &again, NULL, &err), 0);
+	assert_true(again->resident);
+	assert_int_equal(again->sleep.save_us, 0);
+	niwa_app_spec_free(&again);
+	niwa_app_spec_free(&s);
+	json_decref(json);
+}
+
 static void the_canonical_form_is_read_back_to_itself(void **state)
 {
 	static const struct {
@@ -304,17 +326,17 @@ static const struct {
 	 "routes[2].domain", "routes[2].domain: found 'a.de', as in routes[0]; allowed: each domain once"},
 	{"{" PORT ", 'comand': ['x']}", "comand",
 	 "comand: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, ports, "
-	 "routes, volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
+	 "routes, volumes, egress, limits, lifetime, rotate, resident, sleep, ready, stop, restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting; did you "
 	 "mean 'command'?"},
 	{"{" PORT ", 'vol': []}", "vol",
 	 "vol: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, ports, "
-	 "routes, volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
+	 "routes, volumes, egress, limits, lifetime, rotate, resident, sleep, ready, stop, restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting; did you "
 	 "mean 'volumes'?"},
 	{"{" PORT ", 'something\\nelse': []}", "something\\x0aelse",
 	 "something\\x0aelse: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, "
-	 "ports, routes, volumes, egress, limits, lifetime, rotate, sleep, ready, stop, restart, "
+	 "ports, routes, volumes, egress, limits, lifetime, rotate, resident, sleep, ready, stop, restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting"},
 	{"{" PORT ", 'command': 'x -y'}", "command",
 	 "command: found 'x -y'; allowed: a list of at most 256 texts, such as [one, two]"},
@@ -357,6 +379,8 @@ static const struct {
 	 "volumes[0].shared: found true beside read_only: true; allowed: one of them, what nobody writes needs no "
 	 "leave to "
 	 "be shared"},
+	{"{" PORT ", 'resident': true, 'sleep': {'keep': 'memory'}}", "resident",
+	 "resident: found true beside sleep: keep: memory; allowed: one of them, a resident app does not sleep"},
 	{"{" PORT ", 'volumes': [{'from': '/a', 'to': '/x'}], 'rotate': 'overlap'}", "rotate",
 	 "rotate: found overlap with a writable volume that is not shared; allowed: handover, or shared: true at each "
 	 "writable volume"},
@@ -477,6 +501,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_small_app_gets_the_defaults),
 		cmocka_unit_test(every_key_is_read),
+		cmocka_unit_test(a_resident_app_never_sleeps),
 		cmocka_unit_test(the_canonical_form_is_read_back_to_itself),
 		cmocka_unit_test(a_bad_record_is_refused_with_key_found_and_allowed),
 		cmocka_unit_test(a_record_has_a_bound),
