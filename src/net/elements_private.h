@@ -13,6 +13,8 @@
 enum niwa_set {
 	NIWA_SET_DECLARED,
 	NIWA_SET_AWAKE,
+	NIWA_SET_SCALED,
+	NIWA_SET_SPREAD,
 	NIWA_SET_PUBLISHED,     /* by address and port */
 	NIWA_SET_PUBLISHED_ANY, /* by port */
 	NIWA_SET_MARKS,

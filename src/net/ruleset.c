@@ -19,7 +19,7 @@
 #include "ruleset_text.h" /* made from ruleset.nft: static const char ruleset_text[] */
 
 /* Counts changes of sets, maps, and of the hooks of chains. */
-#define NIWA_NET_LAYOUT "1"
+#define NIWA_NET_LAYOUT "2"
 
 struct value {
 	const char *name;

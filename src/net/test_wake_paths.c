@@ -124,6 +124,88 @@ static void an_awake_app_is_reached_directly(void **state)
 	close(l);
 }
 
+/* Buckets from `first` on belong to the instance. */
+static void give_buckets(struct world *w, unsigned first, const char *private)
+{
+	struct niwa_net_txn *t = txn(w);
+
+	niwa_net_scaled(t, NIWA_ADD, ip(WEB_SERVICE), 80);
+	for (unsigned n = first; n < NIWA_NET_BUCKETS; n++)
+		niwa_net_spread(t, NIWA_ADD, ip(WEB_SERVICE), n, ip(private));
+	commit(t);
+}
+
+/* Of `count` connections from a place; how many came to the first listener, the others to the second. */
+static int share_of(struct world *w, enum place place, int count, int first, int second)
+{
+	int share = 0;
+
+	for (int n = 0; n < count; n++) {
+		int c = tcp_connect(w, place, WEB_SERVICE, 80), s;
+
+		assert_true(c >= 0);
+		s = tcp_accept(first, 0);
+		share += s >= 0;
+		if (s < 0)
+			s = tcp_accept(second, SOON_MS);
+		assert_true(s >= 0);
+		assert_talk(c, s);
+		close(c);
+		close(s);
+	}
+	return share;
+}
+
+static void connections_to_an_app_with_two_instances_are_spread_by_their_shares(void **state)
+{
+	struct world *w = *state;
+	int web = tcp_listen(w, WEB, WEB_PRIVATE, 80), other = tcp_listen(w, OTHER, OTHER_PRIVATE, 80), n;
+
+	declare(w, WEB_SERVICE, 80);
+	give_buckets(w, 0, WEB_PRIVATE);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(share_of(w, clients[i].place, 8, web, other), 8);
+	give_buckets(w, NIWA_NET_BUCKETS / 2, OTHER_PRIVATE);
+	for (size_t i = 0; i < 2; i++) { /* 48 times one of 2: fewer than 8 or more than 40 come once in 10^6 */
+		n = share_of(w, clients[i].place, 48, web, other);
+		assert_in_range(n, 8, 40);
+	}
+	give_buckets(w, 0, OTHER_PRIVATE); /* one is gone: its share is the other's at once */
+	assert_int_equal(share_of(w, REMOTE, 8, web, other), 0);
+	close(web);
+	close(other);
+}
+
+static void an_app_without_a_bucket_or_with_an_empty_one_is_reached_through_the_relay(void **state)
+{
+	struct world *w = *state;
+	struct niwa_net_txn *t;
+	int c, s;
+
+	declare(w, WEB_SERVICE, 80);
+	give_buckets(w, 0, WEB_PRIVATE);
+	t = txn(w);
+	for (unsigned n = 0; n < NIWA_NET_BUCKETS; n++)
+		niwa_net_spread(t, NIWA_DEL, ip(WEB_SERVICE), n, ip(WEB_PRIVATE));
+	commit(t);
+	c = tcp_connect(w, REMOTE, WEB_SERVICE, 80);
+	assert_true(c >= 0);
+	s = tcp_accept(w->relay, SOON_MS);
+	assert_true(s >= 0);
+	assert_talk(c, s);
+	close(c);
+	close(s);
+	give_buckets(w, 0, WEB_PRIVATE);
+	t = txn(w);
+	niwa_net_flush_sets(t);
+	commit(t);
+	c = tcp_connect(w, REMOTE, WEB_SERVICE, 80);
+	s = tcp_accept(w->relay, SOON_MS);
+	assert_talk(c, s);
+	close(c);
+	close(s);
+}
+
 static void connections_outlive_waking_and_sleeping(void **state)
 {
 	struct world *w = *state;
@@ -572,6 +654,8 @@ int main(void)
 		T(a_sleeping_app_is_reached_through_the_relay_with_both_addresses_kept),
 		T(a_sleeping_app_is_reached_with_syn_cookies_too),
 		T(an_awake_app_is_reached_directly),
+		T(connections_to_an_app_with_two_instances_are_spread_by_their_shares),
+		T(an_app_without_a_bucket_or_with_an_empty_one_is_reached_through_the_relay),
 		T(connections_outlive_waking_and_sleeping),
 		T(an_undeclared_port_is_refused_at_once),
 		T(an_undeclared_port_is_silent_until_the_table_is_filled),

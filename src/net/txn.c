@@ -16,6 +16,8 @@
 const struct niwa_set_info niwa_set_infos[NIWA_SET_COUNT] = {
 	[NIWA_SET_DECLARED] = {"declared", 8, 4, false},
 	[NIWA_SET_AWAKE] = {"awake", 8, 8, false},
+	[NIWA_SET_SCALED] = {"scaled", 8, 0, false},
+	[NIWA_SET_SPREAD] = {"spread", 8, 4, false},
 	[NIWA_SET_PUBLISHED] = {"published", 8, 8, false},
 	[NIWA_SET_PUBLISHED_ANY] = {"published_any", 2, 8, false},
 	[NIWA_SET_MARKS] = {"marks", 4, 4, false},
@@ -129,6 +131,24 @@ void niwa_net_awake(struct niwa_net_txn *t, enum niwa_change c, uint32_t service
 	niwa_published_follow(t, c, service, port, to);
 }
 
+void niwa_net_scaled(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port)
+{
+	struct niwa_op *op = niwa_txn_next(t, NIWA_SET_SCALED, c);
+
+	if (op)
+		niwa_pack_port(op->key, service, port);
+}
+
+void niwa_net_spread(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, unsigned bucket, uint32_t priv)
+{
+	struct niwa_op *op = niwa_txn_next(t, NIWA_SET_SPREAD, c);
+
+	if (!op)
+		return;
+	pack_two(op->key, service, (uint32_t)bucket); /* numgen counts in the host's byte order */
+	memcpy(op->data, &priv, sizeof(priv));
+}
+
 void niwa_net_mark(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t mark)
 {
 	struct niwa_op *op = niwa_txn_next(t, NIWA_SET_MARKS, c);
@@ -196,10 +216,10 @@ void niwa_net_egress_names(struct niwa_net_txn *t, enum niwa_change c, uint32_t 
 
 void niwa_net_flush_sets(struct niwa_net_txn *t)
 {
-	static const enum niwa_set sets[] = {NIWA_SET_AWAKE,       NIWA_SET_PUBLISHED,   NIWA_SET_PUBLISHED_ANY,
-					     NIWA_SET_MARKS,       NIWA_SET_MAY,         NIWA_SET_FROZEN,
-					     NIWA_SET_EGRESS,      NIWA_SET_EGRESS_LIST, NIWA_SET_EGRESS_NAMES,
-					     NIWA_SET_CLIENT_FIRST};
+	static const enum niwa_set sets[] = {NIWA_SET_AWAKE,       NIWA_SET_SCALED,        NIWA_SET_SPREAD,
+					     NIWA_SET_PUBLISHED,   NIWA_SET_PUBLISHED_ANY, NIWA_SET_MARKS,
+					     NIWA_SET_MAY,         NIWA_SET_FROZEN,        NIWA_SET_EGRESS,
+					     NIWA_SET_EGRESS_LIST, NIWA_SET_EGRESS_NAMES,  NIWA_SET_CLIENT_FIRST};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(sets); i++) {
 		struct niwa_op *op = niwa_txn_next(t, sets[i], NIWA_DEL);

@@ -6,6 +6,8 @@
  *
  *   declared  map  service address . port → class (u32, the tenant's, or a class of the port's own `allow`)
  *   awake     map  service address . port → private address . port
+ *   scaled    set  service address . port          of apps with several instances, which are not in awake
+ *   spread    map  service address . bucket → private address; a new connection draws its bucket by chance
  *   published map  host address . port → private address . port, of awake apps only; published_any: port → the same
  *   marks     map  private address → instance mark (u32, never 0)
  *   may       set  private address . class         what an instance may connect to
@@ -89,6 +91,12 @@ enum niwa_change { NIWA_ADD, NIWA_DEL };
 void niwa_net_declared(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port, uint32_t class_id);
 void niwa_net_awake(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port, uint32_t priv,
 		    uint16_t priv_port);
+/* An app with several instances: its ports in `scaled`, and an instance in each of the buckets, as many as its share is
+ * of them. A bucket without an entry: the connection goes to the relay. What is published for such a port goes to the
+ * relay's own listener. */
+#define NIWA_NET_BUCKETS 64
+void niwa_net_scaled(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port);
+void niwa_net_spread(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, unsigned bucket, uint32_t priv);
 void niwa_net_mark(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t mark);
 void niwa_net_may(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t class_id);
 /* DEL also deletes it from `knocked`; so does ADD, when it was not in `frozen` yet: a knock of an earlier owner of the
@@ -108,9 +116,9 @@ void niwa_net_egress_names(struct niwa_net_txn *t, enum niwa_change c, uint32_t 
  * (again after a restart); from then on niwa_net_awake changes the port's entry along with its own. */
 void niwa_net_published(struct niwa_net_txn *t, enum niwa_change c, uint32_t host, uint16_t port, uint32_t service,
 			uint16_t service_port);
-/* Empties awake, published, marks, may, frozen, client_first and the egress sets; what is added behind it in the same
- * transaction replaces them, and no packet sees them empty (as long as it is fewer than 16,384 elements). `declared`
- * stays, and `knocked` as far as those are still frozen. */
+/* Empties awake, scaled, spread, published, marks, may, frozen, client_first and the egress sets; what is added behind
+ * it in the same transaction replaces them, and no packet sees them empty (as long as it is fewer than 16,384
+ * elements). `declared` stays, and `knocked` as far as those are still frozen. */
 void niwa_net_flush_sets(struct niwa_net_txn *t);
 int niwa_net_commit(struct niwa_net_txn **txn, struct niwa_error *err); /* takes the transaction */
 
