@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Open addressing with linear probing and tombstones; grows at three quarters.
+ * Open addressing with linear probing and tombstones; grows at three quarters. Each put after that moves some entries
+ * of the old table to the new one, so that none takes as long as all of them would.
  */
 #include "base/map.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -19,11 +21,19 @@ struct slot {
 	bool deleted;
 };
 
+struct table {
+	struct slot *slots;
+	size_t size, used; /* used counts tombstones too */
+};
+
 struct niwa_map {
 	enum niwa_map_kind kind;
-	struct slot *slots;
-	size_t size, count, used; /* used counts tombstones too */
+	size_t count;
+	struct table now, old; /* old: no slots unless the map has grown a moment ago */
+	size_t moved;          /* slots of old that are empty now */
 };
+
+#define MOVE_SLOTS 32 /* a put: the old table is empty long before the new one is full */
 
 static uint64_t seed(void)
 {
@@ -64,10 +74,10 @@ static bool same(const struct niwa_map *map, uint64_t a, uint64_t b)
 	return strcmp((const char *)(uintptr_t)a, (const char *)(uintptr_t)b) == 0;
 }
 
-static struct slot *find(const struct niwa_map *map, uint64_t key, uint32_t hash)
+static struct slot *find_in(const struct niwa_map *map, const struct table *table, uint64_t key, uint32_t hash)
 {
-	for (size_t i = hash & (map->size - 1);; i = (i + 1) & (map->size - 1)) {
-		struct slot *s = &map->slots[i];
+	for (size_t i = hash & (table->size - 1);; i = (i + 1) & (table->size - 1)) {
+		struct slot *s = &table->slots[i];
 
 		if (!s->value && !s->deleted)
 			return NULL;
@@ -76,36 +86,53 @@ static struct slot *find(const struct niwa_map *map, uint64_t key, uint32_t hash
 	}
 }
 
-static void insert(struct niwa_map *map, uint64_t key, void *value, uint32_t hash)
+static struct slot *find(const struct niwa_map *map, uint64_t key, uint32_t hash)
 {
-	size_t i = hash & (map->size - 1);
+	struct slot *s = find_in(map, &map->now, key, hash);
 
-	while (map->slots[i].value)
-		i = (i + 1) & (map->size - 1);
-	if (!map->slots[i].deleted)
-		map->used++;
-	map->slots[i] = (struct slot){.key = key, .value = value, .hash = hash};
-	map->count++;
+	return s || !map->old.slots ? s : find_in(map, &map->old, key, hash);
+}
+
+static void insert(struct table *table, const struct slot *entry)
+{
+	size_t i = entry->hash & (table->size - 1);
+
+	while (table->slots[i].value)
+		i = (i + 1) & (table->size - 1);
+	if (!table->slots[i].deleted)
+		table->used++;
+	table->slots[i] = *entry;
+}
+
+static void move_some(struct niwa_map *map)
+{
+	for (size_t n = 0; n < MOVE_SLOTS && map->moved < map->old.size; n++) {
+		struct slot *s = &map->old.slots[map->moved++];
+
+		if (s->value) {
+			insert(&map->now, s);
+			*s = (struct slot){.deleted = true}; /* others lie behind it */
+		}
+	}
+	if (map->moved < map->old.size)
+		return;
+	free(map->old.slots);
+	map->old = (struct table){0};
 }
 
 static int grow(struct niwa_map *map)
 {
-	struct slot *old = map->slots;
-	size_t old_size = map->size, size = map->size;
+	struct table table = {.size = map->now.size};
 
-	if (map->count * 2 >= size)
-		size *= 2;
-	map->slots = niwa_zalloc(size * sizeof(struct slot));
-	if (!map->slots) {
-		map->slots = old;
+	assert(!map->old.slots);
+	if (map->count * 2 >= table.size)
+		table.size *= 2;
+	table.slots = niwa_zalloc(table.size * sizeof(struct slot));
+	if (!table.slots)
 		return -ENOMEM;
-	}
-	map->size = size;
-	map->count = map->used = 0;
-	for (size_t i = 0; i < old_size; i++)
-		if (old[i].value)
-			insert(map, old[i].key, old[i].value, old[i].hash);
-	free(old);
+	map->old = map->now;
+	map->now = table;
+	map->moved = 0;
 	return 0;
 }
 
@@ -116,9 +143,9 @@ struct niwa_map *niwa_map_new(enum niwa_map_kind kind)
 	if (!map)
 		return NULL;
 	map->kind = kind;
-	map->size = 16;
-	map->slots = niwa_zalloc(map->size * sizeof(struct slot));
-	if (!map->slots)
+	map->now.size = 16;
+	map->now.slots = niwa_zalloc(map->now.size * sizeof(struct slot));
+	if (!map->now.slots)
 		niwa_map_free(&map);
 	return map;
 }
@@ -127,7 +154,8 @@ void niwa_map_free(struct niwa_map **map)
 {
 	if (!*map)
 		return;
-	free((*map)->slots);
+	free((*map)->now.slots);
+	free((*map)->old.slots);
 	free(*map);
 	*map = NULL;
 }
@@ -143,9 +171,12 @@ int niwa_map_put(struct niwa_map *map, uint64_t key, void *value)
 
 	if (find(map, key, hash))
 		return -EEXIST;
-	if ((map->used + 1) * 4 > map->size * 3 && grow(map) < 0)
+	if ((map->now.used + 1) * 4 > map->now.size * 3 && grow(map) < 0)
 		return -ENOMEM;
-	insert(map, key, value, hash);
+	if (map->old.slots)
+		move_some(map);
+	insert(&map->now, &(struct slot){.key = key, .value = value, .hash = hash});
+	map->count++;
 	return 0;
 }
 
@@ -186,8 +217,9 @@ void *niwa_map_del_str(struct niwa_map *map, const char *key)
 
 void *niwa_map_next(const struct niwa_map *map, size_t *pos)
 {
-	while (*pos < map->size) {
-		void *value = map->slots[(*pos)++].value;
+	while (*pos < map->now.size + map->old.size) {
+		size_t i = (*pos)++;
+		void *value = i < map->now.size ? map->now.slots[i].value : map->old.slots[i - map->now.size].value;
 
 		if (value)
 			return value;

@@ -111,6 +111,42 @@ static void a_map_keeps_what_was_put(void **state)
 	niwa_map_free(&m);
 }
 
+static void a_map_that_grows_is_whole_at_every_moment(void **state)
+{
+	enum { KEYS = 3000, STEPS = 60000 };
+	struct niwa_map *m = niwa_map_new(NIWA_MAP_U64);
+	static bool there[KEYS];
+	static char values[KEYS];
+	size_t count = 0, rest;
+	uint64_t random = 1;
+
+	(void)state;
+	for (int step = 0; step < STEPS; step++) {
+		size_t key = (random = random * UINT64_C(6364136223846793005) + 1442695040888963407) >> 33;
+
+		key %= step < STEPS / 2 ? (size_t)step / 10 + 1
+					: KEYS; /* it grows slowly, then the same keys come and go */
+		assert_ptr_equal(niwa_map_get(m, key), there[key] ? &values[key] : NULL);
+		if (there[key] && random & 1) {
+			assert_ptr_equal(niwa_map_del(m, key), &values[key]);
+			there[key] = false;
+			count--;
+		} else {
+			assert_int_equal(niwa_map_put(m, key, &values[key]), there[key] ? -EEXIST : 0);
+			count += !there[key];
+			there[key] = true;
+		}
+		assert_int_equal(niwa_map_count(m), count);
+		if (step % 97)
+			continue;
+		rest = count;
+		for (size_t pos = 0; niwa_map_next(m, &pos);)
+			rest--;
+		assert_int_equal(rest, 0);
+	}
+	niwa_map_free(&m);
+}
+
 static void a_message_carries_descriptors(void **state)
 {
 	int pair[2], fds[NIWA_IPC_FDS_MAX], p[2];
@@ -187,6 +223,7 @@ int main(void)
 		cmocka_unit_test(durations_and_sizes_are_read_and_written),
 		cmocka_unit_test(foreign_text_is_quoted_and_cut),
 		cmocka_unit_test(a_map_keeps_what_was_put),
+		cmocka_unit_test(a_map_that_grows_is_whole_at_every_moment),
 		cmocka_unit_test(a_message_carries_descriptors),
 		cmocka_unit_test(a_tree_is_removed_whole_and_links_are_not_followed),
 		cmocka_unit_test(a_lowered_priority_is_the_threads_own_and_a_raised_one_is_not_inherited),
