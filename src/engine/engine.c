@@ -104,8 +104,8 @@ static int make_maps(struct niwa_engine *e, struct niwa_error *err)
 	struct niwa_map **numbers[] = {&e->apps_by_id,        &e->apps_by_addr, &e->instances, &e->instances_by_addr,
 				       &e->waiters_by_ticket, &e->silent,       &e->checks,    &e->execs,
 				       &e->published,         &e->claims,       &e->criu};
-	struct niwa_map **names[] = {&e->apps_by_name, &e->tenants, &e->images,      &e->shares,
-				     &e->whys,         &e->routes,  &e->route_claims};
+	struct niwa_map **names[] = {&e->apps_by_name, &e->tenants, &e->images,       &e->shares,
+				     &e->whys,         &e->routes,  &e->route_claims, &e->folders};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(numbers); i++)
 		if (!(*numbers[i] = niwa_map_new(NIWA_MAP_U64)))
@@ -294,7 +294,6 @@ int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, 
 	e->started_us = niwa_now_us();
 	LIST_INIT(&e->instance_list);
 	LIST_INIT(&e->classes);
-	LIST_INIT(&e->folder_apps);
 	LIST_INIT(&e->names_watches);
 	SLIST_INIT(&e->folder_claims);
 	SLIST_INIT(&e->dead);

@@ -130,11 +130,10 @@ struct niwa_app {
 	TAILQ_ENTRY(niwa_app) resident_link;
 	sd_event_source *retry; /* restart policy */
 	struct niwa_app_past *past;
-	struct niwa_app_folder *folders;   /* that its record lets it write to; folder_claim.c */
-	LIST_ENTRY(niwa_app) folders_link; /* in engine.folder_apps, if it has any */
-	struct niwa_applog *log;           /* while it has instances; applog.c */
-	struct niwa_app_names *names;      /* of its routes; names.c; NULL: it has none */
-	struct niwa_template *template;    /* template.h: no app of anybody, but what an image is taken of; else NULL */
+	struct niwa_app_folder *folders; /* that its record lets it write to; folder_claim.c */
+	struct niwa_applog *log;         /* while it has instances; applog.c */
+	struct niwa_app_names *names;    /* of its routes; names.c; NULL: it has none */
+	struct niwa_template *template;  /* template.h: no app of anybody, but what an image is taken of; else NULL */
 	char name[];
 };
 TAILQ_HEAD(niwa_app_queue, niwa_app);
@@ -300,9 +299,9 @@ struct niwa_engine {
 	struct niwa_map *routes;       /* DOMAIN.PROTOCOL → struct niwa_app_name of names.c */
 	struct niwa_map *route_claims; /* of commits under way → struct claim of route_claim.c */
 	LIST_HEAD(, niwa_names_watch) names_watches;
-	json_t *names_set, *names_gone, *names_held; /* noted, not told yet; NULL: none */
-	bool names_lost;                             /* something could not be noted: who watches starts again */
-	LIST_HEAD(, niwa_app) folder_apps;
+	json_t *names_set, *names_gone, *names_held;    /* noted, not told yet; NULL: none */
+	bool names_lost;                                /* something could not be noted: who watches starts again */
+	struct niwa_map *folders;                       /* path → struct folder of folder_claim.c */
 	SLIST_HEAD(, niwa_folder_claims) folder_claims; /* of commits under way */
 	struct niwa_text stale_marks;                   /* adoption: of instances that are gone */
 	struct niwa_map *published;                     /* "ADDR:PORT" key number → struct niwa_published */

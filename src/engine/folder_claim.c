@@ -34,20 +34,47 @@ struct niwa_folder_claims {
 	bool settled;
 };
 
-/* What an app in the registry writes to. */
-struct niwa_app_folder {
-	struct niwa_app_folder *next;
-	bool shared;
+/* What apps in the registry write to, in engine.folders by its path. */
+struct folder {
+	LIST_HEAD(, niwa_app_folder) writers;
+	unsigned alone; /* of them do not share it */
 	char from[];
 };
 
-static void folders_free(struct niwa_app_folder *f)
-{
-	while (f) {
-		struct niwa_app_folder *next = f->next;
+/* That an app is one of the writers. */
+struct niwa_app_folder {
+	struct niwa_app_folder *next; /* of the same app */
+	LIST_ENTRY(niwa_app_folder) link;
+	struct niwa_app *app;
+	struct folder *folder;
+	bool shared;
+};
 
-		free(f);
-		f = next;
+static struct folder *folder_get(struct niwa_engine *e, const char *from)
+{
+	struct folder *f = niwa_map_get_str(e->folders, from);
+	size_t size = strlen(from) + 1;
+
+	if (f || !(f = niwa_zalloc(sizeof(*f) + size)))
+		return f;
+	memcpy(f->from, from, size);
+	if (niwa_map_put_str(e->folders, f->from, f) == 0)
+		return f;
+	free(f);
+	return NULL;
+}
+
+static void writers_free(struct niwa_engine *e, struct niwa_app_folder *w)
+{
+	for (struct niwa_app_folder *next; w; w = next) {
+		next = w->next;
+		LIST_REMOVE(w, link);
+		w->folder->alone -= !w->shared;
+		if (LIST_EMPTY(&w->folder->writers)) {
+			(void)niwa_map_del_str(e->folders, w->folder->from);
+			free(w->folder);
+		}
+		free(w);
 	}
 }
 
@@ -57,26 +84,24 @@ int niwa_folder_declare(struct niwa_engine *e, struct niwa_app *app, const struc
 
 	for (size_t n = 0; spec && n < spec->volume_count; n++) {
 		const struct niwa_volume *v = &spec->volumes[n];
-		size_t size = strlen(v->from) + 1;
-		struct niwa_app_folder *f = v->read_only ? NULL : niwa_zalloc(sizeof(*f) + size);
+		struct niwa_app_folder *w = v->read_only ? NULL : niwa_zalloc(sizeof(*w));
 
 		if (v->read_only)
 			continue;
-		if (!f) {
-			folders_free(all);
+		if (!w || !(w->folder = folder_get(e, v->from))) {
+			free(w);
+			writers_free(e, all);
 			return -ENOMEM;
 		}
-		f->shared = v->shared;
-		memcpy(f->from, v->from, size);
-		f->next = all;
-		all = f;
+		w->app = app;
+		w->shared = v->shared;
+		w->folder->alone += !v->shared;
+		LIST_INSERT_HEAD(&w->folder->writers, w, link);
+		w->next = all;
+		all = w;
 	}
-	if (app->folders)
-		LIST_REMOVE(app, folders_link);
-	folders_free(app->folders);
+	writers_free(e, app->folders);
 	app->folders = all;
-	if (all)
-		LIST_INSERT_HEAD(&e->folder_apps, app, folders_link);
 	return 0;
 }
 
@@ -193,19 +218,17 @@ int niwa_folder_claim_remove(struct niwa_engine *e, struct niwa_folder_claims **
 	return touch(*claims, app, err);
 }
 
-static int compare_with_app(struct niwa_folder_claims *c, const struct niwa_app *app, struct niwa_refusal *at,
-			    struct niwa_error *err)
+static int compare_with_apps(struct niwa_engine *e, struct niwa_folder_claims *c, const struct claim *claim,
+			     struct niwa_refusal *at, struct niwa_error *err)
 {
-	const struct niwa_app_folder *f;
-	const struct claim *claim;
+	const struct folder *f = niwa_map_get_str(e->folders, claim->from);
+	const struct niwa_app_folder *w;
 
-	if (niwa_map_get_str(c->by_app, app->name))
+	if (!f || (claim->shared && !f->alone))
 		return 0;
-	for (f = app->folders; f; f = f->next) {
-		claim = niwa_map_get_str(c->by_from, f->from);
-		if (claim && !(claim->shared && f->shared))
-			return taken(at, err, claim, app->name);
-	}
+	LIST_FOREACH(w, &f->writers, link)
+	if (!(claim->shared && w->shared) && !niwa_map_get_str(c->by_app, w->app->name))
+		return taken(at, err, claim, w->app->name);
 	return 0;
 }
 
@@ -227,14 +250,14 @@ int niwa_folder_claims_settle(struct niwa_engine *e, struct niwa_folder_claims *
 			      struct niwa_error *err)
 {
 	const struct niwa_folder_claims *other;
-	const struct niwa_app *app;
+	const struct claim *claim;
 	int r = 0;
 
 	if (!claims || SLIST_EMPTY(&claims->claims))
 		return 0;
-	LIST_FOREACH(app, &e->folder_apps, folders_link)
+	SLIST_FOREACH(claim, &claims->claims, link)
 	{
-		r = compare_with_app(claims, app, at, err);
+		r = compare_with_apps(e, claims, claim, at, err);
 		if (r < 0)
 			return r;
 	}
