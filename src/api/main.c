@@ -5,7 +5,6 @@
  */
 #include <arpa/inet.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -16,6 +15,7 @@
 #include "api/api_private.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/memory.h"
 #include "base/standard.h"
 
@@ -65,24 +65,6 @@ int niwa_api_settle(struct niwa_api *api, const struct niwa_settings *settings, 
 	return 0;
 }
 
-static int open_loop(struct niwa_api *api, struct niwa_error *err)
-{
-	sigset_t mask;
-	int r;
-
-	(void)sigemptyset(&mask);
-	(void)sigaddset(&mask, SIGTERM);
-	(void)sigaddset(&mask, SIGINT);
-	(void)sigprocmask(SIG_BLOCK, &mask, NULL);
-	(void)signal(SIGPIPE, SIG_IGN);
-	r = sd_event_new(&api->event);
-	if (r >= 0)
-		r = sd_event_add_signal(api->event, NULL, SIGTERM, NULL, NULL);
-	if (r >= 0)
-		r = sd_event_add_signal(api->event, NULL, SIGINT, NULL, NULL);
-	return r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "make the loop") : niwa_watch_open(api, err);
-}
-
 static int run(const char *socket_path)
 {
 	struct niwa_api api = {.socket_path = socket_path};
@@ -95,18 +77,19 @@ static int run(const char *socket_path)
 			 "user, niwa-api");
 		return 1;
 	}
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || open_loop(&api, &err) < 0) {
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || niwa_loop_new(&api.event, &err) < 0 ||
+	    niwa_watch_open(&api, &err) < 0) {
 		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
 		r = 1;
 	} else {
-		r = sd_event_loop(api.event);
+		r = niwa_loop_run(api.event, NULL, NULL);
 	}
 	niwa_watch_close(&api);
 	niwa_tcp_close(&api);
 	niwa_udp_close(&api);
 	niwa_zone_free(&api.dns.names);
 	(void)sd_event_unref(api.event);
-	return r < 0 ? 1 : r;
+	return r;
 }
 
 int main(int argc, char **argv)
