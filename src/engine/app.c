@@ -30,6 +30,15 @@
 #include "engine/template.h"
 #include "engine/wake.h"
 
+static void count(struct niwa_app *app, bool counted)
+{
+	uint64_t *apps = &app->engine->metrics.apps[app->state];
+
+	if (app->counted != counted)
+		*apps += counted ? 1 : (uint64_t)-1;
+	app->counted = counted;
+}
+
 void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_state to, const char *why)
 {
 	struct niwa_log_ctx ctx = {.app = app->name, .instance = app->current ? app->current->id : 0};
@@ -43,6 +52,13 @@ void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_s
 	if (to == NIWA_FROZEN)
 		e->frozen++;
 	app->state = (uint8_t)to;
+	if (app->counted) {
+		e->metrics.apps[from]--;
+		e->metrics.apps[to]++;
+		e->metrics.moves[to]++;
+	}
+	if (niwa_state_is_down(to) && !niwa_state_is_down(from))
+		niwa_app_note_woke(app, NIWA_WAKE_GIVEN_UP); /* unless its wake has ended before */
 	niwa_app_note_move(app, from, to, why);
 	niwa_log(NIWA_LOG_INFO, &ctx, "%s -> %s (%s)", niwa_state_name(from), niwa_state_name(to), why);
 	niwa_resident_moved(e, app);
@@ -458,6 +474,7 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 	if (!app || tenant_change(e, app, stored) < 0 || spec_take(e, app, spec, txn) < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "app %s", stored->name);
 	app->removed = false;
+	count(app, true);
 	if (niwa_names_declare(e, app, spec) < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "routes of app %s", stored->name);
 	if (fresh)
@@ -502,6 +519,7 @@ void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_ne
 	struct niwa_error err;
 
 	app->removed = true;
+	count(app, false);
 	app->tenant->apps--;
 	app->tenant->hosts_dirty = true;
 	if (txn)

@@ -118,6 +118,7 @@ static void failed(struct niwa_dump *d, const struct niwa_error *err)
 	struct niwa_app *app = niwa_map_get(d->engine->apps_by_id, d->app_id);
 	struct niwa_log_ctx ctx = {.app = app ? app->name : NULL, .doing = "snapshot"};
 
+	d->engine->counts.failed_dumps++;
 	if (err->kind != NIWA_TEMPORARY) {
 		refuse(d, err->msg);
 		return;

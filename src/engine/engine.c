@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "container/image.h"
 #include "engine/adopt.h"
 #include "engine/app.h"
@@ -222,21 +222,11 @@ static void raise_limits(void)
 
 static int open_loop(struct niwa_engine *e, struct niwa_error *err)
 {
-	sigset_t mask;
-	int r;
+	int r = niwa_loop_new(&e->event, err);
 
-	(void)sigemptyset(&mask);
-	(void)sigaddset(&mask, SIGTERM);
-	(void)sigaddset(&mask, SIGINT);
-	(void)sigprocmask(SIG_BLOCK, &mask, NULL);
-	(void)signal(SIGPIPE, SIG_IGN);
-	r = sd_event_new(&e->event);
-	if (r >= 0)
-		r = sd_event_add_signal(e->event, NULL, SIGTERM, NULL, NULL);
-	if (r >= 0)
-		r = sd_event_add_signal(e->event, NULL, SIGINT, NULL, NULL);
-	if (r >= 0)
-		r = sd_event_add_post(e->event, &e->bury_source, niwa_instance_on_post, e);
+	if (r < 0)
+		return r;
+	r = sd_event_add_post(e->event, &e->bury_source, niwa_instance_on_post, e);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(e->bury_source, SD_EVENT_OFF);
 	if (r >= 0)
@@ -292,6 +282,7 @@ int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, 
 	e->next_instance =
 		niwa_realtime_us() / 1000; /* never repeats: instances are made more slowly than one a millisecond */
 	e->started_us = niwa_now_us();
+	niwa_metrics_init(&e->metrics);
 	LIST_INIT(&e->instance_list);
 	LIST_INIT(&e->classes);
 	LIST_INIT(&e->names_watches);
@@ -323,11 +314,16 @@ void niwa_engine_serve(struct niwa_engine *e)
 	(void)sd_notify(0, "READY=1");
 }
 
+static void on_turned(uint64_t us, void *arg)
+{
+	struct niwa_engine *e = arg;
+
+	niwa_histogram_add(&e->metrics.turn, us);
+}
+
 int niwa_engine_run(struct niwa_engine *e)
 {
-	int r = sd_event_loop(e->event);
-
-	return r < 0 ? 1 : r;
+	return niwa_loop_run(e->event, on_turned, e);
 }
 
 /* At the end of the program instances are left as they are; only what this process holds is released. */

@@ -26,6 +26,7 @@
 #include "container/lease.h"
 #include "engine/channel.h"
 #include "engine/config.h"
+#include "engine/metrics.h"
 #include "engine/state.h"
 #include "net/wake.h"
 #include "snapshot/key.h"
@@ -112,6 +113,7 @@ struct niwa_app {
 	bool removed;    /* from the store; freed when nothing of it lives */
 	bool declared;   /* its elements are in `declared` */
 	bool rotate_wanted;       /* the current instance is to be replaced when it is ready */
+	bool counted;             /* in metrics.apps: it is declared */
 	bool start_queued;        /* in engine.start_queue */
 	bool start_held;          /* in engine.held_queue */
 	bool shares, share_known; /* share.h: has an image together with others; it is known which */
@@ -246,6 +248,8 @@ struct niwa_rpc;
 struct niwa_trash;
 struct niwa_deferred; /* adopt.c */
 struct niwa_snapshots;
+struct niwa_metrics_disk;
+struct niwa_relay_asks;
 
 struct niwa_engine {
 	struct niwa_config config;
@@ -307,8 +311,11 @@ struct niwa_engine {
 	struct niwa_map *published;                     /* "ADDR:PORT" key number → struct niwa_published */
 	struct {
 		uint64_t wakes, thaws, starts, restores, dumps, failed_restores, failures, crashes, leftovers, repairs,
-			overflows;
+			overflows, failed_dumps, failed_commits;
 	} counts;
+	struct niwa_metrics metrics;
+	struct niwa_metrics_disk *metrics_disk; /* rpc_metrics.c */
+	struct niwa_relay_asks *relay_asks;     /* relay_stats.c */
 	uint64_t relay_counters[8];
 };
 

@@ -87,6 +87,26 @@ const char *niwa_app_last_why(const struct niwa_app *app)
 	return niwa_app_why(app, NIWA_HISTORY - 1);
 }
 
+void niwa_app_note_woke(struct niwa_app *app, enum niwa_wake_outcome outcome)
+{
+	struct niwa_metrics *m = &app->engine->metrics;
+	struct niwa_stages *s = app->past ? &app->past->now : NULL;
+
+	if (!s || !s->accepted_us)
+		return;
+	niwa_metrics_woke(m, app->past->path, outcome);
+	if (outcome == NIWA_WAKE_OK) {
+		niwa_metrics_stage(m, app->past->path, NIWA_STAGE_DECIDED, s->accepted_us, s->decided_us);
+		niwa_metrics_stage(m, app->past->path, NIWA_STAGE_CLONED, s->accepted_us, s->cloned_us);
+		niwa_metrics_stage(m, app->past->path, NIWA_STAGE_EXECUTED, s->accepted_us, s->executed_us);
+		niwa_metrics_stage(m, app->past->path, NIWA_STAGE_READY, s->accepted_us, s->ready_us);
+		app->past->last = *s;
+		app->past->last_took_us = s->ready_us - s->accepted_us;
+	}
+	if (outcome != NIWA_WAKE_FELL_BACK) /* that one goes on */
+		s->accepted_us = 0;
+}
+
 void niwa_app_note_error(struct niwa_app *app, const char *text)
 {
 	struct niwa_app_past *past = niwa_app_past(app);

@@ -16,6 +16,8 @@ void niwa_app_note_move(struct niwa_app *app, enum niwa_state from, enum niwa_st
 /* Why it moved: n-th of its history, from the oldest one; "" when there was none or nothing is known. */
 const char *niwa_app_why(const struct niwa_app *app, unsigned n);
 const char *niwa_app_last_why(const struct niwa_app *app);
+/* The wake under way, if there is one, has ended so: it is counted, with its stages when it went well. */
+void niwa_app_note_woke(struct niwa_app *app, enum niwa_wake_outcome outcome);
 /* What went wrong last, "". */
 void niwa_app_note_error(struct niwa_app *app, const char *text);
 const char *niwa_app_last_error(const struct niwa_app *app);

@@ -24,6 +24,7 @@
 #include "engine/keep_client.h"
 #include "engine/publish.h"
 #include "engine/ready.h"
+#include "engine/relay_stats.h"
 #include "engine/snapshot.h"
 #include "engine/wake.h"
 
@@ -78,8 +79,10 @@ static int silent_begin(struct niwa_engine *e, struct niwa_app *app, uint64_t ti
 {
 	if (niwa_map_get(e->silent, ticket))
 		return 0;
-	if (app->silent >= app->max_waiting)
+	if (app->silent >= app->max_waiting) {
+		e->metrics.refusals[NIWA_REFUSED_SILENT]++;
 		return -EBUSY;
+	}
 	if (niwa_map_put(e->silent, ticket, (void *)(uintptr_t)app->id) < 0) /* an id is never 0 */
 		return -ENOMEM;
 	app->silent++;
@@ -123,6 +126,7 @@ static void on_relayed(struct niwa_engine *e, const struct niwa_relay_msg *m)
 	if (!past || past->last_ticket != m->ticket || !m->first_byte_us)
 		return;
 	past->last.first_byte_us = m->first_byte_us;
+	niwa_metrics_stage(&e->metrics, past->path, NIWA_STAGE_FIRST_BYTE, past->last.accepted_us, m->first_byte_us);
 	restored = strcmp(past->path, "restore") == 0;
 	if (!past->last.measured && (restored || strcmp(past->path, "start") == 0))
 		niwa_snapshot_measured(e, app, restored, m->first_byte_us - past->last.decided_us);
@@ -136,6 +140,7 @@ static void on_open(struct niwa_engine *e, const struct niwa_relay_msg *m)
 	struct niwa_waiter *w = niwa_map_get(e->waiters_by_ticket, m->ticket);
 
 	if (!port) {
+		e->metrics.refusals[NIWA_REFUSED_UNDECLARED]++;
 		reply(e, m, NIWA_RELAY_REFUSE, 0);
 		return;
 	}
@@ -189,6 +194,7 @@ static void on_message(const void *data, size_t len, int *fds, size_t nfds, void
 		break;
 	case NIWA_RELAY_STATS:
 		memcpy(e->relay_counters, m.counters, sizeof(e->relay_counters));
+		niwa_relay_stats_came(e);
 		break;
 	default:
 		niwa_log(NIWA_LOG_ERR, NULL, "niwa-relay sent an unknown message %u", m.type);

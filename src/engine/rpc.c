@@ -160,6 +160,15 @@ static void put_json(struct niwa_rpc_conn *c, json_t *message)
 	watch(c);
 }
 
+size_t niwa_rpc_connections(const struct niwa_engine *e)
+{
+	size_t n = 0;
+
+	for (enum door d = 0; d < DOORS; d++)
+		n += e->rpc->counts[d];
+	return n;
+}
+
 size_t niwa_rpc_backlog(const struct niwa_rpc_conn *conn)
 {
 	return conn->out.len - conn->out_sent;

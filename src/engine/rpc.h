@@ -54,6 +54,8 @@ void niwa_call_fail_text(struct niwa_call *call, int code, enum niwa_error_kind 
 /* A message to the connection that no request asked for. Takes params. */
 void niwa_rpc_notify(struct niwa_rpc_conn *conn, const char *method, json_t *params);
 
+/* How many connections there are. */
+size_t niwa_rpc_connections(const struct niwa_engine *e);
 /* Bytes that the connection has not read yet. */
 size_t niwa_rpc_backlog(const struct niwa_rpc_conn *conn);
 /* Ends the connection at the next turn, without what it has not read. */
@@ -86,6 +88,6 @@ niwa_method_fn niwa_rpc_app_wake, niwa_rpc_app_freeze, niwa_rpc_app_stop, niwa_r
 niwa_method_fn niwa_rpc_app_exec, niwa_rpc_exec_signal;
 niwa_method_fn niwa_rpc_snapshot_list, niwa_rpc_snapshot_remove, niwa_rpc_snapshot_take, niwa_rpc_snapshot_verify;
 niwa_method_fn niwa_rpc_names_watch;
-niwa_method_fn niwa_rpc_ping, niwa_rpc_host_status, niwa_rpc_image_prepare;
+niwa_method_fn niwa_rpc_ping, niwa_rpc_host_status, niwa_rpc_metrics_get, niwa_rpc_image_prepare;
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -29,6 +30,7 @@ struct commit {
 	struct niwa_folder_claims *folders;
 	struct niwa_route_claims *routes;
 	struct niwa_apply_checks *checks;
+	uint64_t began_us;
 	json_int_t counts[4]; /* by enum niwa_cmdb_change_kind */
 	json_t *names[4];
 };
@@ -207,10 +209,14 @@ static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool l
 	struct niwa_error net_err;
 
 	if (err) {
+		c->engine->counts.failed_commits++;
 		niwa_call_fail(c->call, NIWA_RPC_FAILED, err);
 		commit_free(c);
 		return;
 	}
+	if (c->began_us) /* the first part of its changes: now it is durable */
+		niwa_histogram_add(&c->engine->metrics.commit, niwa_now_us() - c->began_us);
+	c->began_us = 0;
 	(void)niwa_fault("niwad.committed");
 	txn = niwa_net_txn_new(c->engine->net);
 	for (size_t i = 0; i < count; i++) {
@@ -266,5 +272,6 @@ void niwa_rpc_apply_commit(struct niwa_call *call)
 	c->routes = NIWA_TAKE(s->routes);
 	c->checks = NIWA_TAKE(s->checks);
 	txn = NIWA_TAKE(s->txn);
+	c->began_us = niwa_now_us();
 	niwa_cmdb_txn_commit(txn, on_done, c);
 }

@@ -31,6 +31,7 @@
 const struct niwa_method niwa_methods[] = {
 	{"ping", NIWA_ROLE_API, niwa_rpc_ping},
 	{"host.status", NIWA_ROLE_API, niwa_rpc_host_status},
+	{"metrics.get", NIWA_ROLE_API, niwa_rpc_metrics_get},
 	{"app.list", NIWA_ROLE_API, niwa_rpc_app_list},
 	{"app.show", NIWA_ROLE_ADMIN, niwa_rpc_app_show}, /* what is in the environment of apps is secret */
 	{"app.wake", NIWA_ROLE_API, niwa_rpc_app_wake},

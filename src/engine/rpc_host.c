@@ -21,7 +21,7 @@
 #include "engine/background.h"
 #include "engine/images.h"
 #include "engine/outside.h"
-#include "engine/relay_client.h"
+#include "engine/relay_stats.h"
 #include "engine/rebuild.h"
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
@@ -79,9 +79,9 @@ static json_t *configuration(const struct niwa_config *c)
 			 "lease_base", (json_int_t)c->lease_base, "lease_count", (json_int_t)c->lease_count);
 }
 
-void niwa_rpc_host_status(struct niwa_call *call)
+static void answer_status(struct niwa_engine *e, void *arg)
 {
-	struct niwa_engine *e = call->engine;
+	struct niwa_call *call = arg;
 	struct rlimit files = {0};
 	json_t *r;
 
@@ -103,8 +103,12 @@ void niwa_rpc_host_status(struct niwa_call *call)
 					       (json_int_t)e->counts.restores, "failed_restores",
 					       (json_int_t)e->counts.failed_restores));
 	(void)json_object_set_new(r, "config", configuration(&e->config));
-	niwa_relay_ask_stats(e); /* for the next time */
 	niwa_call_answer(call, r);
+}
+
+void niwa_rpc_host_status(struct niwa_call *call)
+{
+	niwa_relay_stats_then(call->engine, answer_status, call);
 }
 
 static int build_host_image(void *arg, struct niwa_error *err)

@@ -18,6 +18,7 @@
 #include "engine/app.h"
 #include "engine/group.h"
 #include "engine/leave.h"
+#include "engine/past.h"
 #include "engine/wake.h"
 #include "net/diag.h"
 
@@ -281,9 +282,7 @@ void niwa_sleep_thaw(struct niwa_engine *e, struct niwa_instance *i, const char 
 	niwa_app_set_state(e, i->app, NIWA_RUNNING, why);
 	if (i->app->past && i->app->past->now.accepted_us) {
 		i->app->past->now.ready_us = niwa_now_us();
-		i->app->past->last = i->app->past->now;
-		i->app->past->last_took_us = i->app->past->now.ready_us - i->app->past->now.accepted_us;
-		i->app->past->now.accepted_us = 0;
+		niwa_app_note_woke(i->app, NIWA_WAKE_OK);
 	}
 	niwa_sleep_watch(e, i);
 }

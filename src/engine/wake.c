@@ -114,10 +114,11 @@ static void hold(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter
 		niwa_relay_hold(e, w);
 }
 
-static void refuse(struct niwa_engine *e, struct niwa_waiter *w, const char *text)
+static void refuse(struct niwa_engine *e, struct niwa_waiter *w, enum niwa_refusal_reason reason, const char *text)
 {
 	struct niwa_error err;
 
+	e->metrics.refusals[reason]++;
 	(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s: %s", w->app->name, text);
 	fail(e, w, &err);
 }
@@ -141,7 +142,7 @@ static void wake_backing_off(struct niwa_engine *e, struct niwa_app *app, struct
 	if (at > niwa_now_us() + BACK_OFF_HELD_US ||
 	    (!app->retry &&
 	     sd_event_add_time(e->event, &app->retry, CLOCK_MONOTONIC, at, NIWA_MS, on_back_off_over, app) < 0)) {
-		refuse(e, w, niwa_app_last_error(app));
+		refuse(e, w, NIWA_REFUSED_BACK_OFF, niwa_app_last_error(app));
 		return;
 	}
 	if (TAILQ_EMPTY(&app->waiters))
@@ -191,15 +192,15 @@ void niwa_wake(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *
 
 	if (w->ticket && !niwa_map_get(e->waiters_by_ticket, w->ticket) &&
 	    niwa_map_put(e->waiters_by_ticket, w->ticket, w) < 0) {
-		refuse(e, w, "out of memory");
+		refuse(e, w, NIWA_REFUSED_MEMORY, "out of memory");
 		return;
 	}
 	if (app->removed) {
-		refuse(e, w, "was removed");
+		refuse(e, w, NIWA_REFUSED_REMOVED, "was removed");
 		return;
 	}
 	if (app->waiting >= app->max_waiting && !niwa_state_is_awake(app->state)) {
-		refuse(e, w, "too many connections are waiting for it (max_waiting)");
+		refuse(e, w, NIWA_REFUSED_MAX_WAITING, "too many connections are waiting for it (max_waiting)");
 		return;
 	}
 	switch ((enum niwa_state)app->state) {
@@ -253,6 +254,8 @@ void niwa_wake_connected(struct niwa_engine *e, uint64_t ticket, int error, uint
 		if (app->past && !app->past->last.connected_us) {
 			app->past->last.connected_us = connected_us;
 			app->past->last_ticket = ticket;
+			niwa_metrics_stage(&e->metrics, app->past->path, NIWA_STAGE_CONNECTED,
+					   app->past->last.accepted_us, connected_us);
 		}
 		waiter_free(e, w);
 		return;
@@ -260,6 +263,7 @@ void niwa_wake_connected(struct niwa_engine *e, uint64_t ticket, int error, uint
 	if (++w->attempts >= ATTEMPTS_MAX) {
 		struct niwa_error err;
 
+		e->metrics.refusals[NIWA_REFUSED_CONNECT]++;
 		(void)niwa_fail(&err, NIWA_TEMPORARY, error, "%s: connect to port %u of the instance", app->name,
 				w->port);
 		fail(e, w, &err);
@@ -284,6 +288,7 @@ void niwa_wake_fail_all(struct niwa_engine *e, struct niwa_app *app, const struc
 {
 	struct niwa_waiter *w;
 
+	e->metrics.refusals[NIWA_REFUSED_WAKE_FAILED] += app->waiting;
 	while ((w = TAILQ_FIRST(&app->waiters))) {
 		unlist(w);
 		fail(e, w, err);
@@ -304,6 +309,7 @@ static int make_instance(struct niwa_engine *e, struct niwa_app *app, struct niw
 
 	if (r >= 0 || r == -EINPROGRESS || app->state != NIWA_RESTORING)
 		return r;
+	niwa_app_note_woke(app, NIWA_WAKE_FELL_BACK);
 	niwa_app_set_state(e, app, NIWA_STARTING, "its image cannot be used");
 	note_path(app, "start");
 	return niwa_instance_make(e, app, &app->current, err);
@@ -410,9 +416,7 @@ static void finish_stages(struct niwa_app *app, const struct niwa_instance *i)
 	past->now.cloned_us = i->stages.cloned_us;
 	past->now.executed_us = i->stages.executed_us;
 	past->now.ready_us = i->stages.ready_us;
-	past->last = past->now;
-	past->last_took_us = past->now.ready_us - past->now.accepted_us;
-	past->now.accepted_us = 0;
+	niwa_app_note_woke(app, NIWA_WAKE_OK);
 }
 
 void niwa_wake_ready(struct niwa_engine *e, struct niwa_instance *i)
@@ -487,7 +491,7 @@ void niwa_wake_gave_up(struct niwa_engine *e, struct niwa_app *app, const struct
 	e->counts.failures++;
 	if (past) {
 		past->failures++;
-		past->now.accepted_us = 0;
+		niwa_app_note_woke(app, NIWA_WAKE_FAILED);
 		niwa_app_note_error(app, err->msg);
 		back_off(e, app, past);
 	}
