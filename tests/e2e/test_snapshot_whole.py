@@ -56,10 +56,13 @@ def ask(host, path="/"):
         return answer.read().decode()
 
 
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def command(host):
     """The pid of the app's own first process."""
-    pid = host.pid("a")
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    return children(host.pid("a"))[0]
 
 
 def is_stopped(pid):
@@ -104,16 +107,17 @@ def begin():
     {HELPER}
 threading.Thread(target=begin).start()""", volumes=[{"from": str(data), "to": "/data", "read_only": True}],
               snapshot="ready")
-        assert "gone" in ask(host)
-        init = host.pid("a")
+        host.niwa("wake", "a")  # who asks the app may come when niwad stands still already
         wait_for("niwad has looked", lambda: is_stopped(host.niwad.pid), timeout=20)
+        init = next(c for c in children(host.keep.pid) if "/init" in Path(f"/proc/{c}/cmdline").read_text())
         (data / "go").touch()
-        wait_for("the helper is left", lambda: len(Path(f"/proc/{init}/task/{init}/children").read_text().split()) == 2)
+        wait_for("the helper is left", lambda: len(children(init)) == 2)
         host.niwad.send_signal(signal.SIGCONT)
         wait_for("an image is taken or refused", lambda: image(host, "a")["usable"] or image(host, "a").get("refused"))
         assert not image(host, "a")["usable"] and "(sleep) has ended" in image(host, "a")["why_not"]
         assert "lives" in ask(host)
     finally:
+        host.niwad.send_signal(signal.SIGCONT)
         host.stop()
 
 
