@@ -33,7 +33,8 @@
 #include "engine/resident.h"
 #include "engine/resume.h"
 #include "engine/sleep.h"
-#include "engine/snapshot.h"
+#include "engine/snapshot_host.h"
+#include "engine/snapshot_start.h"
 
 #define GUARD_NAME "net-guard"
 

@@ -22,7 +22,7 @@
 #include "engine/group.h"
 #include "engine/instance.h"
 #include "engine/keep_client.h"
-#include "engine/snapshot.h"
+#include "engine/put_away.h"
 
 #define LOG_READ_MAX 16384
 #define FDS_MAX      8

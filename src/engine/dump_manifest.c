@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "engine/age.h"
 #include "engine/snapshot.h"
+#include "engine/snapshot_start.h"
 #include "engine/template.h"
 
 static int64_t clock_ns(clockid_t id)

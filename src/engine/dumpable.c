@@ -17,7 +17,7 @@
 #include "engine/dump.h"
 #include "engine/group.h"
 #include "engine/instance.h"
-#include "engine/snapshot.h"
+#include "engine/snapshot_start.h"
 
 pid_t niwa_dumpable_pid(const struct niwa_instance *i)
 {

@@ -32,7 +32,7 @@
 #include "engine/resident.h"
 #include "engine/rpc.h"
 #include "engine/sleep.h"
-#include "engine/snapshot.h"
+#include "engine/snapshot_host.h"
 #include "engine/trash.h"
 #include "net/diag.h"
 

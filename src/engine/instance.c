@@ -37,6 +37,7 @@
 #include "engine/rotate.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
+#include "engine/snapshot_start.h"
 #include "engine/trash.h"
 #include "engine/volume.h"
 #include "engine/wake.h"

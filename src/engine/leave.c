@@ -16,7 +16,7 @@
 #include "engine/restore.h"
 #include "engine/rotate.h"
 #include "engine/sleep.h"
-#include "engine/snapshot.h"
+#include "engine/snapshot_start.h"
 #include "engine/stop.h"
 #include "engine/wake.h"
 #include "net/diag.h"

@@ -1,15 +1,58 @@
 /* SPDX-License-Identifier: MIT
  *
- * A queue of keys. One thread at a time takes all of it: a list of apps that is taken back may be long.
+ * One image; a queue of them, of which one thread at a time takes all (a list of apps that is taken back may be long);
+ * what nobody holds any more.
  */
 #include "engine/put_away.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/background.h"
+#include "engine/snapshot.h"
+#include "engine/snapshot_host.h"
+
+#define COLLECT_US (500 * NIWA_MS)
+
+struct removal {
+	struct niwa_engine *engine;
+	struct niwa_store store;
+	struct niwa_snapshot_key key;
+};
+
+static int removal_work(void *arg, struct niwa_error *err)
+{
+	struct removal *r = arg;
+
+	return niwa_store_remove(&r->store, &r->key, err);
+}
+
+static void removal_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct removal *removal = arg;
+
+	if (r < 0)
+		niwa_log(NIWA_LOG_WARN, NULL, "remove an image: %s", err->msg);
+	niwa_snapshots_collect(removal->engine); /* somebody may have held it */
+	free(removal);
+}
+
+void niwa_snapshot_remove(struct niwa_engine *e, const struct niwa_snapshot_key *key)
+{
+	struct removal *r = niwa_zalloc(sizeof(*r));
+	struct niwa_error err;
+
+	if (!r)
+		return;
+	*r = (struct removal){.engine = e, .store = e->snapshots->store, .key = *key};
+	if (niwa_background_run(e->event, removal_work, removal_done, r, &err) < 0) {
+		(void)niwa_store_remove(&r->store, &r->key, &err); /* a rename, mostly */
+		free(r);
+	}
+}
 
 struct niwa_put_away {
 	STAILQ_ENTRY(niwa_put_away) link;
@@ -104,4 +147,58 @@ void niwa_snapshot_owner_gone(struct niwa_engine *e, struct niwa_app *app)
 		niwa_put_away(e, &s->key);
 	s->usable = s->moment = false;
 	niwa_snapshot_settle_one(e, app, "its image was another tenant's");
+}
+
+struct collection {
+	struct niwa_engine *engine;
+	struct niwa_store store;
+};
+
+static int collect_work(void *arg, struct niwa_error *err)
+{
+	struct collection *s = arg;
+
+	return niwa_store_collect(&s->store, NULL, err);
+}
+
+static void collect_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct collection *s = arg;
+
+	if (r < 0)
+		niwa_log(NIWA_LOG_WARN, NULL, "look for unused images: %s", err->msg);
+	s->engine->snapshots_collecting = false;
+	if (s->engine->snapshots_collect_again)
+		niwa_snapshots_collect(s->engine);
+	free(s);
+}
+
+static int on_collect(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct niwa_engine *e = arg;
+	struct collection *s = e->snapshots ? niwa_zalloc(sizeof(*s)) : NULL;
+	struct niwa_error err;
+
+	(void)usec;
+	(void)sd_event_source_disable_unref(source);
+	if (!s) {
+		e->snapshots_collecting = false;
+		return 0;
+	}
+	s->engine = e;
+	s->store = e->snapshots->store;
+	if (niwa_background_run(e->event, collect_work, collect_done, s, &err) < 0)
+		collect_done(-EAGAIN, &err, s);
+	return 0;
+}
+
+void niwa_snapshots_collect(struct niwa_engine *e)
+{
+	sd_event_source *source;
+
+	e->snapshots_collect_again = e->snapshots_collecting; /* it may have passed what is wanted now */
+	if (!e->snapshots || e->snapshots_collecting)
+		return;
+	e->snapshots_collecting =
+		sd_event_add_time_relative(e->event, &source, CLOCK_MONOTONIC, COLLECT_US, NIWA_MS, on_collect, e) >= 0;
 }

@@ -15,7 +15,10 @@
 #include "engine/app.h"
 #include "engine/criu.h"
 #include "engine/instance.h"
+#include "engine/put_away.h"
 #include "engine/snapshot.h"
+#include "engine/snapshot_host.h"
+#include "engine/snapshot_start.h"
 #include "engine/wake.h"
 
 #define LATE_MAX 2 /* restores in a row that were not done in time: the image is dropped */

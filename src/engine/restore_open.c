@@ -13,7 +13,10 @@
 #include "engine/age.h"
 #include "engine/background.h"
 #include "engine/instance.h"
+#include "engine/roots.h"
 #include "engine/snapshot.h"
+#include "engine/snapshot_host.h"
+#include "engine/snapshot_start.h"
 #include "engine/volume_print.h"
 
 /* The instance cannot end before it was opened, so threads may read its record. */

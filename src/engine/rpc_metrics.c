@@ -15,7 +15,7 @@
 #include "engine/background.h"
 #include "engine/relay_stats.h"
 #include "engine/rpc.h"
-#include "engine/snapshot.h"
+#include "engine/snapshot_host.h"
 
 #define DISK_PAUSE_US (60 * NIWA_SEC)
 #define DISK_SHARE    100 /* of the time at most one part goes into looking */

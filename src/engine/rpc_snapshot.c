@@ -20,6 +20,7 @@
 #include "engine/rpc_show.h"
 #include "engine/share.h"
 #include "engine/snapshot.h"
+#include "engine/snapshot_host.h"
 #include "engine/wake.h"
 
 #define NAMES_MAX 8 /* of apps that share an image, in a list */

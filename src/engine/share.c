@@ -14,7 +14,10 @@
 #include "base/memory.h"
 #include "engine/app.h"
 #include "engine/instance.h"
+#include "engine/put_away.h"
 #include "engine/rebuild.h"
+#include "engine/snapshot_host.h"
+#include "engine/snapshot_start.h"
 
 #define TURN_US  (NIWA_MS + 500) /* that a turn may take; a key takes 0.2 ms */
 #define PAUSE_US (2 * NIWA_MS)

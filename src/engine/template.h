@@ -13,6 +13,7 @@
 #define NIWA_ENGINE_TEMPLATE_H
 
 #include "engine/engine_private.h"
+#include "engine/roots.h"
 #include "engine/snapshot.h"
 
 /* An image is to be made, and may be. */

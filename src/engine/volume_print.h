@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "engine/snapshot.h"
+#include "engine/roots.h"
 #include "spec/app.h"
 
 #define NIWA_PRINT_ENTRIES 4096 /* files and folders of all volumes together */

@@ -27,6 +27,7 @@
 #include "engine/share.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
+#include "engine/snapshot_host.h"
 
 #define ATTEMPTS_MAX     3
 #define HEALTHY_US       (60 * NIWA_SEC)

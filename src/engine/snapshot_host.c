@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * In order: the store and CRIU's file; CRIU's look at the kernel; the scan of what is on disk.
+ */
+#include "engine/snapshot_host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "container/instance_snapshot.h"
+#include "engine/app.h"
+#include "engine/background.h"
+#include "engine/criu.h"
+#include "engine/dumpable.h"
+#include "engine/put_away.h"
+#include "engine/rebuild.h"
+#include "engine/share.h"
+#include "engine/snapshot.h"
+#include "engine/snapshot_note.h"
+#include "engine/wake.h"
+
+#define CHECK_DEADLINE_US (5 * NIWA_SEC) /* four times as long each time */
+#define CHECKS            3
+
+static const char *program_of(pid_t pid, char *buf, size_t size)
+{
+	char link[64];
+	ssize_t n;
+
+	(void)snprintf(link, sizeof(link), "/proc/%d/exe", (int)pid);
+	n = readlink(link, buf, size - 1);
+	if (n < 0)
+		return NULL;
+	buf[n] = '\0';
+	if (n > 10 && strcmp(buf + n - 10, " (deleted)") == 0)
+		buf[n - 10] = '\0';
+	return buf;
+}
+
+static int open_snapshots(struct niwa_engine *e, struct niwa_snapshots *s, struct niwa_error *err)
+{
+	char niwad[PATH_MAX], keep[PATH_MAX];
+	const char *programs[4] = {e->init_path};
+	size_t n = 1;
+	int r;
+
+	if (program_of(getpid(), niwad, sizeof(niwad)))
+		programs[n++] = niwad;
+	if (program_of(e->keep_pid, keep, sizeof(keep)))
+		programs[n++] = keep;
+	s->criu = niwa_criu_open(e->config.criu, err);
+	if (s->criu < 0)
+		return s->criu;
+	r = niwa_key_host_read(e->config.criu, "", NIWA_VERSION, programs, &s->platform, err);
+	return r < 0 ? r : niwa_store_open(e->config.state_dir, &s->store, err);
+}
+
+static void free_snapshots(struct niwa_snapshots **sp)
+{
+	struct niwa_snapshots *s = *sp;
+
+	if (!s)
+		return;
+	*sp = NULL;
+	niwa_put_away_forget(s);
+	niwa_snapshot_notes_forget(s);
+	niwa_store_close(&s->store);
+	niwa_fd_close(&s->criu);
+	niwa_fd_close(&s->cache);
+	niwa_fd_close(&s->empty);
+	free(s);
+}
+
+void niwa_snapshots_open(struct niwa_engine *e)
+{
+	struct niwa_snapshots *s = niwa_zalloc(sizeof(*s));
+	struct niwa_error err;
+
+	if (!s)
+		return;
+	s->store.dir = s->criu = s->cache = s->empty = -1;
+	STAILQ_INIT(&s->notes);
+	STAILQ_INIT(&s->put_aways);
+	s->limits = (struct niwa_store_limits){.bytes = e->config.snapshot_bytes,
+					       .image_bytes = e->config.snapshot_image_bytes};
+	if (open_snapshots(e, s, &err) < 0) {
+		(void)snprintf(e->no_snapshots, sizeof(e->no_snapshots), "%.199s", err.msg);
+		free_snapshots(&s);
+	}
+	e->snapshots = s;
+}
+
+void niwa_snapshots_close(struct niwa_engine *e)
+{
+	free_snapshots(&e->snapshots);
+}
+
+/* Images on disk find their apps. */
+
+struct scan {
+	struct niwa_engine *engine;
+	struct niwa_store store;
+	struct niwa_store_list list;
+};
+
+static int scan_work(void *arg, struct niwa_error *err)
+{
+	struct scan *s = arg;
+	int r = niwa_store_collect(&s->store, NULL, err);
+
+	return r < 0 ? r : niwa_store_list(&s->store, &s->list, err);
+}
+
+static void take_entry(struct niwa_engine *e, const struct niwa_store_entry *entry)
+{
+	struct niwa_app *app = entry->app_id ? niwa_map_get(e->apps_by_id, entry->app_id) : NULL;
+	struct niwa_app_snapshot *s;
+
+	if (entry->scope == NIWA_SCOPE_SHARED && !*entry->damaged) {
+		niwa_share_on_disk(e, entry);
+		return;
+	}
+	if (*entry->damaged)
+		return;
+	/* Memory of an app that is gone, of another tenant, or of before it shared one. */
+	if (!app || app->removed || app->tenant->id != entry->tenant_id || app->shares) {
+		niwa_put_away(e, &entry->key);
+		return;
+	}
+	/* Whoever lives has gone on from the moment of that image, and may have written since. */
+	if (entry->kind == NIWA_KIND_MOMENT && app->state != NIWA_STOPPED && app->state != NIWA_SAVED) {
+		niwa_put_away(e, &entry->key);
+		return;
+	}
+	s = app->snapshot;
+	if (s && s->usable) { /* one of the two is of the app as it was before */
+		niwa_put_away(e, entry->taken_us < s->taken_us ? &entry->key : &s->key);
+		if (entry->taken_us < s->taken_us)
+			return;
+	}
+	s = niwa_snapshot_of(app);
+	if (!s)
+		return;
+	niwa_snapshot_found(s, entry);
+	niwa_snapshot_settle(e, app, "an image is on disk");
+}
+
+static void scan_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct scan *s = arg;
+
+	if (r < 0)
+		niwa_log(NIWA_LOG_WARN, NULL, "look at the images on disk: %s", err->msg);
+	for (size_t n = 0; r == 0 && n < s->list.count; n++)
+		take_entry(s->engine, &s->list.entry[n]);
+	if (s->engine->snapshots) {
+		s->engine->snapshots->scanned = true;
+		niwa_share_walk(s->engine);
+		niwa_dumpables_begin(s->engine);
+	}
+	niwa_wake_images_known(s->engine);
+	niwa_rebuild_begin(s->engine);
+	niwa_store_list_fini(&s->list);
+	free(s);
+}
+
+static void scan(struct niwa_engine *e)
+{
+	struct scan *s = niwa_zalloc(sizeof(*s));
+	struct niwa_error err;
+
+	if (!s)
+		return;
+	s->engine = e;
+	s->store = e->snapshots->store;
+	if (niwa_background_run(e->event, scan_work, scan_done, s, &err) < 0) {
+		niwa_log(NIWA_LOG_WARN, NULL, "look at the images on disk: %s", err.msg);
+		e->snapshots->scanned = true;
+		niwa_wake_images_known(e);
+		free(s);
+	}
+}
+
+static void give_up(struct niwa_engine *e, const char *reason)
+{
+	niwa_log(NIWA_LOG_WARN, NULL, "no snapshots: %s", reason);
+	(void)snprintf(e->no_snapshots, sizeof(e->no_snapshots), "%.199s", reason);
+	free_snapshots(&e->snapshots);
+	niwa_wake_images_known(e);
+}
+
+static void on_checked(struct niwa_engine *e, struct niwa_criu_result *result)
+{
+	struct niwa_snapshots *s = e->snapshots;
+
+	if (!s)
+		return;
+	s->check = 0;
+	if (result->late && s->checks < CHECKS) {
+		niwa_log(NIWA_LOG_WARN, NULL, "CRIU's look at the kernel was not done in time; once more");
+		niwa_snapshots_begin(e);
+		return;
+	}
+	if (result->end != NIWA_CRIU_DONE || result->fd < 0) {
+		give_up(e, *result->reason ? result->reason : "CRIU's look at the kernel brought nothing");
+		return;
+	}
+	s->cache = NIWA_TAKE_FD(result->fd);
+	if (mkdirat(s->cache, "empty", 0700) < 0 && errno != EEXIST)
+		give_up(e, "no folder can be made beside CRIU's cache");
+	else if ((s->empty = openat(s->cache, "empty", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+		give_up(e, "the folder beside CRIU's cache cannot be opened");
+	else
+		scan(e);
+}
+
+void niwa_snapshots_begin(struct niwa_engine *e)
+{
+	struct niwa_snapshots *s = e->snapshots;
+	const struct niwa_criu_run run = {.work = NIWA_CRIU_CHECK,
+					  .deadline_us = CHECK_DEADLINE_US << (s ? 2 * s->checks++ : 0),
+					  .fds = s ? &s->criu : NULL,
+					  .nfds = 1,
+					  .done = on_checked};
+	struct niwa_plan plan = {0};
+	struct niwa_error err;
+
+	if (s && (niwa_criu_check_plan(&plan, &err) < 0 || niwa_criu_start(e, &plan, &run, &s->check, &err) < 0))
+		give_up(e, err.msg);
+}
