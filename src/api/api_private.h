@@ -15,9 +15,16 @@
 struct niwa_settings { /* as niwad tells them */
 	char domain[NIWA_ZONE_KEY_MAX];
 	struct sockaddr_in listen;
+	struct sockaddr_in metrics; /* port 0: they are not told */
 	uint32_t ttl, negative_ttl;
 	unsigned tcp_connections;
 	uint64_t tcp_idle_us;
+};
+
+#define NIWA_API_CODES 7 /* those of DNS that we send, and the others */
+
+struct niwa_api_counts {
+	uint64_t udp, tcp, codes[NIWA_API_CODES];
 };
 
 struct niwa_api {
@@ -28,6 +35,8 @@ struct niwa_api {
 	struct niwa_watch *watch;
 	struct niwa_udp *udp;
 	struct niwa_tcp *tcp;
+	struct niwa_http *http;
+	struct niwa_api_counts counts;
 };
 
 /* The sockets are open, names are known as they come. */
@@ -38,11 +47,21 @@ void niwa_udp_close(struct niwa_api *api);
 int niwa_tcp_open(struct niwa_api *api, struct niwa_error *err);
 void niwa_tcp_close(struct niwa_api *api);
 
+/* An answer of niwa_dns_answer, for the counts. */
+void niwa_api_count(struct niwa_api *api, const uint8_t *answer);
+
+int niwa_http_open(struct niwa_api *api, struct niwa_error *err); /* 0 also when it is off */
+void niwa_http_close(struct niwa_api *api);
+/* niwad's answer to niwa_watch_ask_metrics; NULL: there will be none. */
+void niwa_http_told(struct niwa_api *api, const char *text);
+
 /* The conversation with niwad: begun, and begun again whenever it ends, until closed. */
 int niwa_watch_open(struct niwa_api *api, struct niwa_error *err);
 void niwa_watch_close(struct niwa_api *api);
 /* Takes what niwad has told by now. Called between reading a question and answering it: a name was told before the
  * apply that made it was answered, so whoever asks after that apply is answered with it. */
 void niwa_watch_catch_up(struct niwa_api *api);
+/* niwa_http_told follows. Negative: niwad cannot be asked, nothing follows. */
+int niwa_watch_ask_metrics(struct niwa_api *api);
 
 #endif

@@ -36,6 +36,28 @@ static void drop_capabilities(void)
 	(void)cap_free(none);
 }
 
+void niwa_api_count(struct niwa_api *api, const uint8_t *answer)
+{
+	unsigned code = answer[3] & 15; /* RFC 1035 section 4.1.1 */
+
+	api->counts.codes[code < NIWA_API_CODES - 1 ? code : NIWA_API_CODES - 1]++;
+}
+
+/* Names are what this program is for: it goes on without. */
+static void open_metrics(struct niwa_api *api)
+{
+	const struct sockaddr_in *at = &api->settings.metrics;
+	char address[INET_ADDRSTRLEN];
+	struct niwa_error err;
+
+	if (niwa_http_open(api, &err) == 0)
+		return;
+	(void)inet_ntop(AF_INET, &at->sin_addr, address, sizeof(address));
+	niwa_log(NIWA_LOG_ERR, NULL, "no metrics on %s:%u (metrics_listen of niwad.conf): %s", address,
+		 ntohs(at->sin_port), err.msg);
+	niwa_http_close(api);
+}
+
 int niwa_api_settle(struct niwa_api *api, const struct niwa_settings *settings, struct niwa_error *err)
 {
 	char address[INET_ADDRSTRLEN];
@@ -59,6 +81,7 @@ int niwa_api_settle(struct niwa_api *api, const struct niwa_settings *settings, 
 	if (r < 0)
 		return niwa_fail_in(err, r, "listen on %s:%u (dns_listen of niwad.conf)", address,
 				    ntohs(settings->listen.sin_port));
+	open_metrics(api);
 	drop_capabilities();
 	niwa_log(NIWA_LOG_INFO, NULL, "answering for %s on %s:%u", settings->domain, address,
 		 ntohs(settings->listen.sin_port));
@@ -84,6 +107,7 @@ static int run(const char *socket_path)
 	} else {
 		r = niwa_loop_run(api.event, NULL, NULL);
 	}
+	niwa_http_close(&api);
 	niwa_watch_close(&api);
 	niwa_tcp_close(&api);
 	niwa_udp_close(&api);

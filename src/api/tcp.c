@@ -110,6 +110,8 @@ static int answer_one(struct conn *c)
 	answer = niwa_dns_answer(&c->api->dns, c->in + PREFIX, len, c->out + PREFIX, NIWA_DNS_ROOM);
 	if (answer == 0)
 		return -EPROTO;
+	niwa_api_count(c->api, c->out + PREFIX);
+	c->api->counts.tcp++;
 	c->out[0] = (uint8_t)(answer >> 8);
 	c->out[1] = (uint8_t)answer;
 	c->out_len = PREFIX + answer;

@@ -70,6 +70,8 @@ static unsigned answer_all(struct niwa_api *api, unsigned count)
 		len = niwa_dns_answer(&api->dns, u->queries[i], u->in[i].msg_len, u->answers[answers], NIWA_DNS_ROOM);
 		if (len == 0)
 			continue;
+		niwa_api_count(api, u->answers[answers]);
+		api->counts.udp++;
 		u->out_data[answers] = (struct iovec){.iov_base = u->answers[answers], .iov_len = len};
 		u->out[answers].msg_hdr = *m;
 		u->out[answers].msg_hdr.msg_iov = &u->out_data[answers];

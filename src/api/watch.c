@@ -25,6 +25,7 @@
 
 #define LINE_MAX_BYTES (1024 * 1024) /* what niwad keeps to */
 #define CHUNK          65536
+#define METRICS_ID     2  /* names.watch has 1 */
 #define CATCH_UP_MAX   16 /* chunks a time: questions are waiting */
 #define PAUSE_FIRST_US (20 * NIWA_MS)
 #define PAUSE_MAX_US   NIWA_SEC
@@ -35,6 +36,7 @@ struct niwa_watch {
 	sd_event_source *source, *again;
 	uint64_t pause_us; /* before the next attempt */
 	bool told_gone;
+	bool asked; /* for metrics, and not answered */
 	struct niwa_log_limit log_names;
 	char *in;
 	size_t len, size;
@@ -42,6 +44,9 @@ struct niwa_watch {
 
 static void hang_up(struct niwa_watch *w, const char *why)
 {
+	bool asked = w->asked;
+
+	w->asked = false;
 	w->source = sd_event_source_disable_unref(w->source);
 	niwa_fd_close(&w->fd);
 	free(w->in);
@@ -54,23 +59,28 @@ static void hang_up(struct niwa_watch *w, const char *why)
 	(void)sd_event_source_set_time_relative(w->again, w->pause_us);
 	(void)sd_event_source_set_enabled(w->again, SD_EVENT_ONESHOT);
 	w->pause_us = w->pause_us * 2 < PAUSE_MAX_US ? w->pause_us * 2 : PAUSE_MAX_US;
+	if (asked)
+		niwa_http_told(w->api, NULL);
 }
 
 /* What niwad says. */
 
 static int read_settings(const json_t *result, struct niwa_settings *ret)
 {
-	struct niwa_settings s = {.listen.sin_family = AF_INET};
-	const char *domain, *address;
-	json_int_t port, ttl, negative_ttl, connections, idle_us;
+	struct niwa_settings s = {.listen.sin_family = AF_INET, .metrics.sin_family = AF_INET};
+	const char *domain, *address, *metrics = "0.0.0.0";
+	json_int_t port, metrics_port = 0, ttl, negative_ttl, connections, idle_us;
 
-	if (json_unpack((json_t *)result, "{s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "domain", &domain, "address", &address,
-			"port", &port, "ttl", &ttl, "negative_ttl", &negative_ttl, "tcp_connections", &connections,
-			"tcp_idle_us", &idle_us) < 0 ||
-	    inet_pton(AF_INET, address, &s.listen.sin_addr) != 1 || strlen(domain) >= sizeof(s.domain))
+	if (json_unpack((json_t *)result, "{s:s,s:s,s:I,s?s,s?I,s:I,s:I,s:I,s:I}", "domain", &domain, "address",
+			&address, "port", &port, "metrics_address", &metrics, "metrics_port", &metrics_port, "ttl",
+			&ttl, "negative_ttl", &negative_ttl, "tcp_connections", &connections, "tcp_idle_us",
+			&idle_us) < 0 ||
+	    inet_pton(AF_INET, address, &s.listen.sin_addr) != 1 ||
+	    inet_pton(AF_INET, metrics, &s.metrics.sin_addr) != 1 || strlen(domain) >= sizeof(s.domain))
 		return -EPROTO;
 	memcpy(s.domain, domain, strlen(domain) + 1);
 	s.listen.sin_port = htons((uint16_t)port);
+	s.metrics.sin_port = htons((uint16_t)metrics_port);
 	s.ttl = (uint32_t)ttl & INT32_MAX; /* RFC 2181 section 8 */
 	s.negative_ttl = (uint32_t)negative_ttl & INT32_MAX;
 	s.tcp_connections = connections > 0 ? (unsigned)connections : 1;
@@ -82,7 +92,8 @@ static int read_settings(const json_t *result, struct niwa_settings *ret)
 static bool same_settings(const struct niwa_settings *a, const struct niwa_settings *b)
 {
 	return strcmp(a->domain, b->domain) == 0 && a->listen.sin_addr.s_addr == b->listen.sin_addr.s_addr &&
-	       a->listen.sin_port == b->listen.sin_port && a->ttl == b->ttl && a->negative_ttl == b->negative_ttl &&
+	       a->listen.sin_port == b->listen.sin_port && a->metrics.sin_addr.s_addr == b->metrics.sin_addr.s_addr &&
+	       a->metrics.sin_port == b->metrics.sin_port && a->ttl == b->ttl && a->negative_ttl == b->negative_ttl &&
 	       a->tcp_connections == b->tcp_connections && a->tcp_idle_us == b->tcp_idle_us;
 }
 
@@ -157,13 +168,22 @@ static int take_complete(struct niwa_watch *w)
 	return 0;
 }
 
+static int take_metrics(struct niwa_watch *w, const json_t *result)
+{
+	w->asked = false;
+	niwa_http_told(w->api, json_string_value(json_object_get(result, "text")));
+	return 0;
+}
+
 static int take_line(struct niwa_watch *w, const char *line, size_t len)
 {
 	json_t *message = json_loadb(line, len, 0, NULL), *params = json_object_get(message, "params"), *error;
 	const char *method = json_string_value(json_object_get(message, "method"));
 	int r = -EPROTO;
 
-	if (method && strcmp(method, "names.changed") == 0)
+	if (!method && json_integer_value(json_object_get(message, "id")) == METRICS_ID)
+		r = take_metrics(w, json_object_get(message, "result"));
+	else if (method && strcmp(method, "names.changed") == 0)
 		r = take_changes(w, params);
 	else if (method && strcmp(method, "names.complete") == 0)
 		r = take_complete(w);
@@ -254,6 +274,21 @@ static int on_again(sd_event_source *s, uint64_t usec, void *arg)
 	}
 	if (r < 0)
 		hang_up(w, strerror(-r));
+	return 0;
+}
+
+int niwa_watch_ask_metrics(struct niwa_api *api)
+{
+	static const char ask[] = "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"metrics.get\",\"params\":{}}\n";
+	struct niwa_watch *w = api->watch;
+
+	if (w->fd < 0)
+		return -ENOTCONN;
+	if (w->asked) /* and the answer is late */
+		return 0;
+	if (send(w->fd, ask, sizeof(ask) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof(ask) - 1)
+		return -EPIPE; /* a part of it may be sent: niwad says so, and the conversation begins again */
+	w->asked = true;
 	return 0;
 }
 

@@ -86,6 +86,9 @@ static const struct key keys[] = {
 	{"dns_connections", NUMBER, NUM(dns_connections), "64", 1024,
 	 "TCP connections to niwa-api; with more the one that was silent longest ends."},
 	{"dns_idle", DURATION, NUM(dns_idle_us), "10s", 0, "And how long each may be without a question."},
+	{"metrics_listen", WORD, TEXT(metrics_listen), "127.0.0.64:9464", 0,
+	 "Where niwa-api tells Prometheus what niwad counts, by HTTP at /metrics, ADDRESS:PORT; off: nowhere. Who can "
+	 "reach it may read it."},
 	{"criu", WORD, TEXT(criu), "auto", 0,
 	 "The program that writes and restores images of processes, statically linked; auto: criu in libexec_dir. "
 	 "Without it apps are always started."},
@@ -225,28 +228,36 @@ static bool is_special(uint32_t net)
 }
 
 /* The rest of the check is the kernel's, when niwa-api binds. */
-static int parse_dns_listen(struct niwa_config *c, const char *path, struct niwa_error *err)
+static int parse_listen(const struct niwa_config *c, const char *path, const char *key, const char *value,
+			uint32_t *ret_addr, uint16_t *ret_port, struct niwa_error *err)
 {
 	uint32_t mask = ~UINT32_C(0) << (32 - c->service_bits);
 	char text[sizeof(c->dns_listen)], *colon;
 	struct in_addr addr;
 	uint64_t port = 0;
 
-	memcpy(text, c->dns_listen, sizeof(text));
+	(void)snprintf(text, sizeof(text), "%s", value);
 	colon = strrchr(text, ':');
 	if (colon)
 		*colon = '\0';
 	if (!colon || inet_pton(AF_INET, text, &addr) != 1 || niwa_parse_u64(colon + 1, UINT16_MAX, &port) < 0 || !port)
-		return niwa_fail(err, NIWA_CALLER, 0,
-				 "%s: dns_listen = %s: must be ADDRESS:PORT, such as 127.0.0.64:53", path,
-				 c->dns_listen);
+		return niwa_fail(err, NIWA_CALLER, 0, "%s: %s = %s: must be ADDRESS:PORT, such as 127.0.0.64:53", path,
+				 key, value);
 	if ((ntohl(addr.s_addr) & mask) == ntohl(c->service_net))
 		return niwa_fail(err, NIWA_CALLER, 0,
-				 "%s: dns_listen = %s: is in service_range, where nothing but apps answers", path,
-				 c->dns_listen);
-	c->dns_addr = addr.s_addr;
-	c->dns_port = (uint16_t)port;
+				 "%s: %s = %s: is in service_range, where nothing but apps answers", path, key, value);
+	*ret_addr = addr.s_addr;
+	*ret_port = (uint16_t)port;
 	return 0;
+}
+
+static int parse_listens(struct niwa_config *c, const char *path, struct niwa_error *err)
+{
+	int r = parse_listen(c, path, "dns_listen", c->dns_listen, &c->dns_addr, &c->dns_port, err);
+
+	if (r < 0 || strcmp(c->metrics_listen, "off") == 0)
+		return r;
+	return parse_listen(c, path, "metrics_listen", c->metrics_listen, &c->metrics_addr, &c->metrics_port, err);
 }
 
 static int check_whole(struct niwa_config *c, const char *path, struct niwa_error *err)
@@ -277,7 +288,7 @@ static int check_whole(struct niwa_config *c, const char *path, struct niwa_erro
 	    (size_t)snprintf(c->criu, sizeof(c->criu), "%s/criu", c->libexec_dir) >= sizeof(c->criu))
 		return niwa_fail(err, NIWA_CALLER, 0, "%s: libexec_dir is too long", path);
 	c->gateway_addr = htonl(p + 1);
-	return parse_dns_listen(c, path, err);
+	return parse_listens(c, path, err);
 }
 
 int niwa_config_load(const char *path, struct niwa_config *ret, struct niwa_error *err)

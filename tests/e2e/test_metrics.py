@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 import pytest
-from host import wait_for
+from host import TOP, wait_for
 
 APP = """apps:
 - name: web
@@ -50,6 +50,29 @@ def test_the_text_passes_promtool(host):
     done = subprocess.run(["promtool", "check", "metrics"], input=host.rpc("metrics.get")["text"], capture_output=True,
                           text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def families(text):
+    return set(re.findall(r"^# TYPE (\S+)", text, re.M))
+
+
+def test_the_alert_rules_of_the_manual_are_rules_about_metrics_that_exist(host, tmp_path):
+    manual = (TOP / "docs/metrics.md").read_text()
+    rules = re.search(r"```yaml\n(.*?)```", manual, re.S)[1]
+    (tmp_path / "rules.yml").write_text(rules)
+    done = subprocess.run(["promtool", "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "14 rules found" in done.stdout, done.stdout + done.stderr
+    named = {re.sub("_bucket$", "", name) for name in re.findall(r"\bniwa_[a-z_]+", rules)} - {"niwa_engine_up"}
+    assert named <= families(host.rpc("metrics.get")["text"])
+
+
+def test_the_manual_names_each_metric(host):
+    manual, at = set(), ""
+    for name in re.findall(r"`(_?[a-z][a-z_]+)(?:\{[a-z,]*\})?`", (TOP / "docs/metrics.md").read_text()):
+        at = at if name.startswith("_") else name
+        # `niwa_x_a_total`, `_b_total`: the other one begins like the first
+        manual |= {name} if at == name else {at[:i] + name for i, c in enumerate(at) if c == "_"}
+    assert families(host.rpc("metrics.get")["text"]) - manual == set()
 
 
 def test_a_start_a_thaw_and_a_failure_are_counted_once_each(host):
