@@ -166,6 +166,12 @@ static int put(const struct apply *a, struct niwa_cmdb_op *op)
 	return r;
 }
 
+static int no_such_app(const struct apply *a, const char *doing, const char *name)
+{
+	(void)niwa_fail(a->err, NIWA_CALLER, 0, "%s '%s': there is no such app", doing, name);
+	return -ENOENT;
+}
+
 static int take_away(const struct apply *a, struct niwa_cmdb_op *op)
 {
 	struct niwa_cmdb_row row;
@@ -173,10 +179,8 @@ static int take_away(const struct apply *a, struct niwa_cmdb_op *op)
 
 	if (r < 0)
 		return r;
-	if (r == 0) {
-		(void)niwa_fail(a->err, NIWA_CALLER, 0, "remove '%s': there is no such app", op->name);
-		return -ENOENT;
-	}
+	if (r == 0)
+		return no_such_app(a, "remove", op->name);
 	op->tenant = niwa_cmdb_txn_copy(a->txn, row.tenant, strlen(row.tenant));
 	if (!op->tenant)
 		return niwa_fail(a->err, NIWA_TEMPORARY, ENOMEM, "remove '%s'", op->name);
@@ -187,6 +191,22 @@ static int take_away(const struct apply *a, struct niwa_cmdb_op *op)
 	return a->ops->remember(a->store, op->name, op->addr, a->now_us, a->err);
 }
 
+static int set_over(const struct apply *a, struct niwa_cmdb_op *op)
+{
+	struct niwa_cmdb_row row;
+	int r = a->ops->find(a->store, op->name, &row, a->err);
+
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return no_such_app(a, "set limits of", op->name);
+	op->tenant = niwa_cmdb_txn_copy(a->txn, row.tenant, strlen(row.tenant));
+	if (!op->tenant)
+		return niwa_fail(a->err, NIWA_TEMPORARY, ENOMEM, "set limits of '%s'", op->name);
+	result(op, NIWA_CMDB_UNCHANGED, &row);
+	return a->ops->override(a->store, op->name, op->json, a->err);
+}
+
 static int apply_all(const struct apply *a)
 {
 	struct niwa_cmdb_op *op;
@@ -194,7 +214,7 @@ static int apply_all(const struct apply *a)
 
 	STAILQ_FOREACH(op, &a->txn->ops, link)
 	{
-		r = op->json ? put(a, op) : take_away(a, op);
+		r = op->overrides ? set_over(a, op) : op->json ? put(a, op) : take_away(a, op);
 		if (r < 0)
 			return r;
 	}

@@ -31,6 +31,7 @@ struct niwa_cmdb_app {
 	uint64_t generation;   /* grows with every change of the record */
 	const char *json;      /* canonical record; NULL in niwa_cmdb_each when not asked for */
 	size_t json_len;
+	const char *override; /* in niwa_cmdb_each: what was set over the record; NULL: nothing */
 };
 
 /* Opens (creates, migrates) the store at path, ":memory:" for the memory store. service_net/bits is the
@@ -64,6 +65,11 @@ int niwa_cmdb_txn_put(struct niwa_cmdb_txn *txn, const char *name, const char *t
 		      size_t json_len);
 /* A name that is not there when the transaction is committed refuses the whole transaction (NIWA_CALLER). */
 int niwa_cmdb_txn_remove(struct niwa_cmdb_txn *txn, const char *name);
+/* What holds for the app over its record until it is taken back (text NULL), whatever is put meanwhile; it goes with
+ * the app. The store does not read it. Delivered as NIWA_CMDB_UNCHANGED: the record is what it was. -EINVAL: too long.
+ * As with a removal the name must be there. */
+#define NIWA_CMDB_OVERRIDE_MAX 255
+int niwa_cmdb_txn_override(struct niwa_cmdb_txn *txn, const char *name, const char *text);
 
 enum niwa_cmdb_change_kind { NIWA_CMDB_ADDED, NIWA_CMDB_CHANGED, NIWA_CMDB_UNCHANGED, NIWA_CMDB_REMOVED };
 
@@ -74,8 +80,8 @@ struct niwa_cmdb_change {
 
 /* Runs in the loop once the transaction is durable (err NULL) or refused (err set; nothing changed).
  * `changes` live until the callback returns. For large transactions `fn` is called several times, with at most
- * 16 changes a call and 64 a turn of the loop, which sleeps in between; `last` tells the final call. May call everything here but niwa_cmdb_close.
- * Reads may already see later transactions. */
+ * 16 changes a call and 64 a turn of the loop, which sleeps in between; `last` tells the final call. May call
+ * everything here but niwa_cmdb_close. Reads may already see later transactions. */
 typedef void niwa_cmdb_done_fn(const struct niwa_cmdb_change *changes, size_t count, bool last,
 			       const struct niwa_error *err, void *arg);
 /* Takes the transaction in every case; fn (may be NULL) never runs inside this call. A put whose JSON and tenant

@@ -56,6 +56,7 @@ struct niwa_cmdb_store_ops {
 	int (*insert)(struct niwa_cmdb_store *s, struct niwa_cmdb_row *row, struct niwa_error *err); /* sets row->id */
 	int (*update)(struct niwa_cmdb_store *s, const struct niwa_cmdb_row *row, struct niwa_error *err);
 	int (*remove)(struct niwa_cmdb_store *s, const char *name, struct niwa_error *err);
+	int (*override)(struct niwa_cmdb_store *s, const char *name, const char *text, struct niwa_error *err);
 	int (*tenant)(struct niwa_cmdb_store *s, const char *name, uint32_t *ret_id, struct niwa_error *err);
 	/* The number of a tenant's files, given with its first volume and never to another. -EDQUOT: none is left. */
 	int (*files)(struct niwa_cmdb_store *s, const char *tenant, uint32_t *ret, struct niwa_error *err);
@@ -99,6 +100,7 @@ struct niwa_cmdb_op {
 	STAILQ_ENTRY(niwa_cmdb_op) link;
 	const char *name, *tenant, *json; /* json NULL: a removal */
 	size_t json_len;
+	bool overrides; /* json: what is set over the record, NULL: taken back */
 	/* result */
 	enum niwa_cmdb_change_kind kind;
 	bool fresh; /* addr came from the range, not from what is remembered */

@@ -6,6 +6,7 @@
 #include "cmdb_private.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,7 @@ struct state {
 	uint32_t addr; /* 0: none */
 	const struct tenant *tenant;
 	char *json;
+	char override[NIWA_CMDB_OVERRIDE_MAX + 1]; /* "": none */
 };
 
 struct entry {
@@ -155,6 +157,8 @@ static int set(struct niwa_cmdb_store *s, struct entry *e, const struct niwa_cmd
 		.tenant = niwa_map_get_str(s->tenants, row->tenant),
 		.json = NIWA_TAKE(json),
 	};
+	if (s->changes->before.live)
+		memcpy(e->now.override, s->changes->before.override, sizeof(e->now.override));
 	return 0;
 }
 
@@ -185,6 +189,18 @@ static int memory_remove(struct niwa_cmdb_store *s, const char *name, struct niw
 	if (write_down(s, e) < 0)
 		return no_memory(err);
 	e->now = (struct state){.id = e->now.id};
+	return 0;
+}
+
+static int memory_override(struct niwa_cmdb_store *s, const char *name, const char *text, struct niwa_error *err)
+{
+	struct entry *e = niwa_map_get_str(s->entries, name);
+	NIWA_AUTO(niwa_free_ptr) char *json = niwa_strdup(e->now.json); /* each change has one of its own */
+
+	if (!json || write_down(s, e) < 0)
+		return no_memory(err);
+	e->now.json = NIWA_TAKE(json);
+	(void)snprintf(e->now.override, sizeof(e->now.override), "%s", text ? text : "");
 	return 0;
 }
 
@@ -302,6 +318,7 @@ static int memory_each(struct niwa_cmdb_store *s, bool with_json, niwa_cmdb_each
 			.generation = now->generation,
 			.json = with_json ? now->json : NULL,
 			.json_len = with_json ? strlen(now->json) : 0,
+			.override = now->override[0] ? now->override : NULL,
 		};
 
 		r = fn(&app, arg);
@@ -388,6 +405,7 @@ const struct niwa_cmdb_store_ops niwa_cmdb_memory_ops = {
 	.insert = memory_insert,
 	.update = memory_update,
 	.remove = memory_remove,
+	.override = memory_override,
 	.tenant = memory_tenant,
 	.files = memory_files,
 	.remember = memory_remember,

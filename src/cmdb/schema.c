@@ -27,6 +27,8 @@ static const char *const steps[NIWA_CMDB_SCHEMA_VERSION] = {
 	"ALTER TABLE tenant ADD COLUMN files INTEGER;"
 	"UPDATE tenant SET files = id WHERE id <= 45054;"
 	"CREATE UNIQUE INDEX tenant_files ON tenant(files);",
+	/* 4: what is set over the record of an app. */
+	"ALTER TABLE app ADD COLUMN override TEXT;",
 };
 
 static int refuse_foreign(const char *path, int64_t application, struct niwa_error *err)

@@ -215,11 +215,12 @@ static int sqlite_open(const char *path, struct niwa_cmdb_store **ret, struct ni
 static int sqlite_each(struct niwa_cmdb_store *s, bool with_json, niwa_cmdb_each_fn *fn, void *arg,
 		       struct niwa_error *err)
 {
-	const char *sql =
-		with_json ? "SELECT a.id, a.name, t.name, t.id, a.addr, a.generation, a.json, t.files FROM app a JOIN "
-			    "tenant t ON t.id = a.tenant ORDER BY a.name"
-			  : "SELECT a.id, a.name, t.name, t.id, a.addr, a.generation, NULL, t.files FROM app a JOIN "
-			    "tenant t ON t.id = a.tenant ORDER BY a.name";
+	const char *sql = with_json ? "SELECT a.id, a.name, t.name, t.id, a.addr, a.generation, a.json, t.files, "
+				      "a.override FROM app a JOIN "
+				      "tenant t ON t.id = a.tenant ORDER BY a.name"
+				    : "SELECT a.id, a.name, t.name, t.id, a.addr, a.generation, NULL, t.files, "
+				      "a.override FROM app a JOIN "
+				      "tenant t ON t.id = a.tenant ORDER BY a.name";
 	sqlite3_stmt *stmt = NULL;
 	int r = 0, rc = sqlite3_prepare_v2(s->reader, sql, -1, &stmt, NULL);
 
@@ -234,6 +235,7 @@ static int sqlite_each(struct niwa_cmdb_store *s, bool with_json, niwa_cmdb_each
 			.generation = (uint64_t)sqlite3_column_int64(stmt, 5),
 			.json = (const char *)sqlite3_column_text(stmt, 6),
 			.json_len = (size_t)sqlite3_column_bytes(stmt, 6),
+			.override = (const char *)sqlite3_column_text(stmt, 8),
 		};
 
 		rc = app.name && app.tenant && (app.json || !with_json) ? SQLITE_OK : SQLITE_NOMEM;
@@ -304,6 +306,7 @@ const struct niwa_cmdb_store_ops niwa_cmdb_sqlite_ops = {
 	.insert = niwa_cmdb_sqlite_insert,
 	.update = niwa_cmdb_sqlite_update,
 	.remove = niwa_cmdb_sqlite_remove,
+	.override = niwa_cmdb_sqlite_override,
 	.tenant = niwa_cmdb_sqlite_tenant,
 	.files = niwa_cmdb_sqlite_files,
 	.remember = niwa_cmdb_sqlite_remember,

@@ -11,6 +11,7 @@ static const char *const sql[NIWA_CMDB_STATEMENTS] = {
 	[NIWA_CMDB_INSERT] = "INSERT INTO app (name, tenant, addr, generation, json) VALUES (?, ?, ?, ?, ?)",
 	[NIWA_CMDB_UPDATE] = "UPDATE app SET tenant = ?, generation = ?, json = ? WHERE id = ?",
 	[NIWA_CMDB_DELETE] = "DELETE FROM app WHERE name = ?",
+	[NIWA_CMDB_OVERRIDE] = "UPDATE app SET override = ? WHERE name = ?",
 	[NIWA_CMDB_TENANT_FIND] = "SELECT id FROM tenant WHERE name = ?",
 	[NIWA_CMDB_TENANT_ADD] = "INSERT INTO tenant (name) VALUES (?)",
 	[NIWA_CMDB_FILES_FIND] = "SELECT files FROM tenant WHERE name = ? AND files IS NOT NULL",
@@ -161,6 +162,19 @@ int niwa_cmdb_sqlite_remove(struct niwa_cmdb_store *s, const char *name, struct 
 	sqlite3_stmt *stmt = ready(s, NIWA_CMDB_DELETE, err);
 
 	return stmt ? step(s, stmt, bind_text(stmt, 1, name, -1), err) : -EIO;
+}
+
+int niwa_cmdb_sqlite_override(struct niwa_cmdb_store *s, const char *name, const char *text, struct niwa_error *err)
+{
+	sqlite3_stmt *stmt = ready(s, NIWA_CMDB_OVERRIDE, err);
+	int rc;
+
+	if (!stmt)
+		return -EIO;
+	rc = bind_text(stmt, 1, text, -1); /* NULL: NULL */
+	if (rc == SQLITE_OK)
+		rc = bind_text(stmt, 2, name, -1);
+	return step(s, stmt, rc, err);
 }
 
 int niwa_cmdb_sqlite_tenant(struct niwa_cmdb_store *s, const char *name, uint32_t *ret_id, struct niwa_error *err)

@@ -222,6 +222,72 @@ static void a_removal_of_an_unknown_name_refuses_the_whole_transaction(struct fi
 	assert_int_equal(fixture_put(f, "c", "t", "{}")->addr, FIRST + 1); /* what b had was given back */
 }
 
+static int note_override(const struct niwa_cmdb_app *app, void *arg)
+{
+	char *text = arg;
+
+	(void)snprintf(text, 32, "%s", app->override ? app->override : "none");
+	return 0;
+}
+
+static void expect_override(struct fixture *f, const char *expected)
+{
+	char text[32] = "";
+
+	assert_int_equal(niwa_cmdb_each(f->db, false, note_override, text, NULL), 0);
+	assert_string_equal(text, expected);
+}
+
+static const struct outcome *set_over(struct fixture *f, const char *name, const char *text)
+{
+	struct niwa_cmdb_txn *txn = niwa_cmdb_txn_new(f->db);
+
+	assert_int_equal(niwa_cmdb_txn_override(txn, name, text), 0);
+	return fixture_commit(f, txn);
+}
+
+static void what_is_set_over_a_record_outlives_its_changes_and_goes_with_the_app(struct fixture *f)
+{
+	struct niwa_cmdb_txn *txn;
+	const struct outcome *out;
+	char long_text[NIWA_CMDB_OVERRIDE_MAX + 2];
+
+	(void)fixture_put(f, "a", "t", "{\"a\":1}");
+	expect_override(f, "none");
+	out = set_over(f, "a", "cpu=200%");
+	assert_null(out->refused);
+	assert_int_equal(out->kept[0].kind, NIWA_CMDB_UNCHANGED);
+	assert_int_equal(out->kept[0].generation, 1);
+	expect_override(f, "cpu=200%");
+	assert_int_equal(fixture_put(f, "a", "t", "{\"a\":2}")->kind, NIWA_CMDB_CHANGED);
+	expect_override(f, "cpu=200%");
+	txn = niwa_cmdb_txn_new(f->db); /* in one transaction with others */
+	assert_int_equal(niwa_cmdb_txn_override(txn, "a", "cpu=300%"), 0);
+	assert_int_equal(niwa_cmdb_txn_put(txn, "a", "t", "{\"a\":3}", 7), 0);
+	assert_int_equal(niwa_cmdb_txn_override(txn, "a", "cpu=400%"), 0);
+	assert_null(fixture_commit(f, txn)->refused);
+	expect_override(f, "cpu=400%");
+	txn = niwa_cmdb_txn_new(f->db); /* undone with its transaction */
+	assert_int_equal(niwa_cmdb_txn_override(txn, "a", NULL), 0);
+	assert_int_equal(niwa_cmdb_txn_remove(txn, "nobody"), 0);
+	assert_non_null(fixture_commit(f, txn)->refused);
+	expect_override(f, "cpu=400%");
+	assert_null(set_over(f, "a", NULL)->refused);
+	expect_override(f, "none");
+	(void)set_over(f, "a", "x");
+	assert_non_null(fixture_remove(f, "a"));
+	(void)fixture_put(f, "a", "t", "{\"a\":1}");
+	expect_override(f, "none");
+	assert_non_null(set_over(f, "nobody", "x")->refused);
+	assert_int_equal(f->out.err.kind, NIWA_CALLER);
+	memset(long_text, 'x', sizeof(long_text) - 1);
+	long_text[sizeof(long_text) - 1] = '\0';
+	txn = niwa_cmdb_txn_new(f->db);
+	assert_int_equal(niwa_cmdb_txn_override(txn, "a", long_text), -EINVAL);
+	assert_int_equal(niwa_cmdb_txn_override(txn, "a", ""), -EINVAL);
+	niwa_cmdb_txn_free(&txn);
+}
+
 static void one_name_may_come_several_times_in_a_transaction(struct fixture *f)
 {
 	static const enum niwa_cmdb_change_kind kinds[] = {NIWA_CMDB_ADDED, NIWA_CMDB_CHANGED, NIWA_CMDB_UNCHANGED,
@@ -520,6 +586,7 @@ static const struct {
 	TEST(a_full_range_refuses_and_says_what_to_do),
 	TEST(an_address_goes_to_another_app_only_when_no_other_is_free_and_after_a_day),
 	TEST(a_removal_of_an_unknown_name_refuses_the_whole_transaction),
+	TEST(what_is_set_over_a_record_outlives_its_changes_and_goes_with_the_app),
 	TEST(one_name_may_come_several_times_in_a_transaction),
 	TEST(an_empty_transaction_is_answered_once),
 	TEST(bad_puts_are_refused_and_leave_the_transaction_whole),

@@ -125,9 +125,10 @@ void niwa_cmdb_txn_free(struct niwa_cmdb_txn **txn)
 	*txn = NULL;
 }
 
-static int add(struct niwa_cmdb_txn *txn, const char *name, const char *tenant, const char *json, size_t json_len)
+/* Copies what is wanted. */
+static int add(struct niwa_cmdb_txn *txn, const struct niwa_cmdb_op *wanted)
 {
-	size_t name_len = strlen(name), tenant_len = tenant ? strlen(tenant) : 0;
+	size_t name_len = strlen(wanted->name), tenant_len = wanted->tenant ? strlen(wanted->tenant) : 0;
 	struct niwa_cmdb_op *op;
 	int r;
 
@@ -135,16 +136,17 @@ static int add(struct niwa_cmdb_txn *txn, const char *name, const char *tenant, 
 		return -EINVAL;
 	if (txn->count >= NIWA_CMDB_TXN_MAX)
 		return -E2BIG;
-	r = reserve(txn,
-		    aligned(sizeof(*op)) + aligned(name_len + 1) + aligned(tenant_len + 1) + aligned(json_len + 1));
+	r = reserve(txn, aligned(sizeof(*op)) + aligned(name_len + 1) + aligned(tenant_len + 1) +
+				 aligned(wanted->json_len + 1));
 	if (r < 0)
 		return r;
 	op = take(txn, sizeof(*op));
-	*op = (struct niwa_cmdb_op){.name = copy(txn, name, name_len)};
-	if (json) {
-		op->tenant = copy(txn, tenant, tenant_len);
-		op->json = copy(txn, json, json_len);
-		op->json_len = json_len;
+	*op = (struct niwa_cmdb_op){.name = copy(txn, wanted->name, name_len), .overrides = wanted->overrides};
+	if (wanted->tenant)
+		op->tenant = copy(txn, wanted->tenant, tenant_len);
+	if (wanted->json) {
+		op->json = copy(txn, wanted->json, wanted->json_len);
+		op->json_len = wanted->json_len;
 	}
 	STAILQ_INSERT_TAIL(&txn->ops, op, link);
 	txn->count++;
@@ -156,10 +158,18 @@ int niwa_cmdb_txn_put(struct niwa_cmdb_txn *txn, const char *name, const char *t
 {
 	if (!tenant[0] || json_len == 0 || json_len > NIWA_APP_JSON_MAX || memchr(json, '\0', json_len))
 		return -EINVAL;
-	return add(txn, name, tenant, json, json_len);
+	return add(txn, &(struct niwa_cmdb_op){.name = name, .tenant = tenant, .json = json, .json_len = json_len});
 }
 
 int niwa_cmdb_txn_remove(struct niwa_cmdb_txn *txn, const char *name)
 {
-	return add(txn, name, NULL, NULL, 0);
+	return add(txn, &(struct niwa_cmdb_op){.name = name});
+}
+
+int niwa_cmdb_txn_override(struct niwa_cmdb_txn *txn, const char *name, const char *text)
+{
+	if (text && (!*text || strlen(text) > NIWA_CMDB_OVERRIDE_MAX))
+		return -EINVAL;
+	return add(txn, &(struct niwa_cmdb_op){
+				.name = name, .json = text, .json_len = text ? strlen(text) : 0, .overrides = true});
 }
