@@ -8,7 +8,7 @@ _niwa_names() {
 _niwa() {
 	local cur=${COMP_WORDS[COMP_CWORD]} verb="" options="" word
 	local global="--socket --json --quiet --version --help"
-	local verbs="apply ls show wake freeze stop restart logs exec rm top import image snapshot doctor status version help"
+	local verbs="apply ls show wake freeze stop restart set logs exec rm top import image snapshot doctor status version help"
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
 		if [[ $word != -* && " $verbs " == *" $word "* ]]; then
 			verb=$word
@@ -42,6 +42,10 @@ _niwa() {
 		if [[ $cur != -* ]]; then _niwa_names ls -q; fi
 		;;
 	restart)
+		options="$global"
+		if [[ $cur != -* ]]; then _niwa_names ls -q; fi
+		;;
+	set)
 		options="$global"
 		if [[ $cur != -* ]]; then _niwa_names ls -q; fi
 		;;

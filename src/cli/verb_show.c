@@ -64,6 +64,24 @@ static void print_stages(const json_t *app)
 	niwa_text_fini(&text);
 }
 
+/* Only what is not as in its record. */
+static void print_limits(const json_t *app)
+{
+	const json_t *set = json_object_get(app, "set"), *record = json_object_get(app, "record");
+	struct niwa_text text = {0};
+	const char *key, *before;
+	json_t *value;
+
+	json_object_foreach((json_t *)(uintptr_t)set, key, value)
+	{
+		before = niwa_answer_text(json_object_get(record, "limits"), key);
+		niwa_text_addf(&text, "%s%s=%s over %s of the record", text.len ? ", " : "", key,
+			       json_string_value(value) ?: "", *before ? before : "none");
+	}
+	line("set", text.data ? text.data : "");
+	niwa_text_fini(&text);
+}
+
 static void print_numbers(const json_t *app)
 {
 	uint64_t waiting = niwa_answer_number(app, "waiting");
@@ -79,6 +97,7 @@ static void print_numbers(const json_t *app)
 		line("waiting", text);
 	if (json_object_get(app, "memory_bytes"))
 		line("memory", niwa_human_bytes(niwa_answer_number(app, "memory_bytes"), size, sizeof(size)));
+	print_limits(app);
 	if (json_object_get(app, "cpu_us"))
 		line("cpu", niwa_human_took(niwa_answer_number(app, "cpu_us"), size, sizeof(size)));
 }

@@ -106,6 +106,20 @@ const struct niwa_verb niwa_verbs[] = {
 		.word = NIWA_WORD_APP,
 	},
 	{
+		.name = "set",
+		.usage = "APP KEY=VALUE...",
+		.summary = "widen or narrow the limits of an app at once",
+		.help = "KEY is cpu or memory, VALUE as in limits of the app file, also none; instances that run have\n"
+			"it at once. It wins over the record, also when that is applied again and when niwad starts,\n"
+			"until it is taken back: niwa set APP cpu=. Memory below what its processes use is refused,\n"
+			"after the kernel was asked to take back what it can; nothing is killed.",
+		.options = niwa_options_none,
+		.run = niwa_verb_set,
+		.words_min = 2,
+		.words_max = -1,
+		.word = NIWA_WORD_APP,
+	},
+	{
 		.name = "logs",
 		.usage = "[-f] [-n N] APP",
 		.summary = "what an app printed",

@@ -99,6 +99,9 @@ struct niwa_instance_restore {
 int niwa_instance_plan(const struct niwa_host *host, const struct niwa_instance_params *params, struct niwa_plan *ret,
 		       struct niwa_error *err);
 
+/* A share of the CPUs, in hundredths of a percent, as the kernel has it. */
+void niwa_cpu_quota(uint32_t centi, uint64_t *ret_quota_us, uint64_t *ret_period_us);
+
 struct niwa_exec_params {
 	uint64_t id, instance; /* of the exec, of the instance joined */
 	const struct niwa_app_spec *spec;

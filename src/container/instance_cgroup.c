@@ -14,7 +14,7 @@
 #define PERIOD_MAX_US 1000000u /* for shares below 1 %: the kernel wants at least 1 ms a period */
 #define QUOTA_MIN_US  1000u
 
-static void cpu_quota(uint32_t centi, uint64_t *ret_quota_us, uint64_t *ret_period_us)
+void niwa_cpu_quota(uint32_t centi, uint64_t *ret_quota_us, uint64_t *ret_period_us)
 {
 	uint64_t period = PERIOD_US, quota = period * centi / 10000;
 
@@ -55,7 +55,7 @@ static void limits_unified(struct builder *b, const struct niwa_limits *l)
 		write_text(b, group, "memory.oom.group", 0, "1");
 	}
 	if (l->cpu_centi) {
-		cpu_quota(l->cpu_centi, &quota, &period);
+		niwa_cpu_quota(l->cpu_centi, &quota, &period);
 		(void)snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64, quota, period);
 		write_text(b, group, "cpu.max", 0, text);
 	}
@@ -76,7 +76,7 @@ static void limits_hybrid(struct builder *b, const struct niwa_limits *l)
 	if (l->memory_bytes)
 		write_u64(b, h->cgroup_memory, "memory.limit_in_bytes", l->memory_bytes);
 	if (l->cpu_centi) {
-		cpu_quota(l->cpu_centi, &quota, &period);
+		niwa_cpu_quota(l->cpu_centi, &quota, &period);
 		if (period != PERIOD_US)
 			write_u64(b, h->cgroup_cpu, "cpu.cfs_period_us", period);
 		write_u64(b, h->cgroup_cpu, "cpu.cfs_quota_us", quota);

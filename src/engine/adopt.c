@@ -28,6 +28,7 @@
 #include "engine/keep_client.h"
 #include "engine/leave.h"
 #include "engine/leftovers.h"
+#include "engine/limit_set.h"
 #include "engine/publish.h"
 #include "engine/relay_client.h"
 #include "engine/resident.h"
@@ -128,6 +129,8 @@ static void adopt_app_instance(struct niwa_engine *e, const struct niwa_keep_msg
 		return;
 	}
 	niwa_instance_take(e, i, m, fds, nfds);
+	if (!m->code && i->life != NIWA_LIFE_CLONING)
+		niwa_limits_begin(e, i);
 	if (m->id >= e->next_instance)
 		e->next_instance = m->id + 1;
 	if (i->life == NIWA_LIFE_CLONING && m->pid)

@@ -570,6 +570,7 @@ void niwa_app_free(struct niwa_app *app)
 	(void)sd_event_source_disable_unref(app->retry);
 	free(app->ports);
 	niwa_app_past_free(app);
+	free(app->set);
 	niwa_app_snapshot_free(app);
 	free(app);
 }

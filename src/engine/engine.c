@@ -28,6 +28,7 @@
 #include "engine/instance.h"
 #include "engine/keep_client.h"
 #include "engine/leave.h"
+#include "engine/limit_set.h"
 #include "engine/ready.h"
 #include "engine/resident.h"
 #include "engine/rpc.h"
@@ -198,6 +199,8 @@ static int load_one(const struct niwa_cmdb_app *stored, void *arg)
 	/* one bad record must not keep the others from waking */
 	if (niwa_app_load(arg, stored, NULL, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "%s; the app is left out", err.msg);
+	else if (stored->override)
+		niwa_limits_load(niwa_app_by_name(arg, stored->name), stored->override);
 	return 0;
 }
 

@@ -132,6 +132,7 @@ struct niwa_app {
 	TAILQ_ENTRY(niwa_app) resident_link;
 	sd_event_source *retry; /* restart policy */
 	struct niwa_app_past *past;
+	struct niwa_limit_set *set;      /* limit_set.h; NULL: nothing was ever set over the record */
 	struct niwa_app_folder *folders; /* that its record lets it write to; folder_claim.c */
 	struct niwa_applog *log;         /* while it has instances; applog.c */
 	struct niwa_app_names *names;    /* of its routes; names.c; NULL: it has none */
@@ -184,6 +185,7 @@ struct niwa_tag {
 	struct niwa_snapshot_key start_key;
 	char restored_from[NIWA_KEY_HEX + 1]; /* the image of which it has the layer mounted; "": none */
 	uint64_t aged_us;                     /* as below */
+	uint32_t limits_changed, unused_2;    /* its control groups may not say what its record says */
 };
 #define NIWA_TAG_VERSION 1
 /* What the record said that the instance was made from, bit by bit. */
@@ -213,6 +215,7 @@ struct niwa_instance {
 	bool lost;             /* it served, then nothing listened any more */
 	bool watched;          /* adoption: it is in the kernel's `frozen` set, so what came has knocked */
 	bool adopting, follow; /* not resumed yet; as in its tag */
+	bool limits_changed;   /* as in its tag */
 	sd_event_source *log_source, *log_pause, *notify_source, *timer, *freeze_source, *life_timer;
 	struct niwa_applog *log; /* the app's; NULL: what it prints is lost */
 	struct niwa_stages stages;

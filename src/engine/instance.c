@@ -31,6 +31,7 @@
 #include "engine/images.h"
 #include "engine/keep_client.h"
 #include "engine/leave.h"
+#include "engine/limit_set.h"
 #include "engine/ready.h"
 #include "engine/restore.h"
 #include "engine/restore_open.h"
@@ -301,7 +302,8 @@ static void fill_tag(const struct niwa_instance *i, struct niwa_tag *tag)
 				 .stop_deadline_us = i->stop_deadline_us,
 				 .stop_grace_us = i->spec ? i->spec->stop.grace_us : 0,
 				 .stop_signal = i->spec ? (uint32_t)i->spec->stop.signal : 0,
-				 .record = i->record};
+				 .record = i->record,
+				 .limits_changed = i->limits_changed};
 	niwa_folder_tag(i, tag);
 	niwa_dumpable_tag(i, tag);
 	if (i->app)
@@ -460,6 +462,7 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	i->adopting = true;
 	i->restored = tag->restored;
 	i->follow = tag->follow;
+	i->limits_changed = tag->limits_changed;
 	i->began_us = tag->began_us ? tag->began_us : niwa_now_us() - (niwa_realtime_us() - tag->began_realtime_us);
 	i->aged_us = tag->aged_us;
 	adopt_record(i, tag);
@@ -513,6 +516,7 @@ void niwa_instance_started(struct niwa_engine *e, struct niwa_instance *i, const
 		i->stages.executed_us = niwa_now_us();
 	i->life = NIWA_LIFE_STARTED;
 	(void)niwa_fault("niwad.started");
+	niwa_limits_begin(e, i);
 	if (i->killed) { /* no longer wanted since it was asked for */
 		i->life = NIWA_LIFE_STOPPING;
 		niwa_instance_kill(e, i);
@@ -713,8 +717,8 @@ void niwa_instance_exited(struct niwa_engine *e, struct niwa_instance *i, int co
 	niwa_applog_drain(e, i);
 	niwa_applog_last_line(e, i, last, sizeof(last));
 	(void)niwa_exit_text(code, status, text, sizeof(text));
-	memory = code != CLD_EXITED && status == SIGKILL && i->spec && i->spec->limits.memory_bytes &&
-		 niwa_group_ran_out(e, i->id);
+	memory = code != CLD_EXITED && status == SIGKILL && i->spec &&
+		 niwa_limits_over(i->app, &i->spec->limits).memory_bytes && niwa_group_ran_out(e, i->id);
 	(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s %s%s%s%s%s", i->app->name, text,
 			memory ? ": it wanted more than limits.memory" : "", early ? " before it was ready" : "",
 			early && code == CLD_EXITED && status == 0 ? " (a command must stay in the foreground)" : "",

@@ -40,6 +40,7 @@ const struct niwa_method niwa_methods[] = {
 	{"app.freeze", NIWA_ROLE_ADMIN, niwa_rpc_app_freeze},
 	{"app.stop", NIWA_ROLE_ADMIN, niwa_rpc_app_stop},
 	{"app.restart", NIWA_ROLE_ADMIN, niwa_rpc_app_restart},
+	{"app.set", NIWA_ROLE_ADMIN, niwa_rpc_app_set},
 	{"app.exec", NIWA_ROLE_ADMIN, niwa_rpc_app_exec},
 	{"exec.signal", NIWA_ROLE_ADMIN, niwa_rpc_exec_signal},
 	{"apply.begin", NIWA_ROLE_ADMIN, niwa_rpc_apply_begin},

@@ -230,8 +230,10 @@ void niwa_rpc_app_show(struct niwa_call *call)
 	(void)json_object_set_new(r, "instances", instances_of(e, app));
 	(void)json_object_set_new(r, "history", history_of(app));
 	(void)json_object_set_new(r, "warnings", niwa_rpc_warnings(e, app));
-	if (niwa_app_spec_read(e, app, &spec, &err) == 0)
+	if (niwa_app_spec_read(e, app, &spec, &err) == 0) {
 		(void)json_object_set_new(r, "snapshot", niwa_rpc_snapshot(e, app, spec));
+		niwa_rpc_show_limits(app, spec, r);
+	}
 	add_past(r, app);
 	add_usage(e, r, app);
 	niwa_call_answer(call, r);

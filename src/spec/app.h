@@ -143,6 +143,10 @@ int niwa_app_from_json(const json_t *json, struct niwa_app_spec **ret, char *ret
  * back to an equal record. New reference, NULL when out of memory. */
 json_t *niwa_app_to_json(const struct niwa_app_spec *spec);
 
+/* One key of limits, "200%" or "none", as an app file has it; the others stay. -EINVAL with what is allowed. */
+int niwa_limit_parse(const char *name, const char *text, struct niwa_limits *limits, struct niwa_error *err);
+json_t *niwa_limit_write(const char *name, const struct niwa_limits *limits); /* NULL: out of memory, or no such */
+
 const char *niwa_protocol_name(enum niwa_protocol p);
 /* Both want the same port of the host: 0.0.0.0 clashes with every address. For ports that are not 0. */
 bool niwa_publish_clash(const struct niwa_publish *a, const struct niwa_publish *b);

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Limits of a control group that lives: widened and narrowed. Touches files only, so that a thread may do it: the
+ * kernel takes its time to have memory back.
+ */
+#ifndef NIWA_ENGINE_GROUP_LIMIT_H
+#define NIWA_ENGINE_GROUP_LIMIT_H
+
+#include "container/instance.h"
+#include "spec/app.h"
+
+/* Where the limits of one instance are. */
+struct niwa_limit_place {
+	bool unified;
+	char cpu[300], memory[300]; /* folders; "": this host has no such controller for us */
+};
+void niwa_limit_place(const struct niwa_host *host, uint64_t id, struct niwa_limit_place *ret);
+
+/* 0: set, or the instance has ended. -EBUSY: its processes use more, also after what can be had back was taken; then
+ * nothing is changed, and nothing is killed. */
+int niwa_limit_memory(const struct niwa_limit_place *place, uint64_t bytes, struct niwa_error *err);
+int niwa_limit_cpu(const struct niwa_limit_place *place, uint32_t centi, struct niwa_error *err);
+/* Both; the memory first, which may fail. */
+int niwa_limit_both(const struct niwa_limit_place *place, const struct niwa_limits *limits, struct niwa_error *err);
+
+#endif
