@@ -14,10 +14,10 @@ if not shutil.which("mandoc"):
     print("mandoc is not installed")
     sys.exit(law.SKIP)
 
-PAGES = ["niwa.1", "niwad.8", "niwa-keep.8", "niwa-relay.8", "niwa-api.8", "niwa.yaml.5", "niwad.conf.5"]
+PAGES = ["niwa.1", "niwad.8", "niwa-keep.8", "niwa-relay.8", "niwa-api.8", "niwa.yaml.5", "niwad.conf.5", "niwa-nginx.7"]
 
 problems = [f"docs/man/{page} is missing" for page in PAGES if not os.path.exists(f"{law.ROOT}/docs/man/{page}")]
-pages = [os.path.relpath(p, law.ROOT) for p in sorted(glob.glob(f"{law.ROOT}/docs/man/*.[158]"))]
+pages = [os.path.relpath(p, law.ROOT) for p in sorted(glob.glob(f"{law.ROOT}/docs/man/*.[1578]"))]
 if pages:
     # Style remarks (-Wstyle) do not count; unknown cross references are pages of our own or of other systems.
     done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", *pages], text=True, capture_output=True, check=False,

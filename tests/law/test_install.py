@@ -40,10 +40,11 @@ class InstallTest(unittest.TestCase):
         for path in ["usr/local/bin/niwa", "usr/local/sbin/niwad", "usr/local/sbin/niwa-keep", "usr/local/libexec/niwa/niwa-relay",
                      "usr/local/libexec/niwa/niwa-api", "usr/local/lib/systemd/system/niwa-api.service", "usr/local/share/man/man8/niwa-api.8",
                      "usr/local/lib/systemd/system/niwad.service", "usr/local/share/man/man5/niwa.yaml.5",
-                     "usr/local/share/bash-completion/completions/niwa", "etc/niwa/niwad.conf"]:
+                     "usr/local/share/bash-completion/completions/niwa", "etc/niwa/niwad.conf",
+                     "usr/local/share/man/man7/niwa-nginx.7", "usr/local/share/niwa/nginx/niwa.conf"]:
             self.assertIn(path, there)
         for path in there:
-            if path.endswith(".service") or path.startswith("usr/local/libexec/niwa/niwa-stop"):
+            if path.endswith((".service", ".conf")) or path.startswith("usr/local/libexec/niwa/niwa-stop"):
                 with open(f"{self.top}/{path}", encoding="utf-8") as file:
                     self.assertNotRegex(file.read(), r"@[A-Z]+@", path)
 
