@@ -27,6 +27,7 @@
 #include "engine/rotate.h"
 #include "engine/share.h"
 #include "engine/snapshot.h"
+#include "engine/start.h"
 #include "engine/template.h"
 #include "engine/wake.h"
 
@@ -430,7 +431,7 @@ static void displace_removed(struct niwa_engine *e, const struct niwa_cmdb_app *
 
 static int tenant_change(struct niwa_engine *e, struct niwa_app *app, const struct niwa_cmdb_app *stored)
 {
-	struct niwa_tenant *t;
+	struct niwa_tenant *t, *old;
 
 	if (strcmp(app->tenant->name, stored->tenant) == 0)
 		return 0;
@@ -442,8 +443,10 @@ static int tenant_change(struct niwa_engine *e, struct niwa_app *app, const stru
 	app->tenant->apps--;
 	app->tenant->hosts_dirty = true;
 	t->users++;
-	niwa_app_tenant_unref(e, &app->tenant);
+	old = app->tenant;
 	app->tenant = t;
+	niwa_start_moved(e, app);
+	niwa_app_tenant_unref(e, &old);
 	t->apps++;
 	return 0;
 }
@@ -553,7 +556,7 @@ void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app)
 {
 	if (!app->removed || app->template || lives(e, app))
 		return;
-	(void)niwa_wake_dequeue(e, app);
+	(void)niwa_start_drop(e, app);
 	if (niwa_map_get_str(e->apps_by_name, app->name) == app)
 		(void)niwa_map_del_str(e->apps_by_name, app->name);
 	if (niwa_map_get(e->apps_by_addr, app->service_addr) == app)

@@ -52,7 +52,14 @@ static const struct key keys[] = {
 	{"lease_base", NUMBER, NUM(lease_base), "268435456", UINT32_MAX,
 	 "First user id of the pool leased to instances."},
 	{"lease_count", NUMBER, NUM(lease_count), "10000", 60000, "Ranges of 65,536 ids in that pool."},
-	{"concurrent_starts", NUMBER, NUM(concurrent_starts), "8", 1024, "Instances being cloned at the same time."},
+	{"concurrent_starts", NUMBER, NUM(concurrent_starts), "0", 1024,
+	 "Apps that start or are restored at the same time; 0: four a CPU, at least 8. One tenant may have all but one "
+	 "of "
+	 "them."},
+	{"wake_queue", NUMBER, NUM(wake_queue), "16384", 1000000,
+	 "Starts that wait for that; what comes beyond is refused. One tenant may have half of them."},
+	{"start_hold", DURATION, NUM(start_hold_us), "5s", 0,
+	 "How long a start counts as one of them before it is ready; a tenth of it when it uses no CPU."},
 	{"log_max", SIZE, NUM(log_max_bytes), "8M", UINT64_C(1) << 40,
 	 "An app's log is renamed to .1 beyond this size."},
 	{"drain", DURATION, NUM(drain_us), "30s", 0, "How long a replaced instance may finish its connections."},
@@ -280,10 +287,9 @@ static int check_whole(struct niwa_config *c, const char *path, struct niwa_erro
 		return niwa_fail(err, NIWA_CALLER, 0,
 				 "%s: lease_base and lease_count must end before %u, where the ids of tenants begin",
 				 path, NIWA_TENANT_IDS_FIRST);
-	if (!c->concurrent_starts || !c->relay_port || !c->rpc_connections || !c->lease_count)
+	if (!c->wake_queue || !c->relay_port || !c->rpc_connections || !c->lease_count)
 		return niwa_fail(err, NIWA_CALLER, 0,
-				 "%s: concurrent_starts, relay_port, rpc_connections and lease_count must not be 0",
-				 path);
+				 "%s: wake_queue, relay_port, rpc_connections and lease_count must not be 0", path);
 	if (strcmp(c->criu, "auto") == 0 &&
 	    (size_t)snprintf(c->criu, sizeof(c->criu), "%s/criu", c->libexec_dir) >= sizeof(c->criu))
 		return niwa_fail(err, NIWA_CALLER, 0, "%s: libexec_dir is too long", path);

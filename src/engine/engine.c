@@ -34,6 +34,7 @@
 #include "engine/rpc.h"
 #include "engine/sleep.h"
 #include "engine/snapshot_host.h"
+#include "engine/start.h"
 #include "engine/trash.h"
 #include "net/diag.h"
 
@@ -245,6 +246,8 @@ static int open_all(struct niwa_engine *e, struct niwa_error *err)
 	int r = open_loop(e, err);
 
 	if (r == 0)
+		r = niwa_start_open(e, err);
+	if (r == 0)
 		r = make_maps(e, err);
 	if (r == 0)
 		r = make_folders(e, err);
@@ -292,8 +295,6 @@ int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, 
 	SLIST_INIT(&e->folder_claims);
 	SLIST_INIT(&e->dead);
 	STAILQ_INIT(&e->deferred);
-	TAILQ_INIT(&e->start_queue);
-	TAILQ_INIT(&e->held_queue);
 	raise_limits();
 	fill_host(e);
 	r = open_all(e, err);
@@ -343,6 +344,7 @@ void niwa_engine_free(struct niwa_engine **ep)
 	niwa_snapshots_close(e);
 	(void)sd_event_source_disable_unref(e->rebuild);
 	(void)sd_event_source_disable_unref(e->sharing);
+	niwa_start_close(e);
 	niwa_channel_free(&e->relay);
 	niwa_channel_free(&e->keep);
 	niwa_net_close(&e->net);

@@ -16,6 +16,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "base/relay_protocol.h"
 #include "base/text.h"
@@ -28,6 +29,7 @@
 #include "engine/config.h"
 #include "engine/metrics.h"
 #include "engine/state.h"
+#include "engine/wake_queue.h"
 #include "net/wake.h"
 #include "snapshot/key.h"
 #include "spec/app.h"
@@ -37,6 +39,7 @@ struct niwa_app;
 struct niwa_app_snapshot;
 struct niwa_instance;
 struct niwa_instance_snapshot;
+struct niwa_start;
 struct niwa_app_folder;
 struct niwa_folder_claims;
 struct niwa_applog;
@@ -55,6 +58,7 @@ struct niwa_tenant {
 	unsigned users;     /* apps and instances that point here */
 	bool hosts_dirty;   /* the tenant's hosts file does not say what is declared */
 	uint32_t resolvers; /* which name servers its resolv.conf says, as a sum */
+	struct niwa_wake_flow starts;
 	char name[];
 };
 
@@ -114,8 +118,6 @@ struct niwa_app {
 	bool declared;   /* its elements are in `declared` */
 	bool rotate_wanted;       /* the current instance is to be replaced when it is ready */
 	bool counted;             /* in metrics.apps: it is declared */
-	bool start_queued;        /* in engine.start_queue */
-	bool start_held;          /* in engine.held_queue */
 	bool shares, share_known; /* share.h: has an image together with others; it is known which */
 	bool resident;            /* resident.h */
 	bool resident_queued;     /* in engine.resident_queue */
@@ -128,7 +130,7 @@ struct niwa_app {
 	struct niwa_app_snapshot *snapshot; /* snapshot.h; NULL: nothing is known of an image */
 	struct niwa_waiters waiters;
 	LIST_HEAD(, niwa_app_watch) watches;
-	TAILQ_ENTRY(niwa_app) start_link; /* in engine.start_queue or held_queue */
+	struct niwa_start *start; /* start.c: it is to start, and that has not begun; else NULL */
 	TAILQ_ENTRY(niwa_app) resident_link;
 	sd_event_source *retry; /* restart policy */
 	struct niwa_app_past *past;
@@ -140,6 +142,12 @@ struct niwa_app {
 	char name[];
 };
 TAILQ_HEAD(niwa_app_queue, niwa_app);
+
+/* What a start holds while it costs; start.h. */
+struct niwa_place {
+	struct niwa_wake_flow *flow; /* NULL: it holds none */
+	uint64_t rank, charged_us, since_us, looked_us, cpu_us;
+};
 
 enum niwa_phase_of_life {
 	NIWA_LIFE_CLONING, /* keep has the plan */
@@ -231,7 +239,9 @@ struct niwa_instance {
 	uint32_t folder_count, folders_shared; /* that it writes to; shared: bit a folder */
 	struct niwa_folder folders[NIWA_VOLUMES_MAX];
 	unsigned name_server_count;
-	uint32_t name_servers[3];       /* that it may ask */
+	uint32_t name_servers[3]; /* that it may ask */
+	struct niwa_place place;
+	LIST_ENTRY(niwa_instance) place_link; /* in engine.places */
 	unsigned execs;                 /* processes of `niwa exec` in it: as long as there are any it is not quiet */
 	LIST_ENTRY(niwa_instance) link; /* in engine.instance_list */
 	SLIST_ENTRY(niwa_instance) dead_link; /* in engine.dead */
@@ -284,8 +294,12 @@ struct niwa_engine {
 	LIST_HEAD(, niwa_class) classes;
 	SLIST_HEAD(, niwa_instance) dead;
 	STAILQ_HEAD(, niwa_deferred) deferred; /* what keep told before adoption was complete */
-	struct niwa_app_queue start_queue;
-	struct niwa_app_queue held_queue;     /* starts that wait until another instance lets go of a folder */
+	struct niwa_wake_queue starts;
+	TAILQ_HEAD(, niwa_start) starts_held; /* until another instance lets go of a folder */
+	unsigned held_count;
+	LIST_HEAD(, niwa_instance) places; /* instances that hold one */
+	sd_event_source *start_source, *places_timer;
+	struct niwa_log_limit refusals_logged;
 	struct niwa_app_queue resident_queue; /* resident apps that may have no instance: looked at one a turn */
 	sd_event_source *resident_source;
 	struct niwa_lease_pool *leases;
@@ -293,9 +307,8 @@ struct niwa_engine {
 	sd_event_source *bury_source, *second, *tenant_source;
 	uint64_t next_instance, next_check, started_us;
 	uint32_t next_class;
-	bool folders_changed; /* held_queue is tried again at the end of this turn */
+	bool folders_changed; /* starts_held are tried again at the end of this turn */
 	bool redeclare;       /* a change of what is declared failed: the kernel may have something else */
-	unsigned cloning;     /* instances in NIWA_LIFE_CLONING */
 	unsigned frozen, seconds;
 	uint64_t relay_instance;
 	pid_t relay_pid, keep_pid;
@@ -314,7 +327,7 @@ struct niwa_engine {
 	struct niwa_map *published;                     /* "ADDR:PORT" key number → struct niwa_published */
 	struct {
 		uint64_t wakes, thaws, starts, restores, dumps, failed_restores, failures, crashes, leftovers, repairs,
-			overflows, failed_dumps, failed_commits;
+			overflows, failed_dumps, failed_commits, refusals;
 	} counts;
 	struct niwa_metrics metrics;
 	struct niwa_metrics_disk *metrics_disk; /* rpc_metrics.c */

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "engine/leave.h"
+#include "engine/start.h"
 #include "engine/volume.h"
 
 /* What cannot be looked at is left out: it cannot be mounted either, and the plan says why. */
@@ -119,7 +120,7 @@ void niwa_folder_tag(const struct niwa_instance *i, struct niwa_tag *tag)
 
 void niwa_folder_look_again(struct niwa_engine *e)
 {
-	if (TAILQ_EMPTY(&e->held_queue))
+	if (!niwa_start_waiting_for_folders(e))
 		return;
 	e->folders_changed = true;
 	(void)sd_event_source_set_enabled(e->bury_source, SD_EVENT_ON);

@@ -39,6 +39,7 @@
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
 #include "engine/snapshot_start.h"
+#include "engine/start.h"
 #include "engine/trash.h"
 #include "engine/volume.h"
 #include "engine/wake.h"
@@ -117,7 +118,7 @@ int niwa_instance_on_post(sd_event_source *s, void *arg)
 	(void)sd_event_source_set_enabled(s, SD_EVENT_OFF);
 	if (e->folders_changed) {
 		e->folders_changed = false;
-		niwa_wake_held(e);
+		niwa_start_folders_changed(e);
 	}
 	return 0;
 }
@@ -395,6 +396,7 @@ static void collect(struct niwa_engine *e, struct niwa_instance *i)
 static void end(struct niwa_engine *e, struct niwa_instance *i)
 {
 	niwa_sleep_unwatch(i);
+	niwa_start_give_back(i);
 	if (i->restored)
 		niwa_snapshot_let_go(e, i);
 	niwa_snapshot_instance_gone(e, i);
@@ -425,7 +427,6 @@ int niwa_instance_make(struct niwa_engine *e, struct niwa_app *app, struct niwa_
 		end(e, i);
 		return r;
 	}
-	e->cloning++;
 	*ret = i;
 	return 0;
 }
@@ -509,7 +510,6 @@ void niwa_instance_started(struct niwa_engine *e, struct niwa_instance *i, const
 {
 	if (i->life != NIWA_LIFE_CLONING)
 		return;
-	e->cloning--;
 	niwa_fd_close(&i->plan_fd);
 	niwa_instance_take(e, i, m, fds, nfds);
 	if (!i->stages.executed_us)
@@ -525,7 +525,6 @@ void niwa_instance_started(struct niwa_engine *e, struct niwa_instance *i, const
 	} else {
 		niwa_ready_begin(e, i);
 	}
-	niwa_wake_pump(e);
 }
 
 /* The operation that keep names, in words: "mount /srv/blog". */
@@ -654,12 +653,10 @@ void niwa_instance_failed(struct niwa_engine *e, struct niwa_instance *i, const 
 
 	if (i->life != NIWA_LIFE_CLONING)
 		return;
-	e->cloning--;
 	niwa_folder_release(i); /* who comes next may be told of this end */
 	explain_failure(i, m, &err);
 	report_end(e, i, &err);
 	end(e, i);
-	niwa_wake_pump(e);
 }
 
 /* Keep never heard of it. */
@@ -667,7 +664,6 @@ static void unmake(struct niwa_engine *e, struct niwa_instance *i, const struct 
 {
 	struct niwa_app *app = i->app;
 
-	e->cloning--;
 	i->life = NIWA_LIFE_GONE;
 	niwa_folder_release(i);
 	if (app->current == i && app->state == NIWA_RESTORING) {
@@ -677,7 +673,6 @@ static void unmake(struct niwa_engine *e, struct niwa_instance *i, const struct 
 		report_end(e, i, err);
 	}
 	end(e, i);
-	niwa_wake_pump(e);
 }
 
 void niwa_instance_opened(struct niwa_engine *e, struct niwa_instance *i, int r, const struct niwa_error *err)

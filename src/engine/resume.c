@@ -126,8 +126,6 @@ static void resume_starting(struct niwa_engine *e, struct niwa_instance *i)
 
 	if (chosen)
 		app->fresh = NULL;
-	if (i->life == NIWA_LIFE_CLONING)
-		e->cloning++;
 	if (!chosen || i->restored || i->generation != app->generation ||
 	    (app->current && niwa_app_has_own_data(i->spec))) {
 		supersede(e, i);
@@ -162,8 +160,6 @@ static void resume_removed(struct niwa_engine *e, struct niwa_instance *i)
 	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "adopt"};
 
 	niwa_log(NIWA_LOG_INFO, &ctx, "its app is not declared any more; it ends");
-	if (i->life == NIWA_LIFE_CLONING)
-		e->cloning++;
 	if (i->life == NIWA_LIFE_STOPPING)
 		i->life = NIWA_LIFE_SERVING; /* the signal is sent again: it may not have been */
 	niwa_leave_stop(e, i, "removed");

@@ -16,6 +16,7 @@
 #include "engine/relay_stats.h"
 #include "engine/rpc.h"
 #include "engine/snapshot_host.h"
+#include "engine/start.h"
 
 #define DISK_PAUSE_US (60 * NIWA_SEC)
 #define DISK_SHARE    100 /* of the time at most one part goes into looking */
@@ -87,16 +88,6 @@ static uint64_t cpu_us(void)
 	       (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
-static uint64_t starts_queued(const struct niwa_app_queue *queue)
-{
-	const struct niwa_app *app;
-	uint64_t n = 0;
-
-	TAILQ_FOREACH(app, queue, start_link)
-	n++;
-	return n;
-}
-
 static void gather(struct niwa_engine *e, struct niwa_figures *f)
 {
 	const struct niwa_metrics_disk *disk = look_at_disk(e);
@@ -110,10 +101,10 @@ static void gather(struct niwa_engine *e, struct niwa_figures *f)
 		.relay_up = e->relay != NULL,
 		.tenants = niwa_map_count(e->tenants),
 		.instances = niwa_map_count(e->instances),
-		.starts_under_way = e->cloning,
-		.starts_limit = e->config.concurrent_starts,
-		.start_queue = starts_queued(&e->start_queue),
-		.folder_queue = starts_queued(&e->held_queue),
+		.starts_under_way = e->starts.busy,
+		.starts_limit = e->starts.places,
+		.start_queue = e->starts.length,
+		.folder_queue = niwa_start_waiting_for_folders(e),
 		.waiting = niwa_map_count(e->waiters_by_ticket),
 		.silent = niwa_map_count(e->silent),
 		.failures = e->counts.failures,

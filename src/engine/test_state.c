@@ -170,7 +170,7 @@ static void each_mistake_is_named_with_its_line(void **state)
 		{"relay_port = 65536\n", ":1: relay_port = 65536: must be a number from 0 to 65535"},
 		{"relay_port = 80x\n", "must be a number from 0 to 65535"},
 		{"relay_port = 0\n", "must not be 0"},
-		{"concurrent_starts = 0\n", "must not be 0"},
+		{"wake_queue = 0\n", "must not be 0"},
 		{"run_dir = run\n", ":1: run_dir = run: must be an absolute path"},
 		{"run_dir =\n", "must be an absolute path"},
 		{"cgroup =\n", "must be a word"},

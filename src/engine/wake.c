@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Waiters, the start limiter, answers and failures. A waiter is in its app's list until it is answered; a
+ * Waiters, answers and failures. A waiter is in its app's list until it is answered; a
  * relay's waiter then lives on, outside the list, until the relay says whether it could connect.
  */
 #include "engine/wake.h"
@@ -28,6 +28,7 @@
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
 #include "engine/snapshot_host.h"
+#include "engine/start.h"
 
 #define ATTEMPTS_MAX     3
 #define HEALTHY_US       (60 * NIWA_SEC)
@@ -183,12 +184,21 @@ static void wake_stopped(struct niwa_engine *e, struct niwa_app *app, struct niw
 	if (TAILQ_EMPTY(&app->waiters))
 		niwa_wake_note(e, app, w, "start", accepted_us);
 	hold(e, app, w);
-	if (!waits_for_images(e, app))
-		niwa_wake_start(e, app, why_of(w, why, sizeof(why)));
+	if (waits_for_images(e, app))
+		return;
+	niwa_wake_start(e, app, why_of(w, why, sizeof(why)));
+	niwa_start_for_visitors(app);
+}
+
+/* Who connects may be an app that is starting itself. */
+static struct niwa_instance *asker_of(struct niwa_engine *e, const struct niwa_waiter *w)
+{
+	return w->ticket ? niwa_map_get(e->instances_by_addr, w->client) : NULL;
 }
 
 void niwa_wake(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *w, uint64_t accepted_us)
 {
+	struct niwa_instance *asker = asker_of(e, w);
 	char why[64];
 
 	if (w->ticket && !niwa_map_get(e->waiters_by_ticket, w->ticket) &&
@@ -230,17 +240,23 @@ void niwa_wake(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *
 		hold(e, app, w);
 		break;
 	}
+	if (asker && !niwa_state_is_awake(app->state) && !TAILQ_EMPTY(&app->waiters))
+		niwa_start_awaited(e, asker, app);
 }
 
 void niwa_wake_gone(struct niwa_engine *e, uint64_t ticket)
 {
 	struct niwa_waiter *w = niwa_map_get(e->waiters_by_ticket, ticket);
+	struct niwa_app *app;
 
 	if (!w)
 		return;
-	if (!w->answered)
+	app = w->answered ? NULL : w->app;
+	if (app)
 		unlist(w);
 	waiter_free(e, w);
+	if (app)
+		niwa_start_unwanted(e, app);
 }
 
 void niwa_wake_connected(struct niwa_engine *e, uint64_t ticket, int error, uint64_t connected_us)
@@ -296,57 +312,19 @@ void niwa_wake_fail_all(struct niwa_engine *e, struct niwa_app *app, const struc
 	}
 }
 
-/* What the wake under way does; also of one that has changed its way. */
-static void note_path(struct niwa_app *app, const char *path)
+void niwa_wake_note_path(struct niwa_app *app, const char *path)
 {
 	if (app->past && app->past->now.accepted_us)
 		(void)snprintf(app->past->path, sizeof(app->past->path), "%s", path);
-}
-
-/* An image that cannot be used makes it a cold start. */
-static int make_instance(struct niwa_engine *e, struct niwa_app *app, struct niwa_error *err)
-{
-	int r = niwa_instance_make(e, app, &app->current, err);
-
-	if (r >= 0 || r == -EINPROGRESS || app->state != NIWA_RESTORING)
-		return r;
-	niwa_app_note_woke(app, NIWA_WAKE_FELL_BACK);
-	niwa_app_set_state(e, app, NIWA_STARTING, "its image cannot be used");
-	note_path(app, "start");
-	return niwa_instance_make(e, app, &app->current, err);
-}
-
-static void begin(struct niwa_engine *e, struct niwa_app *app)
-{
-	struct niwa_log_ctx ctx = {.app = app->name, .doing = "start"};
-	struct niwa_error err;
-	int r = make_instance(e, app, &err);
-
-	if (r == -EINPROGRESS) {
-		niwa_log(NIWA_LOG_INFO, &ctx, "waits: %s", err.msg);
-		TAILQ_INSERT_TAIL(&e->held_queue, app, start_link);
-		app->start_held = true;
-		return;
-	}
-	if (app->state == NIWA_RESTORING)
-		return;
-	e->counts.starts++;
-	if (r < 0)
-		niwa_wake_failed(e, app, &err);
 }
 
 static void start(struct niwa_engine *e, struct niwa_app *app, enum niwa_state how, const char *why)
 {
 	app->retry = sd_event_source_disable_unref(app->retry);
 	app->rotate_wanted = false;
-	note_path(app, how == NIWA_RESTORING ? "restore" : "start");
+	niwa_wake_note_path(app, how == NIWA_RESTORING ? "restore" : "start");
 	niwa_app_set_state(e, app, how, why);
-	if (e->cloning >= e->config.concurrent_starts) {
-		TAILQ_INSERT_TAIL(&e->start_queue, app, start_link);
-		app->start_queued = true;
-		return;
-	}
-	begin(e, app);
+	niwa_start_push(e, app);
 }
 
 void niwa_wake_start(struct niwa_engine *e, struct niwa_app *app, const char *why)
@@ -363,49 +341,16 @@ void niwa_wake_start_cold(struct niwa_engine *e, struct niwa_app *app, const cha
 	start(e, app, NIWA_STARTING, why);
 }
 
-bool niwa_wake_dequeue(struct niwa_engine *e, struct niwa_app *app)
-{
-	bool queued = app->start_queued || app->start_held;
-
-	if (queued)
-		TAILQ_REMOVE(app->start_held ? &e->held_queue : &e->start_queue, app, start_link);
-	app->start_queued = app->start_held = false;
-	return queued;
-}
-
 void niwa_wake_unqueue(struct niwa_engine *e, struct niwa_app *app, const char *why)
 {
 	struct niwa_error err;
 
-	if (!niwa_wake_dequeue(e, app))
+	if (!niwa_start_drop(e, app))
 		return;
 	(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s: its start was given up (%s)", app->name, why);
 	niwa_wake_fail_all(e, app, &err);
 	niwa_app_set_state(e, app, NIWA_STOPPED, why);
 	niwa_snapshot_settle(e, app, why);
-}
-
-void niwa_wake_pump(struct niwa_engine *e)
-{
-	struct niwa_app *app;
-
-	while (e->cloning < e->config.concurrent_starts && (app = TAILQ_FIRST(&e->start_queue))) {
-		TAILQ_REMOVE(&e->start_queue, app, start_link);
-		app->start_queued = false;
-		begin(e, app);
-	}
-}
-
-void niwa_wake_held(struct niwa_engine *e)
-{
-	struct niwa_app *app;
-
-	while ((app = TAILQ_FIRST(&e->held_queue))) {
-		(void)niwa_wake_dequeue(e, app);
-		TAILQ_INSERT_TAIL(&e->start_queue, app, start_link);
-		app->start_queued = true;
-	}
-	niwa_wake_pump(e);
 }
 
 static void finish_stages(struct niwa_app *app, const struct niwa_instance *i)
@@ -428,6 +373,7 @@ void niwa_wake_ready(struct niwa_engine *e, struct niwa_instance *i)
 
 	i->life = NIWA_LIFE_SERVING;
 	i->stages.ready_us = niwa_now_us();
+	niwa_start_give_back(i);
 	finish_stages(app, i);
 	(void)niwa_fault("niwad.ready");
 	niwa_app_set_state(e, app, NIWA_RUNNING, "ready");
@@ -457,6 +403,13 @@ static int on_retry(sd_event_source *s, uint64_t usec, void *arg)
 	if (niwa_state_is_down(app->state) && !app->removed)
 		niwa_wake_start(app->engine, app, "restart policy");
 	return 0;
+}
+
+void niwa_wake_again(struct niwa_engine *e, struct niwa_app *app)
+{
+	if (!app->removed && !app->template && !app->retry)
+		(void)sd_event_add_time_relative(e->event, &app->retry, CLOCK_MONOTONIC, NIWA_SEC, NIWA_MS, on_retry,
+						 app);
 }
 
 void niwa_wake_healthy(const struct niwa_instance *i)
@@ -490,6 +443,8 @@ void niwa_wake_gave_up(struct niwa_engine *e, struct niwa_app *app, const struct
 	struct niwa_app_past *past = niwa_app_past(app);
 
 	e->counts.failures++;
+	if (app->current)
+		niwa_start_give_back(app->current);
 	if (past) {
 		past->failures++;
 		niwa_app_note_woke(app, NIWA_WAKE_FAILED);

@@ -16,6 +16,8 @@ void niwa_wake(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *
  * or "thaw"; w may be NULL. */
 void niwa_wake_note(struct niwa_engine *e, struct niwa_app *app, const struct niwa_waiter *w, const char *path,
 		    uint64_t accepted_us);
+/* What the wake under way does, of one that has changed its way. */
+void niwa_wake_note_path(struct niwa_app *app, const char *path);
 /* The client of a ticket has gone. */
 void niwa_wake_gone(struct niwa_engine *e, uint64_t ticket);
 
@@ -26,20 +28,16 @@ void niwa_wake_connected(struct niwa_engine *e, uint64_t ticket, int error, uint
 void niwa_wake_answer_all(struct niwa_engine *e, struct niwa_app *app);
 void niwa_wake_fail_all(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err);
 
-/* Begins a start (or queues it behind the limiter). The app is stopped or stopping with nothing left. */
+/* Begins a start, now or when it may (start.h). The app is stopped or stopping with nothing left. */
 void niwa_wake_start(struct niwa_engine *e, struct niwa_app *app, const char *why);
 /* The same, never from an image. */
 void niwa_wake_start_cold(struct niwa_engine *e, struct niwa_app *app, const char *why);
 /* It is known which images are on disk, or that there are none: starts that waited for that. */
 void niwa_wake_images_known(struct niwa_engine *e);
-/* Starts that waited for a folder which another instance held are tried again. */
-void niwa_wake_held(struct niwa_engine *e);
-/* The app waits neither for the limiter nor for a folder any more. True: it did. */
-bool niwa_wake_dequeue(struct niwa_engine *e, struct niwa_app *app);
-/* A start that still waits for the limiter or a folder is given up; its waiters are told. */
+/* A start that has not begun is given up; its waiters are told. */
 void niwa_wake_unqueue(struct niwa_engine *e, struct niwa_app *app, const char *why);
-/* A start has ended its costly part: the next one may begin. */
-void niwa_wake_pump(struct niwa_engine *e);
+/* What was refused, and nobody waits for, is tried again in a second. */
+void niwa_wake_again(struct niwa_engine *e, struct niwa_app *app);
 /* The current instance is ready. */
 void niwa_wake_ready(struct niwa_engine *e, struct niwa_instance *i);
 /* The instance of a starting app is being given up: its waiters are told, the next start waits for the back-off. The

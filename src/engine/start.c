@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One start begins a turn of the loop. What waits is in one of three lists: for a place, for a folder, for memory; who
+ * leaves one of the latter two gets the rank back that it had. While somebody waits, those who hold places are looked
+ * at.
+ */
+#include "engine/start.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "engine/app.h"
+#include "engine/group.h"
+#include "engine/instance.h"
+#include "engine/past.h"
+#include "engine/snapshot.h"
+#include "engine/wake.h"
+
+#define LOOK_US      (100 * NIWA_MS)
+#define COLD_US      (300 * NIWA_MS) /* what is charged where nothing was measured */
+#define RESTORE_US   (50 * NIWA_MS)
+#define COST_MAX_US  (10 * NIWA_SEC)
+#define STILL        10 /* after that part of start_hold a start that uses no CPU gives its place up */
+#define STILL_SHARE  50 /* and this part of a CPU is none */
+#define PLACES_A_CPU 4
+#define PLACES_MIN   8
+
+enum waits { FOR_A_PLACE, FOR_A_FOLDER };
+
+struct niwa_start {
+	struct niwa_wake_entry entry; /* first: the queue gives it back */
+	TAILQ_ENTRY(niwa_start) link; /* where it does not wait for a place */
+	struct niwa_app *app;
+	enum waits waits;
+	uint64_t since_us;
+	bool for_visitors;
+};
+
+static int on_begin(sd_event_source *s, void *arg);
+
+static unsigned places_of(const struct niwa_config *c)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned derived = cpus > 0 ? (unsigned)cpus * PLACES_A_CPU : PLACES_MIN;
+
+	if (c->concurrent_starts)
+		return (unsigned)c->concurrent_starts;
+	return derived < PLACES_MIN ? PLACES_MIN : derived;
+}
+
+int niwa_start_open(struct niwa_engine *e, struct niwa_error *err)
+{
+	int r;
+
+	TAILQ_INIT(&e->starts_held);
+	LIST_INIT(&e->places);
+	niwa_wake_queue_init(&e->starts, places_of(&e->config), (unsigned)e->config.wake_queue);
+	r = sd_event_add_defer(e->event, &e->start_source, on_begin, e);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(e->start_source, SD_EVENT_OFF);
+	return r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "make the queue of starts") : 0;
+}
+
+void niwa_start_close(struct niwa_engine *e)
+{
+	(void)sd_event_source_disable_unref(e->start_source);
+	(void)sd_event_source_disable_unref(e->places_timer);
+	niwa_wake_queue_fini(&e->starts);
+}
+
+void niwa_start_look(struct niwa_engine *e)
+{
+	if (e->starts.length)
+		(void)sd_event_source_set_enabled(e->start_source, SD_EVENT_ON);
+}
+
+/* ---- places ---- */
+
+void niwa_start_give_back(struct niwa_instance *i)
+{
+	struct niwa_place *p = &i->place;
+	struct niwa_engine *e = i->engine;
+
+	if (!p->flow)
+		return;
+	niwa_wake_queue_give_back(&e->starts, p->flow, p->charged_us, niwa_now_us() - p->since_us);
+	p->flow = NULL;
+	LIST_REMOVE(i, place_link);
+	niwa_start_look(e);
+}
+
+static void take_place(struct niwa_engine *e, struct niwa_instance *i, struct niwa_wake_flow *flow,
+		       const struct niwa_wake_entry *entry)
+{
+	uint64_t now = niwa_now_us();
+
+	i->place = (struct niwa_place){
+		.flow = flow, .rank = entry->rank, .charged_us = entry->cost_us, .since_us = now, .looked_us = now};
+	LIST_INSERT_HEAD(&e->places, i, place_link);
+}
+
+/* It waits for something else than the CPU, or has held its place for too long. */
+static bool costs_nothing(struct niwa_engine *e, struct niwa_instance *i, uint64_t now)
+{
+	struct niwa_place *p = &i->place;
+	uint64_t cpu, used, elapsed = now - p->looked_us;
+
+	if ((i->life != NIWA_LIFE_CLONING && i->life != NIWA_LIFE_STARTED) ||
+	    now - p->since_us >= e->config.start_hold_us)
+		return true;
+	if (now - p->since_us < e->config.start_hold_us / STILL || niwa_group_cpu_us(e, i->id, &cpu) < 0)
+		return false;
+	used = cpu > p->cpu_us ? cpu - p->cpu_us : 0;
+	p->cpu_us = cpu;
+	p->looked_us = now;
+	return elapsed >= LOOK_US / 2 && used * STILL_SHARE < elapsed;
+}
+
+static int on_places(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_engine *e = arg;
+	struct niwa_instance *i = LIST_FIRST(&e->places), *next;
+	uint64_t now = niwa_now_us();
+
+	(void)usec;
+	for (; i; i = next) {
+		next = LIST_NEXT(i, place_link);
+		if (costs_nothing(e, i, now))
+			niwa_start_give_back(i);
+	}
+	niwa_start_look(e);
+	if (!e->starts.length)
+		return sd_event_source_set_enabled(s, SD_EVENT_OFF);
+	(void)sd_event_source_set_time(s, now + LOOK_US);
+	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+/* Somebody waits: those who hold places are looked at from now on. */
+static void watch_places(struct niwa_engine *e)
+{
+	int on = SD_EVENT_OFF;
+
+	if (!e->places_timer) {
+		if (sd_event_add_time_relative(e->event, &e->places_timer, CLOCK_MONOTONIC, LOOK_US, 10 * NIWA_MS,
+					       on_places, e) < 0)
+			niwa_log(NIWA_LOG_ERR, NULL, "out of memory: starts hold their places until they are ready");
+		return;
+	}
+	if (sd_event_source_get_enabled(e->places_timer, &on) >= 0 && on != SD_EVENT_OFF)
+		return;
+	(void)sd_event_source_set_time(e->places_timer, niwa_now_us() + LOOK_US);
+	(void)sd_event_source_set_enabled(e->places_timer, SD_EVENT_ONESHOT);
+}
+
+/* ---- waiting ---- */
+
+static uint64_t newest(const uint64_t *samples, uint64_t otherwise)
+{
+	uint64_t us = samples[0] ? samples[0] : otherwise;
+
+	return us > COST_MAX_US ? COST_MAX_US : us;
+}
+
+static uint64_t cost_of(const struct niwa_app *app)
+{
+	const struct niwa_app_snapshot *s = app->snapshot;
+
+	if (app->state == NIWA_RESTORING)
+		return s ? newest(s->restored_us, RESTORE_US) : RESTORE_US;
+	return s ? newest(s->cold_us, COLD_US) : COLD_US;
+}
+
+static void forget(struct niwa_start *s)
+{
+	s->app->start = NULL;
+	free(s);
+}
+
+/* Its visitors are told; what nobody came for is tried again. */
+static void refuse(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err)
+{
+	struct niwa_log_ctx ctx = {.app = app->name, .doing = "start"};
+	struct niwa_app_past *past = niwa_app_past(app);
+	bool again = TAILQ_EMPTY(&app->waiters);
+
+	e->counts.refusals++;
+	if (past)
+		past->not_before_us = niwa_now_us() + NIWA_SEC;
+	niwa_app_note_error(app, err->msg);
+	if (niwa_log_allow(&e->refusals_logged, 10, NIWA_SEC))
+		niwa_log(NIWA_LOG_WARN, &ctx, "%s", err->msg);
+	niwa_wake_fail_all(e, app, err);
+	niwa_app_set_state(e, app, NIWA_STOPPED, "refused");
+	niwa_snapshot_settle(e, app, "refused");
+	if (again)
+		niwa_wake_again(e, app);
+}
+
+static void explain_refusal(const struct niwa_engine *e, const struct niwa_app *app, int r, struct niwa_error *err)
+{
+	if (r == -EDQUOT)
+		(void)niwa_fail(err, NIWA_TEMPORARY, 0,
+				"%s: %u starts of tenant %s wait already, half of what may wait (wake_queue = %u)",
+				app->name, app->tenant->starts.waiting, app->tenant->name, e->starts.length_max);
+	else if (r == -EAGAIN)
+		(void)niwa_fail(err, NIWA_TEMPORARY, 0, "%s: %u starts wait already (wake_queue)", app->name,
+				e->starts.length);
+	else
+		(void)niwa_fail(err, NIWA_TEMPORARY, -r, "%s: wait for a start", app->name);
+}
+
+static void wait_for_place(struct niwa_engine *e, struct niwa_start *s, uint64_t rank)
+{
+	struct niwa_app *app = s->app;
+	struct niwa_error err;
+	int r = niwa_wake_queue_push(&e->starts, &app->tenant->starts, &s->entry, cost_of(app), rank);
+
+	s->waits = FOR_A_PLACE;
+	if (r == 0)
+		return;
+	explain_refusal(e, app, r, &err);
+	forget(s);
+	refuse(e, app, &err);
+}
+
+/* An image that cannot be used makes it a cold start. */
+static int make_instance(struct niwa_engine *e, struct niwa_app *app, struct niwa_error *err)
+{
+	int r = niwa_instance_make(e, app, &app->current, err);
+
+	if (r >= 0 || r == -EINPROGRESS || app->state != NIWA_RESTORING)
+		return r;
+	niwa_app_note_woke(app, NIWA_WAKE_FELL_BACK);
+	niwa_app_set_state(e, app, NIWA_STARTING, "its image cannot be used");
+	niwa_wake_note_path(app, "start");
+	return niwa_instance_make(e, app, &app->current, err);
+}
+
+static void wait_for_folder(struct niwa_engine *e, struct niwa_start *s, const struct niwa_error *err)
+{
+	struct niwa_log_ctx ctx = {.app = s->app->name, .doing = "start"};
+
+	niwa_log(NIWA_LOG_INFO, &ctx, "waits: %s", err->msg);
+	s->waits = FOR_A_FOLDER;
+	TAILQ_INSERT_TAIL(&e->starts_held, s, link);
+	e->held_count++;
+}
+
+static void begin(struct niwa_engine *e, struct niwa_start *s, struct niwa_wake_flow *flow)
+{
+	struct niwa_app *app = s->app;
+	struct niwa_wake_entry entry = s->entry;
+	struct niwa_error err;
+	int r = make_instance(e, app, &err);
+
+	if (r == -EINPROGRESS) {
+		niwa_wake_queue_give_back(&e->starts, flow, entry.cost_us, 0);
+		wait_for_folder(e, s, &err);
+		return;
+	}
+	forget(s);
+	if (r >= 0)
+		take_place(e, app->current, flow, &entry);
+	else
+		niwa_wake_queue_give_back(&e->starts, flow, entry.cost_us, 0);
+	if (app->state == NIWA_RESTORING)
+		return;
+	e->counts.starts++;
+	if (r < 0)
+		niwa_wake_failed(e, app, &err);
+}
+
+/* False: nobody may begin. */
+static bool begin_next(struct niwa_engine *e)
+{
+	struct niwa_wake_flow *flow;
+	struct niwa_wake_entry *entry = niwa_wake_queue_pop(&e->starts, &flow);
+
+	if (entry)
+		begin(e, (struct niwa_start *)(void *)entry, flow);
+	return entry;
+}
+
+static int on_begin(sd_event_source *s, void *arg)
+{
+	return begin_next(arg) ? 0 : sd_event_source_set_enabled(s, SD_EVENT_OFF);
+}
+
+/* An app that could not be restored has had its turn. */
+static uint64_t rank_before(const struct niwa_engine *e, const struct niwa_app *app)
+{
+	const struct niwa_instance *i;
+
+	LIST_FOREACH(i, &e->places, place_link)
+	if (i->app == app)
+		return i->place.rank;
+	return NIWA_WAKE_RANK_NONE;
+}
+
+void niwa_start_push(struct niwa_engine *e, struct niwa_app *app)
+{
+	struct niwa_start *s = niwa_zalloc(sizeof(*s));
+	struct niwa_error err;
+
+	if (!s) {
+		(void)niwa_fail(&err, NIWA_TEMPORARY, ENOMEM, "%s: wait for a start", app->name);
+		refuse(e, app, &err);
+		return;
+	}
+	s->app = app;
+	s->since_us = niwa_now_us();
+	app->start = s;
+	wait_for_place(e, s, rank_before(e, app));
+	if (e->starts.length == 1) /* nobody was there before it */
+		(void)begin_next(e);
+	niwa_start_look(e);
+	if (e->starts.length)
+		watch_places(e);
+}
+
+void niwa_start_for_visitors(struct niwa_app *app)
+{
+	if (app->start)
+		app->start->for_visitors = true;
+}
+
+static void stop_waiting(struct niwa_engine *e, struct niwa_start *s)
+{
+	if (s->waits == FOR_A_FOLDER) {
+		TAILQ_REMOVE(&e->starts_held, s, link);
+		e->held_count--;
+	} else {
+		niwa_wake_queue_remove(&e->starts, &s->entry);
+	}
+}
+
+bool niwa_start_drop(struct niwa_engine *e, struct niwa_app *app)
+{
+	struct niwa_start *s = app->start;
+
+	if (!s)
+		return false;
+	stop_waiting(e, s);
+	forget(s);
+	return true;
+}
+
+void niwa_start_unwanted(struct niwa_engine *e, struct niwa_app *app)
+{
+	if (app->start && app->start->for_visitors && !app->resident && TAILQ_EMPTY(&app->waiters))
+		niwa_wake_unqueue(e, app, "its visitors have gone");
+}
+
+void niwa_start_moved(struct niwa_engine *e, struct niwa_app *app)
+{
+	struct niwa_start *s = app->start;
+
+	if (!s || s->waits != FOR_A_PLACE)
+		return;
+	niwa_wake_queue_remove(&e->starts, &s->entry);
+	wait_for_place(e, s, NIWA_WAKE_RANK_NONE);
+}
+
+void niwa_start_folders_changed(struct niwa_engine *e)
+{
+	struct niwa_start *s;
+
+	while ((s = TAILQ_FIRST(&e->starts_held))) {
+		stop_waiting(e, s);
+		wait_for_place(e, s, s->entry.rank);
+	}
+	niwa_start_look(e);
+}
+
+unsigned niwa_start_waiting_for_folders(const struct niwa_engine *e)
+{
+	return e->held_count;
+}
+
+void niwa_start_awaited(struct niwa_engine *e, struct niwa_instance *asker, struct niwa_app *app)
+{
+	struct niwa_place *p = &asker->place;
+
+	if (asker->app == app || asker->app->current != asker || asker->life != NIWA_LIFE_STARTED ||
+	    (asker->app->state != NIWA_STARTING && asker->app->state != NIWA_RESTORING))
+		return;
+	niwa_start_give_back(asker);
+	if (!app->start || app->start->waits != FOR_A_PLACE)
+		return;
+	if (!p->since_us) /* adopted */
+		p->rank = e->starts.now_us;
+	niwa_wake_queue_promote(&e->starts, &app->start->entry, p->rank);
+	p->rank += app->start->entry.cost_us; /* one that wakes a hundred is a storm too */
+	p->since_us = niwa_now_us();
+	niwa_start_look(e);
+}
+
+const char *niwa_start_explain(const struct niwa_engine *e, const struct niwa_app *app, char *buf, size_t size)
+{
+	const struct niwa_start *s = app->start;
+	char since[24];
+
+	buf[0] = '\0';
+	if (!s)
+		return buf;
+	(void)niwa_format_duration((niwa_now_us() - s->since_us) / NIWA_MS * NIWA_MS, since, sizeof(since));
+	if (s->waits == FOR_A_FOLDER)
+		(void)snprintf(buf, size, "its start waits for %s until another instance lets go of a folder", since);
+	else
+		(void)snprintf(buf, size,
+			       "its start waits for %s; %u are under way of at most %u (concurrent_starts), %u wait",
+			       since, e->starts.busy, e->starts.places, e->starts.length);
+	return buf;
+}
