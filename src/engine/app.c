@@ -375,6 +375,7 @@ static struct niwa_app *app_new(struct niwa_engine *e, const struct niwa_cmdb_ap
 		return NULL;
 	}
 	app->tenant->apps++;
+	LIST_INSERT_HEAD(&app->tenant->app_list, app, tenant_link);
 	return app;
 }
 
@@ -413,6 +414,7 @@ struct niwa_app *niwa_app_new_template(struct niwa_engine *e, uint64_t id, const
 		free(app);
 		return NULL;
 	}
+	LIST_INSERT_HEAD(&app->tenant->app_list, app, tenant_link);
 	return app;
 }
 
@@ -445,6 +447,8 @@ static int tenant_change(struct niwa_engine *e, struct niwa_app *app, const stru
 	t->users++;
 	old = app->tenant;
 	app->tenant = t;
+	LIST_REMOVE(app, tenant_link);
+	LIST_INSERT_HEAD(&t->app_list, app, tenant_link);
 	niwa_start_moved(e, app);
 	niwa_app_tenant_unref(e, &old);
 	t->apps++;
@@ -557,6 +561,8 @@ void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app)
 	if (!app->removed || app->template || lives(e, app))
 		return;
 	(void)niwa_start_drop(e, app);
+	if (app->tenant)
+		LIST_REMOVE(app, tenant_link);
 	if (niwa_map_get_str(e->apps_by_name, app->name) == app)
 		(void)niwa_map_del_str(e->apps_by_name, app->name);
 	if (niwa_map_get(e->apps_by_addr, app->service_addr) == app)

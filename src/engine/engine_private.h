@@ -59,6 +59,7 @@ struct niwa_tenant {
 	bool hosts_dirty;   /* the tenant's hosts file does not say what is declared */
 	uint32_t resolvers; /* which name servers its resolv.conf says, as a sum */
 	struct niwa_wake_flow starts;
+	LIST_HEAD(, niwa_app) app_list; /* apps that point here */
 	char name[];
 };
 
@@ -130,6 +131,7 @@ struct niwa_app {
 	struct niwa_app_snapshot *snapshot; /* snapshot.h; NULL: nothing is known of an image */
 	struct niwa_waiters waiters;
 	LIST_HEAD(, niwa_app_watch) watches;
+	LIST_ENTRY(niwa_app) tenant_link;
 	struct niwa_start *start; /* start.c: it is to start, and that has not begun; else NULL */
 	TAILQ_ENTRY(niwa_app) resident_link;
 	sd_event_source *retry; /* restart policy */

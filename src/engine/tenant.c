@@ -25,13 +25,15 @@ static void hosts_text(struct niwa_engine *e, const struct niwa_tenant *tenant, 
 	char addr[INET_ADDRSTRLEN];
 	const struct niwa_app *app;
 	unsigned lines = 0;
-	size_t pos = 0;
 
 	niwa_text_add(out, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
 	(void)inet_ntop(AF_INET, &e->config.gateway_addr, addr, sizeof(addr));
 	niwa_text_addf(out, "%s host.%s\n", addr, e->config.domain);
-	while (lines < HOSTS_MAX && (app = niwa_map_next(e->apps_by_id, &pos))) {
-		if (app->tenant != tenant || (app->removed && !app->template))
+	LIST_FOREACH(app, &tenant->app_list, tenant_link)
+	{
+		if (lines == HOSTS_MAX)
+			break;
+		if (app->removed && !app->template)
 			continue;
 		(void)inet_ntop(AF_INET, &app->service_addr, addr, sizeof(addr));
 		niwa_text_addf(out, "%s %s %s.%s\n", addr, app->name, app->name, e->config.domain);

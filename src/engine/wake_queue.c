@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Flows that have somebody waiting and may hold another place are in a binary heap, by what they have used and, among
- * equals, by who came first. Entries with a rank of their own stand at the head of their flow, best first.
+ * Flows that have somebody waiting and may hold another place are in two binary heaps, by what they have used and,
+ * among equals, by who came first in one and last in the other. Entries with a rank of their own stand at the head of
+ * their flow, best first.
  */
 #include "engine/wake_queue.h"
 
@@ -10,6 +11,9 @@
 #include <stdlib.h>
 
 #define HEAP_FIRST 16
+#define MANY       4 /* starts a place that wait */
+
+enum heap { OLDEST, NEWEST };
 
 void niwa_wake_queue_init(struct niwa_wake_queue *q, unsigned places, unsigned length_max)
 {
@@ -18,8 +22,10 @@ void niwa_wake_queue_init(struct niwa_wake_queue *q, unsigned places, unsigned l
 
 void niwa_wake_queue_fini(struct niwa_wake_queue *q)
 {
-	free(q->heap);
-	q->heap = NULL;
+	for (enum heap h = OLDEST; h <= NEWEST; h++) {
+		free(q->heap[h]);
+		q->heap[h] = NULL;
+	}
 	q->count = q->size = 0;
 }
 
@@ -42,7 +48,12 @@ static bool is_waited_for(const struct niwa_wake_flow *flow)
 	return TAILQ_FIRST(&flow->entries)->rank != NIWA_WAKE_RANK_NONE;
 }
 
-static bool goes_before(const struct niwa_wake_flow *a, const struct niwa_wake_flow *b)
+static uint64_t arrival_of(const struct niwa_wake_flow *flow)
+{
+	return TAILQ_FIRST(&flow->entries)->arrival;
+}
+
+static bool goes_before(enum heap h, const struct niwa_wake_flow *a, const struct niwa_wake_flow *b)
 {
 	uint64_t x = rank_of(a), y = rank_of(b);
 
@@ -50,71 +61,81 @@ static bool goes_before(const struct niwa_wake_flow *a, const struct niwa_wake_f
 		return x < y;
 	if (is_waited_for(a) != is_waited_for(b))
 		return is_waited_for(a);
-	return TAILQ_FIRST(&a->entries)->arrival < TAILQ_FIRST(&b->entries)->arrival;
+	return h == OLDEST ? arrival_of(a) < arrival_of(b) : arrival_of(a) > arrival_of(b);
 }
 
-/* ---- the heap ---- */
+/* ---- the heaps ---- */
 
-static void put_at(struct niwa_wake_queue *q, struct niwa_wake_flow *flow, size_t n)
+static void put_at(struct niwa_wake_queue *q, enum heap h, struct niwa_wake_flow *flow, size_t n)
 {
-	q->heap[n] = flow;
-	flow->at = n + 1;
+	q->heap[h][n] = flow;
+	flow->at[h] = n + 1;
 }
 
-static void sift(struct niwa_wake_queue *q, struct niwa_wake_flow *flow)
+static void sift(struct niwa_wake_queue *q, enum heap h, struct niwa_wake_flow *flow)
 {
-	size_t n = flow->at - 1, child;
+	struct niwa_wake_flow **heap = q->heap[h];
+	size_t n = flow->at[h] - 1, child;
 
-	for (; n > 0 && goes_before(flow, q->heap[(n - 1) / 2]); n = (n - 1) / 2)
-		put_at(q, q->heap[(n - 1) / 2], n);
+	for (; n > 0 && goes_before(h, flow, heap[(n - 1) / 2]); n = (n - 1) / 2)
+		put_at(q, h, heap[(n - 1) / 2], n);
 	for (; (child = 2 * n + 1) < q->count; n = child) {
-		if (child + 1 < q->count && goes_before(q->heap[child + 1], q->heap[child]))
+		if (child + 1 < q->count && goes_before(h, heap[child + 1], heap[child]))
 			child++;
-		if (!goes_before(q->heap[child], flow))
+		if (!goes_before(h, heap[child], flow))
 			break;
-		put_at(q, q->heap[child], n);
+		put_at(q, h, heap[child], n);
 	}
-	put_at(q, flow, n);
+	put_at(q, h, flow, n);
 }
 
-static void heap_remove(struct niwa_wake_queue *q, struct niwa_wake_flow *flow)
+/* `last` of the heap takes the place of the flow. */
+static void heap_remove(struct niwa_wake_queue *q, enum heap h, struct niwa_wake_flow *flow)
 {
-	struct niwa_wake_flow *last = q->heap[--q->count];
-	size_t n = flow->at - 1;
+	struct niwa_wake_flow *last = q->heap[h][q->count];
+	size_t n = flow->at[h] - 1;
 
-	flow->at = 0;
+	flow->at[h] = 0;
 	if (last == flow)
 		return;
-	put_at(q, last, n);
-	sift(q, last);
+	put_at(q, h, last, n);
+	sift(q, h, last);
 }
 
-/* In the heap or not, and where: after every change of a flow, before any other one. There is room for every flow that
+/* In the heaps or not, and where: after every change of a flow, before any other one. There is room for every flow that
  * has an entry. */
 static void settle(struct niwa_wake_queue *q, struct niwa_wake_flow *flow)
 {
-	bool wanted = flow->waiting && flow->busy < places_of(q, flow);
+	bool wanted = flow->waiting && flow->busy < places_of(q, flow), there = flow->at[OLDEST];
 
-	if (!wanted && flow->at)
-		heap_remove(q, flow);
-	if (wanted && !flow->at)
-		put_at(q, flow, q->count++);
-	if (wanted)
-		sift(q, flow);
+	if (there && !wanted)
+		q->count--;
+	else if (wanted && !there)
+		q->count++;
+	for (enum heap h = OLDEST; h <= NEWEST; h++) {
+		if (there && !wanted)
+			heap_remove(q, h, flow);
+		else if (wanted && !there)
+			put_at(q, h, flow, q->count - 1);
+		if (wanted)
+			sift(q, h, flow);
+	}
 }
 
 /* Each entry may have a flow of its own. */
 static int make_room(struct niwa_wake_queue *q)
 {
 	size_t size = q->size ? q->size * 2 : HEAP_FIRST;
-	struct niwa_wake_flow **heap;
 
 	if (q->length < q->size)
 		return 0;
-	heap = realloc(q->heap, size * sizeof(struct niwa_wake_flow *));
-	if (!heap)
-		return -ENOMEM;
-	q->heap = heap;
+	for (enum heap h = OLDEST; h <= NEWEST; h++) {
+		struct niwa_wake_flow **heap = realloc(q->heap[h], size * sizeof(struct niwa_wake_flow *));
+
+		if (!heap)
+			return -ENOMEM;
+		q->heap[h] = heap;
+	}
 	q->size = size;
 	return 0;
 }
@@ -183,11 +204,14 @@ static void take(struct niwa_wake_queue *q, struct niwa_wake_entry *entry)
 
 struct niwa_wake_entry *niwa_wake_queue_pop(struct niwa_wake_queue *q, struct niwa_wake_flow **ret_flow)
 {
-	struct niwa_wake_flow *flow = q->count ? q->heap[0] : NULL;
+	bool newest = q->newest && q->length > MANY * q->places;
+	struct niwa_wake_flow *flow;
 	struct niwa_wake_entry *entry;
 
-	if (!flow || q->busy >= q->places)
+	if (!q->count || q->busy >= q->places)
 		return NULL;
+	flow = q->heap[newest ? NEWEST : OLDEST][0];
+	q->newest = !q->newest;
 	entry = TAILQ_FIRST(&flow->entries);
 	if (entry->rank == NIWA_WAKE_RANK_NONE && flow->used_us > q->now_us)
 		q->now_us = flow->used_us;

@@ -3,8 +3,11 @@
  * Who may start next. A place is what a start holds while it costs: there are few. Those who wait for one are in flows,
  * one a tenant, each first in, first out; among flows goes first who has used the least so far, as in start-time fair
  * queueing (Goyal, Vin, Cheng, SIGCOMM 1996): a storm of one tenant has used much after its first start, and the single
- * visitor of another one is next. What has waited before, and what a start itself waits for, keeps the rank of its
- * first turn. Pure: no clock, no system call. All is bounded; who is refused is told why.
+ * visitor of another one is next. Of those who have used the same the oldest goes first; while more wait than is done
+ * in a moment, the oldest and the newest by turns: after a burst of visitors of all tenants who comes now does not wait
+ * behind all of them (adaptive LIFO, as in Maurer, ACM Queue 13, 2015). What has waited before, and what a start itself
+ * waits for, keeps the rank of its first turn. Pure: no clock, no system call. All is bounded; who is refused is told
+ * why.
  */
 #ifndef NIWA_ENGINE_WAKE_QUEUE_H
 #define NIWA_ENGINE_WAKE_QUEUE_H
@@ -34,7 +37,7 @@ struct niwa_wake_flow {
 	uint64_t epoch;
 	unsigned waiting, busy;
 	unsigned places; /* it may hold at once; 0: all but one */
-	size_t at;       /* its position in the heap plus 1; 0: it is not there */
+	size_t at[2];    /* its positions in the heaps plus 1; 0: it is not there */
 };
 
 struct niwa_wake_queue {
@@ -42,8 +45,9 @@ struct niwa_wake_queue {
 	unsigned busy, length;
 	uint64_t now_us; /* virtual: what the one who began last had used */
 	uint64_t epoch, arrivals;
-	struct niwa_wake_flow **heap;
+	struct niwa_wake_flow **heap[2]; /* the oldest first, the newest first, of those who have used the same */
 	size_t count, size;
+	bool newest; /* the next one is the newest, if many wait */
 };
 
 void niwa_wake_queue_init(struct niwa_wake_queue *q, unsigned places, unsigned length_max);
