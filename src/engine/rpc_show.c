@@ -16,6 +16,7 @@
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
 #include "engine/sleep.h"
+#include "engine/start.h"
 
 #define LIST_MAX 1000
 
@@ -216,6 +217,7 @@ void niwa_rpc_app_show(struct niwa_call *call)
 	NIWA_AUTO(niwa_free_ptr) char *text = NULL;
 	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
 	struct niwa_error err;
+	char waits[200];
 	json_t *r;
 
 	if (!app)
@@ -235,6 +237,8 @@ void niwa_rpc_app_show(struct niwa_call *call)
 		niwa_rpc_show_limits(app, spec, r);
 	}
 	add_past(r, app);
+	if (*niwa_start_explain(e, app, waits, sizeof(waits)))
+		(void)json_object_set_new(r, "waits_for", json_string(waits));
 	add_usage(e, r, app);
 	niwa_call_answer(call, r);
 }

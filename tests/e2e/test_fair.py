@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""Who starts first when many are visited at once."""
+
+import contextlib
+import http.client
+import socket
+import struct
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from host import SLOW, Host, wait_for
+from inside import app, apply, echo
+
+STORM = 16
+
+
+def visit(address, timeout=30):
+    """(status, headers) of GET /."""
+    conn = http.client.HTTPConnection(address, 80, timeout=timeout * SLOW)
+    try:
+        conn.request("GET", "/")
+        answer = conn.getresponse()
+        answer.read()
+        return answer.status, dict(answer.getheaders())
+    finally:
+        conn.close()
+
+
+@contextlib.contextmanager
+def knock(address):
+    """A visitor who breaks off in the end."""
+    with socket.create_connection((address, 80), timeout=10 * SLOW) as client:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        yield
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def began(host, name):
+    """The number of its instance: they are given in the order of the starts."""
+    return host.show(name)["instances"][0]["id"]
+
+
+def addresses(host):
+    return {row["name"]: row["service_address"] for row in host.rpc("app.list")["apps"]}
+
+
+@pytest.fixture
+def narrow():
+    """A host that starts one app at a time, and is patient."""
+    h = Host(concurrent_starts=1, start_hold="60s").start()
+    yield h
+    h.stop()
+
+
+def storm(host, **keys):
+    return [echo(f"storm{n}", "--late", "100", tenant="storm", **keys) for n in range(STORM)]
+
+
+def queue(host):
+    """Apps that wait for their start, by what app.show says."""
+    return [row["name"] for row in host.rpc("app.list")["apps"]
+            if row["state"] == "starting" and "its start waits" in host.show(row["name"]).get("waits_for", "")]
+
+
+def test_the_single_visitor_of_another_tenant_does_not_wait_behind_a_storm(narrow):
+    apply(narrow, *storm(narrow), echo("single", tenant="single"))
+    at = addresses(narrow)
+    with ThreadPoolExecutor(STORM + 1) as pool:
+        visits = [pool.submit(visit, at[f"storm{n}"]) for n in range(STORM)]
+        wait_for("the storm waits", lambda: len(queue(narrow)) > STORM // 2)
+        single = pool.submit(visit, at["single"])
+        assert single.result()[0] == 200
+        assert all(v.result()[0] == 200 for v in visits)
+    mine = began(narrow, "single")
+    after = sum(began(narrow, f"storm{n}") > mine for n in range(STORM))
+    assert after >= STORM // 2 - 3, "one that was under way, and perhaps another one before the visitor was heard"
+
+
+def test_an_app_that_wakes_another_one_while_it_starts_holds_no_place_and_the_other_goes_first(narrow):
+    needs = ("import socket, time\n"
+             "c = socket.create_connection(('db', 80)); c.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); assert c.recv(9)\n"
+             "s = socket.create_server(('', 80))\n"
+             "while True:\n c, _ = s.accept(); c.recv(999); c.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n'); c.close()\n")
+    apply(narrow, app("web", command=["/usr/bin/python3", "-Ic", needs], tenant="shop"), echo("db", tenant="shop"),
+          *(record | {"tenant": f"tenant{n}"} for n, record in enumerate(storm(narrow))))
+    at = addresses(narrow)
+    with ThreadPoolExecutor(STORM + 1) as pool:
+        web = pool.submit(visit, at["web"])
+        wait_for("it starts", lambda: narrow.show("web")["instances"])
+        visits = [pool.submit(visit, at[f"storm{n}"]) for n in range(STORM)]
+        assert web.result()[0] == 200
+        assert all(v.result()[0] == 200 for v in visits)
+    before = sum(began(narrow, f"storm{n}") < began(narrow, "db") for n in range(STORM))
+    assert before <= 1, "when it asked for its database no other start was let in first, but one that had begun"
+
+
+def test_what_finds_no_room_in_the_queue_is_answered_in_its_protocol():
+    host = Host(concurrent_starts=1, wake_queue=4, start_hold="60s").start()
+    try:
+        slow = [echo(f"app{n}", "--late", "300", tenant=f"t{n}") for n in range(8)]
+        apply(host, *slow, echo("own1", "--late", "300", tenant="own"), echo("own2", tenant="own"),
+              echo("own3", tenant="own"))
+        at = addresses(host)
+        with ThreadPoolExecutor(12) as pool:
+            visits = [pool.submit(visit, at[f"app{n}"]) for n in range(8)]
+            results = [v.result() for v in visits]
+        assert sorted(r[0] for r in results) == [200] * 5 + [503] * 3
+        refused = next(n for n, r in enumerate(results) if r[0] == 503)
+        assert "Retry-After" in results[refused][1]
+        assert "4 starts wait already (wake_queue)" in host.show(f"app{refused}")["last_error"]
+        assert host.show(f"app{refused}")["failures"] == 0, "it is not the app that failed"
+        wait_for("and a moment later it is woken", lambda: visit(at[f"app{refused}"])[0] == 200)
+    finally:
+        host.stop()
+
+
+def test_a_start_that_only_waits_gives_its_place_to_others():
+    host = Host(concurrent_starts=1, start_hold="1s").start()
+    try:
+        apply(host, echo("late", "--late", "20000", tenant="a"), echo("quick", tenant="b"))
+        at = addresses(host)
+        with knock(at["late"]):
+            wait_for("it starts", lambda: host.show("late")["instances"])
+            assert visit(at["quick"], timeout=10)[0] == 200
+            assert host.state("late") == "starting"
+    finally:
+        host.stop()
+
+
+def test_a_start_whose_visitors_have_gone_is_given_up(narrow):
+    apply(narrow, echo("first", "--late", "1500", tenant="a"), echo("second", tenant="b"))
+    at = addresses(narrow)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(visit, at["first"])
+        wait_for("the first one starts", lambda: narrow.show("first")["instances"])
+        with knock(at["second"]):
+            wait_for("the second one waits", lambda: queue(narrow) == ["second"])
+        wait_for("the second one sleeps on", lambda: narrow.state("second") == "stopped")
+        assert first.result()[0] == 200
+    assert narrow.show("second")["wakes"] == 1 and "visitors have gone" in narrow.show("second")["why"]
+
+
+def test_an_app_that_is_removed_or_moved_to_another_tenant_while_it_waits_is_not_forgotten(narrow):
+    records = [echo("first", "--late", "1500", tenant="a"), echo("moved", tenant="b"), echo("removed", tenant="c")]
+    apply(narrow, *records)
+    at = addresses(narrow)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(visit, at["first"])
+        wait_for("the first one starts", lambda: narrow.show("first")["instances"])
+        moved, removed = pool.submit(visit, at["moved"]), pool.submit(visit, at["removed"])
+        wait_for("the others wait", lambda: len(queue(narrow)) == 2)
+        apply(narrow, echo("moved", tenant="d"))
+        narrow.niwa("rm", "removed")
+        assert removed.result()[0] == 503
+        assert moved.result()[0] == 200 and first.result()[0] == 200
+
+
+def test_a_storm_is_answered_although_niwad_is_killed_in_its_middle(narrow):
+    apply(narrow, *storm(narrow))
+    at = addresses(narrow)
+    with ThreadPoolExecutor(STORM) as pool:
+        visits = [pool.submit(visit, at[f"storm{n}"]) for n in range(STORM)]
+        wait_for("it is in its middle", lambda: STORM // 4 < len(queue(narrow)) < STORM - 4)
+        narrow.kill_niwad()
+        narrow.start_niwad()
+        assert all(v.result()[0] == 200 for v in visits)
