@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * For LD_PRELOAD into niwad: how much processor time the turns of its loop take (from a return of epoll_wait to its next
- * call), by the number of tenths of a millisecond, in a file that the benchmark maps as well: $TURNS_FILE.
+ * For LD_PRELOAD into niwad: how much processor time the turns of its loop take (from a return of epoll_wait to its
+ * next call), by the number of tenths of a millisecond, in a file that the benchmark maps as well: $TURNS_FILE.
  */
 #include <dlfcn.h>
 #include <fcntl.h>

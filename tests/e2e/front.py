@@ -21,10 +21,11 @@ MAIN = """
 worker_processes {workers};
 daemon off;
 pid {dir}/nginx.pid;
-error_log {dir}/error.log info;
-events {{ worker_connections 4096; }}
+worker_rlimit_nofile 16384;
+error_log {dir}/error.log notice;
+events {{ worker_connections 8192; }}
 http {{
-    access_log {dir}/access.log;
+    access_log {log};
     {temporary}
     {more}
     include {dir}/niwa/niwa.conf;
@@ -35,7 +36,7 @@ http {{
 class Front:
     """with Front(folder) as front: …"""
 
-    def __init__(self, folder, more="", workers=1, perl=None, ports=(80, 443)):
+    def __init__(self, folder, more="", workers=1, perl=None, ports=(80, 443), log=None):
         self.dir, self.process, self.ports = folder, None, ports
         self.installed = folder / "niwa"
         self.tls = folder / "etc/tls"
@@ -57,6 +58,7 @@ class Front:
             shutil.chown(folder / kind, "www-data")
             temporary.append(f"{kind}_temp_path {folder}/{kind};")
         (folder / "main.conf").write_text(MAIN.format(dir=folder, temporary="\n    ".join(temporary), more=more, workers=workers,
+                                                      log=log or folder / "access.log",
                                                       perl=f"load_module {perl};\n" if perl else ""))
         self.certificate("default")
 
