@@ -62,7 +62,7 @@ _niwa() {
 		if [[ $cur != -* ]]; then _niwa_names ls -q; fi
 		;;
 	top)
-		options="$global --once --sort --delay"
+		options="$global --once --sort --delay --tenants --tenant --state --limit"
 		if [[ $cur != -* ]]; then :; fi
 		;;
 	import)

@@ -26,6 +26,8 @@ class FakeEngine:
         self.states = {}    # name → state
         self.calls = []     # (method, params), as they came
         self.cpu_us = 0
+        self.round = 0
+        self.away = False   # closes each connection at its next question
         self.status = {}    # more members of host.status
         self.running = 0    # instances of each app
         self.commands = {}  # exec number → pid
@@ -69,6 +71,8 @@ class FakeEngine:
                 return
             pending += data
             while b"\n" in pending:
+                if self.away:
+                    return
                 line, pending = pending.split(b"\n", 1)
                 request = json.loads(line)
                 self.calls.append((request["method"], request["params"]))
@@ -169,10 +173,13 @@ class FakeEngine:
     def do_app_log(self, params):
         return {"path": os.path.join(self.folder, self.app(params) + ".log")}
 
-    def do_top(self, _):
+    def do_top(self, params):
         self.cpu_us += 100000
-        return {"apps": [{"name": n, "tenant": n, "state": self.states[n], "cpu_us": self.cpu_us,
-                          "memory_bytes": 12 << 20, "wakes": 3} for n in sorted(self.apps)]}
+        rows = [{"name": n, "tenant": n, "state": self.states[n], "cpu_us": self.cpu_us, "cpu_percent": 20.1,
+                 "memory_bytes": 12 << 20, "wakes": 3, "connections": 2} for n in sorted(self.apps)]
+        self.round += 1
+        total = {"apps": len(rows), "running": len(rows), "asleep": 0, "cpu_percent": 20.1, "memory_bytes": 24 << 20}
+        return {"round": self.round, "total": total, "tenants" if params.get("by") == "tenant" else "apps": rows}
 
     def do_host_status(self, _):
         return {"relay": {"open": 0}, "conntrack": {"count": 1, "max": 262144}, **self.status}

@@ -134,7 +134,7 @@ class CliTest(unittest.TestCase):
     def test_usage_mistakes_exit_with_2(self):
         for args in ([], ["lss"], ["show"], ["show", "a", "b"], ["ls", "--colour"], ["logs", "-n", "many", "a"],
                      ["exec", "app"], ["exec", "-t", "-T", "app", "ls"], ["top", "--sort", "age"],
-                     ["top", "--delay", "1ms"], ["doctor", "nothing"], ["help", "lss"],
+                     ["top", "--delay", "1ms"], ["top", "--limit", "0"], ["top", "--limit", "201"], ["doctor", "nothing"], ["help", "lss"],
                      ["logs", "--json", "app"], ["--json", "import", "compose.yml"], ["--version", "app"]):
             done = self.niwa(*args)
             self.assertEqual(done.returncode, 2, args)
@@ -457,10 +457,42 @@ class CliTest(unittest.TestCase):
         terminal.read_until("blog.example.com")
         terminal.type("m")
         terminal.read_until("sorted by memory")
+        terminal.type("t")
+        terminal.read_until("RUNNING")
+        terminal.type("t")
+        terminal.read_until("sorted by memory   (c m w o s n: sort, t: tenants")
         terminal.type("q")
         self.assertEqual(terminal.wait(), 0)
         self.assertIn("\x1b[?1049l", terminal.output)
         self.assertFalse(terminal.is_raw())
+
+    def test_top_shows_what_the_window_holds_also_after_it_has_changed(self):
+        self.apply()
+        terminal = self.terminal("top", "--delay", "60s")
+        terminal.resize(24, 100)
+        terminal.read_until("mail.example.com")
+        terminal.read_until("\x1b[J")
+        terminal.output = ""
+        terminal.resize(5, 30)
+        terminal.read_until("\x1b[J")
+        lines = [line.strip("\r\n") for line in terminal.output.split("\x1b[H")[-1].split("\x1b[K")]
+        self.assertEqual([line[:5] for line in lines], ["2 run", "sorte", "APP  ", "blog.", "\x1b[J"])
+        self.assertEqual([line for line in lines if len(line) > 30], [])
+        terminal.type("q")
+        self.assertEqual(terminal.wait(), 0)
+
+    def test_top_waits_for_an_engine_that_is_restarted(self):
+        self.apply()
+        terminal = self.terminal("top", "--delay", "100ms")
+        terminal.resize(24, 100)
+        terminal.read_until("blog.example.com")
+        self.engine.away = True
+        terminal.read_until("the engine closed")
+        self.engine.away = False
+        terminal.output = ""
+        terminal.read_until("asleep of 2 apps")
+        terminal.type("q")
+        self.assertEqual(terminal.wait(), 0)
 
     # --- trouble ---
 

@@ -101,6 +101,8 @@ struct niwa_app_past {
 	uint32_t last_client;
 	uint64_t last_ticket; /* of the relay: the connection of the last wake */
 	uint64_t wakes, failures;
+	uint64_t usage_round;               /* usage.c: the last one in which it had a row, */
+	uint32_t usage_row;                 /* at this place */
 	uint64_t backoff_us, not_before_us; /* after a failed start */
 	char *last_error;                   /* NULL: there was none */
 	struct niwa_move history[NIWA_HISTORY];
@@ -205,6 +207,13 @@ enum niwa_tag_record {
 };
 enum niwa_tag_kind { NIWA_TAG_INSTANCE = 1, NIWA_TAG_EXEC, NIWA_TAG_RELAY, NIWA_TAG_CRIU };
 
+/* Of usage.c: what was read last. */
+struct niwa_instance_usage {
+	uint64_t at_us, cpu_us, memory_bytes;
+	uint32_t cpu_centi, connections;
+	uint8_t state, looks; /* of the app then; rounds since, while it stands still */
+};
+
 struct niwa_instance {
 	struct niwa_engine *engine;
 	uint64_t id;
@@ -244,6 +253,7 @@ struct niwa_instance {
 	uint32_t name_servers[3]; /* that it may ask */
 	struct niwa_place place;
 	LIST_ENTRY(niwa_instance) place_link; /* in engine.places */
+	struct niwa_instance_usage usage;
 	unsigned execs;                 /* processes of `niwa exec` in it: as long as there are any it is not quiet */
 	LIST_ENTRY(niwa_instance) link; /* in engine.instance_list */
 	SLIST_ENTRY(niwa_instance) dead_link; /* in engine.dead */
@@ -265,6 +275,7 @@ struct niwa_deferred; /* adopt.c */
 struct niwa_snapshots;
 struct niwa_metrics_disk;
 struct niwa_relay_asks;
+struct niwa_usage;
 
 struct niwa_engine {
 	struct niwa_config config;
@@ -334,6 +345,7 @@ struct niwa_engine {
 	struct niwa_metrics metrics;
 	struct niwa_metrics_disk *metrics_disk; /* rpc_metrics.c */
 	struct niwa_relay_asks *relay_asks;     /* relay_stats.c */
+	struct niwa_usage *usage;               /* usage.c; NULL: nobody has asked */
 	uint64_t relay_counters[8];
 };
 

@@ -41,6 +41,7 @@
 #include "engine/snapshot_start.h"
 #include "engine/start.h"
 #include "engine/trash.h"
+#include "engine/usage.h"
 #include "engine/volume.h"
 #include "engine/wake.h"
 
@@ -88,6 +89,7 @@ void niwa_instance_bury(struct niwa_engine *e, struct niwa_instance *i)
 {
 	struct niwa_app *app = i->app;
 
+	niwa_usage_gone(e, i);
 	LIST_REMOVE(i, link);
 	(void)niwa_map_del(e->instances, i->id);
 	if (i->private_addr && niwa_map_get(e->instances_by_addr, i->private_addr) == i)

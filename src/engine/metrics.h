@@ -81,7 +81,8 @@ struct niwa_figures {
 	uint64_t keep_up, relay_up;
 	uint64_t tenants, instances, starts_under_way, starts_limit;
 	uint64_t start_queue, folder_queue, waiting, silent;
-	uint64_t memory[NIWA_STATE_COUNT], apps_cpu_us;
+	const uint64_t *memory; /* by state; NULL: not known yet */
+	uint64_t apps_cpu_us;
 	uint64_t crashes, leftovers, repairs, events_lost;
 	uint64_t failures, failed_commits;
 	uint64_t dumps, failed_dumps, restores, failed_restores, dumping;

@@ -193,8 +193,10 @@ void niwa_metrics_text(const struct niwa_metrics *m, const struct niwa_figures *
 	niwa_text_addf(out, "niwa_build_info{version=\"%s\"} 1\n", f->version);
 	add_states(out, "niwa_apps", "gauge", "Declared apps by sleep state.", "state", m->apps);
 	add_states(out, "niwa_state_changes_total", "counter", "Moves of apps to a sleep state.", "to", m->moves);
-	add_states(out, "niwa_memory_bytes", "gauge",
-		   "Memory of instances by the sleep state of their app, read every few seconds.", "state", f->memory);
+	if (f->memory)
+		add_states(out, "niwa_memory_bytes", "gauge",
+			   "Memory of instances by the sleep state of their app, read every few seconds.", "state",
+			   f->memory);
 	add_wakes(m, out);
 	add_refusals(m, out);
 	add_rows(f, out);

@@ -17,6 +17,7 @@
 #include "engine/rpc.h"
 #include "engine/snapshot_host.h"
 #include "engine/start.h"
+#include "engine/usage.h"
 
 #define DISK_PAUSE_US (60 * NIWA_SEC)
 #define DISK_SHARE    100 /* of the time at most one part goes into looking */
@@ -91,6 +92,10 @@ static uint64_t cpu_us(void)
 static void gather(struct niwa_engine *e, struct niwa_figures *f)
 {
 	const struct niwa_metrics_disk *disk = look_at_disk(e);
+	const struct niwa_usage_round *usage;
+
+	niwa_usage_want(e);
+	usage = niwa_usage_last(e);
 
 	*f = (struct niwa_figures){
 		.version = NIWA_VERSION,
@@ -107,6 +112,8 @@ static void gather(struct niwa_engine *e, struct niwa_figures *f)
 		.folder_queue = niwa_start_waiting_for_folders(e),
 		.waiting = niwa_map_count(e->waiters_by_ticket),
 		.silent = niwa_map_count(e->silent),
+		.memory = usage ? usage->memory : NULL,
+		.apps_cpu_us = niwa_usage_cpu_total_us(e),
 		.failures = e->counts.failures,
 		.crashes = e->counts.crashes,
 		.leftovers = e->counts.leftovers,
