@@ -34,7 +34,8 @@ enum niwa_relay_type {
 			       which */
 	NIWA_RELAY_STATS,   /* answer to ASK_STATS: counters; limits in force */
 	/* engine → relay */
-	NIWA_RELAY_HELLO,  /* a new engine: bounds in `limits` */
+	NIWA_RELAY_HELLO,  /* a new engine: bounds in `limits`; with NIWA_RELAY_CLIENT_ADDR in flags connections to
+			      instances begin at the client's address (host: the address that local clients have) */
 	NIWA_RELAY_WAIT,   /* ticket: client speaks first; tell me at the first byte. deadline_ms for that byte (0:
 			      first_byte_ms); protocol (0: not told): remembered for when a bound of the relay's is passed
 			    */
@@ -60,6 +61,7 @@ enum niwa_relay_type {
 
 #define NIWA_RELAY_BYTES 1u /* flags of OPEN: the client has sent something */
 #define NIWA_RELAY_AGAIN 2u /* flags of OPEN: repeated after HELLO */
+#define NIWA_RELAY_CLIENT_ADDR 1u /* flags of HELLO */
 
 /* Bounds, named as in niwad.conf. In HELLO a 0 means the relay's default (idle_ms: no bound). STATS brings back what
  * is in force: RLIMIT_NOFILE may allow fewer connections than were asked for. */

@@ -19,7 +19,7 @@ struct niwa_config {
 	char criu[256], api_user[64], dns_listen[32], metrics_listen[32];
 	uint32_t service_net, private_net, gateway_addr; /* network order */
 	unsigned service_bits, private_bits;
-	uint64_t relay_port, nflog_group, veth_group;
+	uint64_t relay_port, nflog_group, veth_group, return_mark, return_table, return_rule;
 	uint64_t lease_base, lease_count;
 	uint64_t concurrent_starts, wake_queue, start_hold_us, log_max_bytes, drain_us, keep_wait_us;
 	uint64_t relay_connections, relay_waiting, relay_waiting_per_source, relay_held_bytes, relay_first_byte_us,

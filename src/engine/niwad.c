@@ -55,6 +55,9 @@ static int remove_kernel_state(const struct niwa_config *c)
 					    .relay_port = (uint16_t)c->relay_port,
 					    .veth_group = (uint32_t)c->veth_group,
 					    .nflog_group = (uint16_t)c->nflog_group,
+					    .return_mark = (uint32_t)c->return_mark,
+					    .return_table = (uint32_t)c->return_table,
+					    .return_rule = (uint32_t)c->return_rule,
 					    .held_rate = (unsigned)c->held_rate,
 					    .held_burst = (unsigned)c->held_burst,
 					    .instance_connections = (unsigned)c->instance_connections};

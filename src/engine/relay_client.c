@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pwd.h>
@@ -31,6 +32,7 @@
 #define RETRY_AFTER_S    5
 #define RESTART_PAUSE_US (50 * NIWA_MS)
 #define OLD_RELAY_US     (2 * NIWA_SEC)
+#define RELAY_CAPS       (UINT64_C(1) << CAP_NET_RAW) /* for IP_TRANSPARENT; niwa-relay confines itself, see there */
 #define LISTENER_NAME    "relay-listener"
 #define ENGINE_END_NAME  "relay-engine-end"
 
@@ -52,6 +54,8 @@ static void hello(struct niwa_engine *e)
 	const struct niwa_config *c = &e->config;
 	struct niwa_relay_msg m = {
 		.type = NIWA_RELAY_HELLO,
+		.flags = c->return_mark ? NIWA_RELAY_CLIENT_ADDR : 0,
+		.host = c->gateway_addr,
 		.limits = {.connections = (uint32_t)c->relay_connections,
 			   .waiting = (uint32_t)c->relay_waiting,
 			   .waiting_per_source = (uint32_t)c->relay_waiting_per_source,
@@ -271,7 +275,7 @@ static int make_plan(struct niwa_engine *e, struct niwa_error *err)
 {
 	char path[512];
 	char *argv[] = {path, NULL}, *env[] = {(char[]){"PATH=/usr/bin:/bin"}, NULL};
-	struct niwa_program_params p = {.argv = argv, .env = env, .fd_count = 2};
+	struct niwa_program_params p = {.argv = argv, .env = env, .fd_count = 2, .caps = RELAY_CAPS};
 	struct passwd *pw = getpwnam(e->config.relay_user);
 	struct niwa_plan plan = {0};
 	int r;

@@ -24,6 +24,7 @@ struct check {
 	unsigned lo;
 	char found[128]; /* "route 10.64.0.0/16 dev eth0"; "" when all is well */
 	bool private;    /* which range */
+	bool table;      /* somebody else has routes in the table of the return path */
 };
 
 static void restart(void *arg)
@@ -31,6 +32,7 @@ static void restart(void *arg)
 	struct check *c = arg;
 
 	c->found[0] = '\0';
+	c->table = false;
 }
 
 static void compare(struct check *c, struct niwa_net_range r, const char *what, unsigned index)
@@ -58,7 +60,9 @@ static int take_route(const struct nlmsghdr *nlh, void *arg)
 	const struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
 	struct niwa_net_range range = {.bits = rtm->rtm_dst_len};
 	const struct nlattr *attr;
-	unsigned index = 0;
+	struct check *c = arg;
+	unsigned index = 0, table = rtm->rtm_table;
+	char text[20];
 
 	if (rtm->rtm_family != AF_INET || rtm->rtm_protocol == NIWA_NET_RTPROT || rtm->rtm_flags & RTM_F_CLONED ||
 	    (rtm->rtm_type != RTN_UNICAST && rtm->rtm_type != RTN_LOCAL))
@@ -69,8 +73,14 @@ static int take_route(const struct nlmsghdr *nlh, void *arg)
 			range.net = mnl_attr_get_u32(attr);
 		else if (mnl_attr_get_type(attr) == RTA_OIF)
 			index = mnl_attr_get_u32(attr);
+		else if (mnl_attr_get_type(attr) == RTA_TABLE)
+			table = mnl_attr_get_u32(attr);
 	}
-	compare(arg, range, "route", index);
+	if (c->config->return_mark && table == c->config->return_table && !c->found[0]) {
+		c->table = true;
+		(void)snprintf(c->found, sizeof(c->found), "route %s", niwa_net_range_text(range, text));
+	}
+	compare(c, range, "route", index);
 	return 0;
 }
 
@@ -134,6 +144,11 @@ int niwa_routes_collisions(struct niwa_net *net, struct niwa_error *err)
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "read the host's addresses and routes");
 	if (!c.found[0])
 		return 0;
+	if (c.table)
+		return niwa_fail(err, NIWA_PERMANENT, EEXIST,
+				 "the routing table %u of this host has a %s of somebody else's: choose another "
+				 "return_table in niwad.conf",
+				 config->return_table, c.found);
 	return niwa_fail(
 		err, NIWA_PERMANENT, EEXIST,
 		"the %s range %s collides with %s of this host: choose another range in niwad.conf",

@@ -86,6 +86,12 @@ int niwa_routes_install(struct niwa_nl *rt, const struct niwa_net_config *config
 int niwa_routes_remove(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err);
 int niwa_routes_present(struct niwa_nl *rt, const struct niwa_net_config *config); /* 1, 0, -errno */
 
+/* return_path.c */
+int niwa_return_collisions(struct niwa_net *net, struct niwa_error *err);
+int niwa_return_install(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err);
+int niwa_return_remove(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err);
+int niwa_return_present(struct niwa_nl *rt, const struct niwa_net_config *config); /* 1, 0, -errno */
+
 /* veth.c: one dump of the veths; fn as for niwa_net_each_veth_bytes, with the index. */
 struct niwa_veth {
 	int index;

@@ -54,7 +54,8 @@ int niwa_ruleset_render(const struct niwa_net_config *config, struct niwa_text *
 			    {"NFLOG"},
 			    {"RELAY_PORT"},
 			    {"LIMIT"},
-			    {"CONNECTIONS"}};
+			    {"CONNECTIONS"},
+			    {"RETURN"}};
 	const char *pos = ruleset_text, *start, *end;
 
 	(void)snprintf(v[1].text, sizeof(v[1].text), "%u", config->veth_group);
@@ -68,6 +69,12 @@ int niwa_ruleset_render(const struct niwa_net_config *config, struct niwa_text *
 		(void)snprintf(v[8].text, sizeof(v[8].text),
 			       "ct state new add @connections { ip saddr ct count over %u } jump refuse",
 			       config->instance_connections);
+
+	/* What an instance answers on a connection of the host's own: only such have no translation. It stays here,
+	 * whatever address it is for. */
+	if (config->return_mark)
+		(void)snprintf(v[9].text, sizeof(v[9].text), "ct direction reply ct status ! dnat meta mark set 0x%x",
+			       config->return_mark);
 
 	for (; (start = strchr(pos, '%')) != NULL && (end = strchr(start + 1, '%')) != NULL; pos = end + 1) {
 		const struct value *value = find(v, NIWA_ARRAY_LEN(v), start + 1, (size_t)(end - start - 1));

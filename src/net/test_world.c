@@ -122,7 +122,10 @@ void world_make(struct world *w)
 					     .gateway_addr = ip("10.80.0.1"),
 					     .relay_port = RELAY_PORT,
 					     .veth_group = VETH_GROUP,
-					     .nflog_group = NFLOG_GROUP};
+					     .nflog_group = NFLOG_GROUP,
+					     .return_mark = 0x6e697761,
+					     .return_table = 6480,
+					     .return_rule = 78};
 }
 
 static void on_knocked(uint32_t addr, void *arg)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include <arpa/inet.h>
+#include <linux/rtnetlink.h>
 
 #include "base/log.h"
 #include "base/memory.h"
@@ -17,6 +18,7 @@
 
 #define BITS_MIN 8
 #define BITS_MAX 30
+#define RULE_MAX 32764u /* of the first; behind the second begin the kernel's own */
 
 static int check_range(const char *what, uint32_t net, unsigned bits, struct niwa_error *err)
 {
@@ -49,6 +51,12 @@ static int check_config(const struct niwa_net_config *c, struct niwa_error *err)
 		return niwa_fail(err, NIWA_CALLER, EINVAL, "service range %s and private range %s overlap", a, b);
 	if (!niwa_net_overlap(private, (struct niwa_net_range){c->gateway_addr, 32}))
 		return niwa_fail(err, NIWA_CALLER, EINVAL, "the gateway address is not in the private range %s", b);
+	if (c->return_mark && (c->return_rule == 0 || c->return_rule > RULE_MAX || c->return_table == 0 ||
+			       (c->return_table >= RT_TABLE_DEFAULT && c->return_table <= RT_TABLE_LOCAL)))
+		return niwa_fail(err, NIWA_CALLER, EINVAL,
+				 "return_rule %u, return_table %u: 1 to %u is allowed for the rule, no table of the "
+				 "kernel's own for the table",
+				 c->return_rule, c->return_table, RULE_MAX);
 	if (c->relay_port == 0 || c->veth_group == 0)
 		return niwa_fail(err, NIWA_CALLER, EINVAL, "relay port %u, interface group %u: neither may be 0",
 				 c->relay_port, c->veth_group);
@@ -80,6 +88,8 @@ static int install(struct niwa_net *net, struct niwa_error *err)
 	int r;
 
 	r = niwa_routes_install(&net->rt, &net->config, err);
+	if (r == 0)
+		r = niwa_return_install(&net->rt, &net->config, err);
 	if (r == 0)
 		r = niwa_net_sysctls(err);
 	if (r == 0)
@@ -119,6 +129,8 @@ int niwa_net_open(const struct niwa_net_config *config, const struct niwa_net_ev
 	if (r < 0)
 		return niwa_fail(err, NIWA_PERMANENT, -r, "open netlink sockets");
 	r = niwa_routes_collisions(net, err);
+	if (r == 0)
+		r = niwa_return_collisions(net, err);
 	if (r == 0)
 		r = niwa_nflog_open(net, err);
 	if (r == 0)
@@ -168,6 +180,8 @@ int niwa_net_check(struct niwa_net *net, struct niwa_error *err)
 	if (now != net->fingerprint)
 		return 0;
 	r = niwa_routes_present(&net->rt, &net->config);
+	if (r > 0)
+		r = niwa_return_present(&net->rt, &net->config);
 	if (r < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "look up the routes of the ranges");
 	return r;
@@ -187,6 +201,8 @@ int niwa_net_remove(const struct niwa_net_config *config, struct niwa_error *err
 	r = niwa_ruleset_remove(err);
 	if (r == 0)
 		r = niwa_routes_remove(&rt, config, err);
+	if (r == 0)
+		r = niwa_return_remove(&rt, config, err);
 	niwa_nl_close(&rt);
 	return r;
 }

@@ -335,25 +335,20 @@ static void check_connected(struct niwa_conn *c, const struct niwa_relay_msg *ms
  * its SYN is answered leaves nothing behind, so the app never sees more than one connection. */
 static void try_connect(struct niwa_conn *c)
 {
-	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = c->to, .sin_port = htons(c->to_port)};
 	uint64_t at_us = after_ms(NIWA_RELAY_REPEAT_MS << c->repeats);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error = 0;
+	int fd = niwa_client_addr_dial(c);
 
 	if (c->repeats == NIWA_RELAY_REPEATS || at_us > c->connect_until_us)
 		at_us = c->connect_until_us;
 	niwa_conn_set(c, NIWA_CONN_CONNECTING, at_us);
 	if (fd < 0) {
-		connect_failed(c, errno);
+		connect_failed(c, -fd);
 		return;
 	}
 	c->fd[NIWA_INSTANCE] = fd;
 	c->relay->fds++;
-	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno != EINPROGRESS)
-		error = errno;
-	else if (niwa_conn_watch(c, NIWA_INSTANCE) < 0)
-		error = ENOMEM;
-	if (error)
-		connect_failed(c, error);
+	if (niwa_conn_watch(c, NIWA_INSTANCE) < 0)
+		connect_failed(c, ENOMEM);
 	else
 		check_connected(c, NULL); /* on this host it is usually there already */
 }

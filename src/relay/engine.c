@@ -208,6 +208,7 @@ static void hello(struct niwa_relay *r, const struct niwa_relay_msg *m)
 	size_t pos = 0, asked = 0;
 
 	niwa_relay_apply_limits(r, &m->limits);
+	niwa_client_addr_hello(r, m);
 	/* HELLO changes no entry of the map: connections are freed at the end of the turn. */
 	while ((c = niwa_map_next(r->tickets, &pos))) {
 		asked += niwa_conn_handles(c->state, NIWA_EVENT_HELLO);

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/standard.h"
+#include "relay/confine.h"
 #include "relay/relay.h"
 
 #define LISTENER 3
@@ -33,6 +34,14 @@ static void raise_nofile(void)
 		niwa_log(NIWA_LOG_WARN, NULL, "raise RLIMIT_NOFILE: %s", strerror(errno));
 }
 
+static void confine(void)
+{
+	int r = niwa_confine();
+
+	if (r < 0)
+		niwa_log(NIWA_LOG_WARN, NULL, "no system call filter: %s; capabilities are given up", strerror(-r));
+}
+
 static int run(enum niwa_log_level level)
 {
 	struct niwa_relay *relay = NULL;
@@ -46,6 +55,7 @@ static int run(enum niwa_log_level level)
 	(void)sigprocmask(SIG_BLOCK, &blocked, NULL);
 	(void)signal(SIGPIPE, SIG_IGN); /* splice(2) raises it */
 	raise_nofile();
+	confine();
 	ret = niwa_relay_new(LISTENER, ENGINE, &relay, &err);
 	if (ret >= 0 && level == NIWA_LOG_DEBUG)
 		niwa_relay_log_moves(relay);

@@ -4,7 +4,7 @@
  *   relay.c   the loop, bounds, timers, freeing       listen.c  listeners, admission
  *   conn.c    states, the setter, the table of events  splice.c  pipes, bytes in both directions
  *   engine.c  messages in and out                      reply.c   failure answers, lingering close
- *   check.c   HTTP ready checks
+ *   check.c   HTTP ready checks                       client_addr.c  where connections to instances begin
  * A connection is freed in one place, at the end of a turn (reap() in relay.c), after it died and after its last
  * message to the engine was sent. Before that every pointer to it stays good.
  */
@@ -180,9 +180,11 @@ struct niwa_relay {
 	struct niwa_relay_limits limits; /* in force */
 	uint32_t nofile, fd_limit, fds;  /* descriptors: allowed, for connections, in use by them */
 	uint64_t counters[8];
+	uint32_t host; /* the address that clients on this host have */
 	struct niwa_known *known;
 	struct niwa_log_limit log_accept, log_limit, log_engine, log_pipe;
 	bool want_stats, out_blocked, accept_off, accept_paused, draining, engine_lost, log_moves;
+	bool client_addr; /* connections to instances begin at the client's address */
 };
 
 /* relay.c */
@@ -209,6 +211,11 @@ void niwa_conn_close_side(struct niwa_conn *c, int side);
 void niwa_conn_die(struct niwa_conn *c, int error); /* ends the ticket: GONE or CLOSED when one is due */
 struct niwa_source *niwa_source_get(struct niwa_relay *r, uint32_t addr); /* NULL: out of memory */
 void niwa_source_put(struct niwa_relay *r, struct niwa_source *s);
+
+/* client_addr.c */
+/* A socket that connects to the instance, its SYN sent; or -errno. Two tries: some 5 us. */
+int niwa_client_addr_dial(struct niwa_conn *c);
+void niwa_client_addr_hello(struct niwa_relay *r, const struct niwa_relay_msg *m);
 
 /* splice.c */
 void niwa_splice_pump(struct niwa_conn *c); /* moves what can be moved; may kill the connection */
