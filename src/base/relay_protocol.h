@@ -59,9 +59,12 @@ enum niwa_relay_type {
 #define NIWA_RELAY_LISTENERS    1024 /* published ports of one relay; descriptors count too, see niwa-relay(8) */
 #define NIWA_RELAY_CHECKS       256  /* ready checks under way; one more is CHECKED with EBUSY */
 
-#define NIWA_RELAY_BYTES 1u /* flags of OPEN: the client has sent something */
-#define NIWA_RELAY_AGAIN 2u /* flags of OPEN: repeated after HELLO */
+#define NIWA_RELAY_BYTES       1u /* flags of OPEN: the client has sent something */
+#define NIWA_RELAY_AGAIN       2u /* flags of OPEN: repeated after HELLO */
 #define NIWA_RELAY_CLIENT_ADDR 1u /* flags of HELLO */
+#define NIWA_RELAY_PROXY_V1                                                                                            \
+	1u /* flags of READY and CHECK: what is sent begins with a header of the PROXY protocol; such a */
+#define NIWA_RELAY_PROXY_V2 2u /* connection begins at the host's own address */
 
 /* Bounds, named as in niwad.conf. In HELLO a 0 means the relay's default (idle_ms: no bound). STATS brings back what
  * is in force: RLIMIT_NOFILE may allow fewer connections than were asked for. */

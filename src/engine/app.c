@@ -283,6 +283,7 @@ static int ports_make(struct niwa_engine *e, struct niwa_app *app, const struct 
 		ports[i] = (struct niwa_app_port){.number = p->number,
 						  .protocol = (uint8_t)p->protocol,
 						  .speaks = (uint8_t)p->speaks,
+						  .proxy = (uint8_t)p->proxy,
 						  .class_id = c ? c->id : app->tenant->id,
 						  .publish = p->publish};
 	}

@@ -50,7 +50,8 @@ static const struct key keys[] = {
 	{"nflog_group", NUMBER, NUM(nflog_group), "6480", 65535, "NFLOG group of the wake events."},
 	{"veth_group", NUMBER, NUM(veth_group), "6480", 1000000, "Interface group of the instances' host ends."},
 	{"return_mark", NUMBER, NUM(return_mark), "1852405601", UINT32_MAX,
-	 "Packet mark of what apps answer to their clients through niwa-relay. 0: apps see the host's address instead."},
+	 "Packet mark of what apps answer to their clients through niwa-relay. 0: apps see the host's address "
+	 "instead."},
 	{"return_table", NUMBER, NUM(return_table), "6480", UINT32_MAX,
 	 "Table of routes that such packets are looked up in. Must be free."},
 	{"return_rule", NUMBER, NUM(return_rule), "78", 32764,
@@ -293,7 +294,8 @@ static int check_whole(struct niwa_config *c, const char *path, struct niwa_erro
 		return niwa_fail(err, NIWA_CALLER, 0,
 				 "%s: lease_base and lease_count must end before %u, where the ids of tenants begin",
 				 path, NIWA_TENANT_IDS_FIRST);
-	if (c->return_mark && (!c->return_rule || !c->return_table || (c->return_table >= 253 && c->return_table <= 255)))
+	if (c->return_mark &&
+	    (!c->return_rule || !c->return_table || (c->return_table >= 253 && c->return_table <= 255)))
 		return niwa_fail(err, NIWA_CALLER, 0,
 				 "%s: return_rule must not be 0, and return_table neither 0 nor 253 to 255, the "
 				 "kernel's own tables",

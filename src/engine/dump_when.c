@@ -72,7 +72,7 @@ static void warm_next(struct niwa_engine *e, struct niwa_instance *i)
 			s->warm_began_us = niwa_now_us();
 		s->warm_ticket = WARM_TICKET | ++e->next_check;
 		if (niwa_map_put(e->checks, s->warm_ticket, i) == 0 &&
-		    niwa_relay_check(e, s->warm_ticket, i->private_addr, port, path, i->app->name) == 0) {
+		    niwa_relay_check(e, s->warm_ticket, i, port, path) == 0) {
 			niwa_dump_try_at(e, i, WARM_US); /* the answer comes before */
 			return;
 		}

@@ -80,7 +80,7 @@ TAILQ_HEAD(niwa_waiters, niwa_waiter);
 
 struct niwa_app_port {
 	uint16_t number;
-	uint8_t protocol, speaks;
+	uint8_t protocol, speaks, proxy;
 	uint32_t class_id;
 	struct niwa_publish publish;
 };

@@ -23,11 +23,22 @@
 
 #define SETTLE_US (100 * NIWA_MS)
 
+/* The kernel writes no header before the first byte: such a port is never in `awake`, all connections to it come by the
+ * relay. */
+static bool is_direct(const struct niwa_app_spec *spec, uint16_t number)
+{
+	for (size_t n = 0; n < spec->port_count; n++)
+		if (spec->ports[n].number == number)
+			return spec->ports[n].proxy == NIWA_PORT_PROXY_NONE;
+	return false;
+}
+
 static void put_awake(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change)
 {
 	for (size_t n = 0; n < i->spec->port_count; n++)
-		niwa_net_awake(txn, change, i->app->service_addr, i->spec->ports[n].number, i->private_addr,
-			       i->spec->ports[n].number);
+		if (is_direct(i->spec, i->spec->ports[n].number))
+			niwa_net_awake(txn, change, i->app->service_addr, i->spec->ports[n].number, i->private_addr,
+				       i->spec->ports[n].number);
 }
 
 void niwa_awake_elements(struct niwa_instance *i, struct niwa_net_txn *txn)
@@ -49,14 +60,6 @@ int niwa_awake_enter(struct niwa_engine *e, struct niwa_instance *i, struct niwa
 	return r;
 }
 
-static bool has_port(const struct niwa_app_spec *spec, uint16_t number)
-{
-	for (size_t n = 0; n < spec->port_count; n++)
-		if (spec->ports[n].number == number)
-			return true;
-	return false;
-}
-
 int niwa_awake_replace(struct niwa_engine *e, struct niwa_instance *old, struct niwa_instance *fresh,
 		       struct niwa_error *err)
 {
@@ -66,7 +69,7 @@ int niwa_awake_replace(struct niwa_engine *e, struct niwa_instance *old, struct 
 	if (!txn)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "announce %s to the kernel", fresh->app->name);
 	for (size_t n = 0; old->in_awake && n < old->spec->port_count; n++)
-		if (!has_port(fresh->spec, old->spec->ports[n].number))
+		if (!is_direct(fresh->spec, old->spec->ports[n].number))
 			niwa_net_awake(txn, NIWA_DEL, old->app->service_addr, old->spec->ports[n].number,
 				       old->private_addr, old->spec->ports[n].number);
 	put_awake(fresh, txn, NIWA_ADD);
@@ -99,7 +102,7 @@ void niwa_awake_withhold(struct niwa_engine *e, struct niwa_instance *i, uint16_
 	struct niwa_error err;
 
 	for (size_t n = 0; n < i->spec->port_count; n++)
-		if (i->spec->ports[n].number == port && !(i->withheld & 1u << n) &&
+		if (i->spec->ports[n].number == port && is_direct(i->spec, port) && !(i->withheld & 1u << n) &&
 		    change_port(e, i, port, NIWA_DEL) == 0)
 			i->withheld |= 1u << n;
 	(void)niwa_net_flush_unreplied(e->net, i->mark, &err); /* else the repeated SYN waits for its entry to end */

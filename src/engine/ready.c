@@ -121,7 +121,7 @@ static void ask_http(struct niwa_engine *e, struct niwa_instance *i)
 		(void)niwa_map_del(e->checks, i->check_ticket);
 	i->check_ticket = CHECK_TICKET | ++e->next_check;
 	if (niwa_map_put(e->checks, i->check_ticket, i) < 0 ||
-	    niwa_relay_check(e, i->check_ticket, i->private_addr, port, i->spec->ready.path, i->app->name) < 0)
+	    niwa_relay_check(e, i->check_ticket, i, port, i->spec->ready.path) < 0)
 		look_again(e, i, CHECK_PAUSE_US);
 	else
 		look_again(e, i, NIWA_SEC); /* the answer comes before, or is asked for again */

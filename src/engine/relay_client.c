@@ -150,7 +150,9 @@ static void on_open(struct niwa_engine *e, const struct niwa_relay_msg *m)
 	}
 	if (w) /* repeated after HELLO, or bytes for one that is held already */
 		return;
-	if (port->speaks == NIWA_SPEAKS_CLIENT && !(m->flags & NIWA_RELAY_BYTES)) {
+	/* A port that always goes this way behaves as others do while its app is awake: no client is made to speak. */
+	if (port->speaks == NIWA_SPEAKS_CLIENT && !(m->flags & NIWA_RELAY_BYTES) &&
+	    !(port->proxy && app->state == NIWA_RUNNING)) {
 		on_silent(e, app, port, m);
 		return;
 	}
@@ -382,11 +384,25 @@ void niwa_relay_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *
 		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: niwa-relay is not started again");
 }
 
-void niwa_relay_ready(struct niwa_engine *e, const struct niwa_waiter *w, uint32_t private_addr)
+/* The flags of a message that has the relay connect to the port. */
+static uint32_t proxy_flags(const struct niwa_instance *i, uint16_t port)
+{
+	static const uint32_t flags[] = {[NIWA_PORT_PROXY_NONE] = 0,
+					 [NIWA_PORT_PROXY_V1] = NIWA_RELAY_PROXY_V1,
+					 [NIWA_PORT_PROXY_V2] = NIWA_RELAY_PROXY_V2};
+
+	for (size_t n = 0; n < i->spec->port_count; n++)
+		if (i->spec->ports[n].number == port)
+			return flags[i->spec->ports[n].proxy];
+	return 0;
+}
+
+void niwa_relay_ready(struct niwa_engine *e, const struct niwa_waiter *w, const struct niwa_instance *i)
 {
 	struct niwa_relay_msg m = {
-		.type = NIWA_RELAY_READY, .ticket = w->ticket, .to = private_addr, .to_port = w->port};
+		.type = NIWA_RELAY_READY, .ticket = w->ticket, .to = i->private_addr, .to_port = w->port};
 
+	m.flags = proxy_flags(i, w->port);
 	send_msg(e, &m);
 }
 
@@ -420,14 +436,15 @@ void niwa_relay_fail(struct niwa_engine *e, const struct niwa_waiter *w)
 	send_msg(e, &m);
 }
 
-int niwa_relay_check(struct niwa_engine *e, uint64_t ticket, uint32_t addr, uint16_t port, const char *path,
-		     const char *host)
+int niwa_relay_check(struct niwa_engine *e, uint64_t ticket, const struct niwa_instance *i, uint16_t port,
+		     const char *path)
 {
 	struct niwa_relay_msg m = {
-		.type = NIWA_RELAY_CHECK, .ticket = ticket, .to = addr, .to_port = port, .deadline_ms = 900};
+		.type = NIWA_RELAY_CHECK, .ticket = ticket, .to = i->private_addr, .to_port = port, .deadline_ms = 900};
 
-	if ((size_t)snprintf(m.text, sizeof(m.text), "%s %s", path ? path : "/", host) >= sizeof(m.text))
+	if ((size_t)snprintf(m.text, sizeof(m.text), "%s %s", path ? path : "/", i->app->name) >= sizeof(m.text))
 		(void)snprintf(m.text, sizeof(m.text), "%s", path ? path : "/"); /* then by address */
+	m.flags = proxy_flags(i, port);
 	return e->relay ? niwa_channel_send(e->relay, &m, sizeof(m), NULL, 0) : -ENOTCONN;
 }
 

@@ -14,12 +14,12 @@ int niwa_relay_listen(struct niwa_engine *e, struct niwa_error *err);
 int niwa_relay_begin(struct niwa_engine *e, struct niwa_error *err);
 void niwa_relay_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds);
 
-void niwa_relay_ready(struct niwa_engine *e, const struct niwa_waiter *w, uint32_t private_addr);
+void niwa_relay_ready(struct niwa_engine *e, const struct niwa_waiter *w, const struct niwa_instance *i);
 void niwa_relay_fail(struct niwa_engine *e, const struct niwa_waiter *w);
 void niwa_relay_hold(struct niwa_engine *e, const struct niwa_waiter *w);
-/* HTTP ready check, `host` is the name asked for; the answer goes to niwa_ready_checked. */
-int niwa_relay_check(struct niwa_engine *e, uint64_t ticket, uint32_t addr, uint16_t port, const char *path,
-		     const char *host);
+/* HTTP ready check, the app's name is the one asked for; the answer goes to niwa_ready_checked. */
+int niwa_relay_check(struct niwa_engine *e, uint64_t ticket, const struct niwa_instance *i, uint16_t port,
+		     const char *path);
 void niwa_relay_ask_stats(struct niwa_engine *e);
 
 #endif

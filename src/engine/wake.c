@@ -78,7 +78,7 @@ static void answer(struct niwa_engine *e, struct niwa_waiter *w)
 		return;
 	}
 	w->answered = true;
-	niwa_relay_ready(e, w, w->app->current->private_addr);
+	niwa_relay_ready(e, w, w->app->current);
 }
 
 void niwa_wake_note(struct niwa_engine *e, struct niwa_app *app, const struct niwa_waiter *w, const char *path,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The way of an instance's answers back to the relay. A connection of the relay's begins at the address of its client, so
- * the answers go to an address that is not the host's; the rules give them a mark, and the mark leads to a table of
+ * The way of an instance's answers back to the relay. A connection of the relay's begins at the address of its client,
+ * so the answers go to an address that is not the host's; the rules give them a mark, and the mark leads to a table of
  * routes in which every address is the host's own:
  *
  *   rule PRIORITY      iif lo fwmark MARK lookup main    the reverse path of such a packet is judged as of any other,

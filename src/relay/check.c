@@ -27,6 +27,7 @@ struct niwa_check {
 	int fd, error;
 	unsigned repeats;
 	bool sent;
+	enum niwa_proxy_version proxy;
 	uint64_t until_us;
 	struct niwa_http_status status;
 	uint32_t to;
@@ -89,7 +90,8 @@ static bool prepare_request(const struct niwa_check *k, char *buf, size_t size, 
 
 static void ask(struct niwa_check *k)
 {
-	char request[512];
+	uint8_t request[512 + NIWA_PROXY_HEADER_MAX];
+	size_t begun = niwa_proxy_header(k->proxy, NULL, request);
 	socklen_t len = sizeof(int);
 	int error = 0;
 	size_t n;
@@ -100,11 +102,12 @@ static void ask(struct niwa_check *k)
 		finish(k, error, strerrordesc_np(error));
 		return;
 	}
-	if (!prepare_request(k, request, sizeof(request), &n)) {
+	if (!prepare_request(k, (char *)request + begun, sizeof(request) - begun, &n)) {
 		finish(k, EINVAL, "the path does not begin with '/' or has control characters");
 		return;
 	}
 	/* A new connection's buffer takes this whole. */
+	n += begun;
 	if (send(k->fd, request, n, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)n) {
 		finish(k, errno ? errno : EPIPE, "the request could not be sent");
 		return;
@@ -234,8 +237,13 @@ void niwa_check_start(struct niwa_relay *r, const struct niwa_relay_msg *msg)
 				 r->check_count);
 		return;
 	}
-	*k = (struct niwa_check){
-		.relay = r, .next = r->checks, .ticket = msg->ticket, .fd = -1, .to = msg->to, .to_port = msg->to_port};
+	*k = (struct niwa_check){.relay = r,
+				 .proxy = niwa_client_addr_version(msg),
+				 .next = r->checks,
+				 .ticket = msg->ticket,
+				 .fd = -1,
+				 .to = msg->to,
+				 .to_port = msg->to_port};
 	memcpy(k->text, msg->text, sizeof(k->text));
 	k->text[sizeof(k->text) - 1] = '\0';
 	r->checks = k;

@@ -3,10 +3,11 @@
  * Connections to instances begin at the client's own address, and port where that is free, so that an app sees the same
  * client through the relay as through the kernel. The answers find their way back by src/net/return_path.c.
  *
- * From the host's own address come: clients of the host that are on loopback (an instance would take such packets for
- * its own), and those that have the address already. A port that is taken (by the client's own socket when it is on this
- * host, by a listener of the host's, by a connection that has just ended) or below 1024 is replaced by any other; the
- * address never is.
+ * With the PROXY protocol the address is told in a header instead, and the connection begins at the host's own address,
+ * by which the app knows whom to believe. From there also come: clients of the host that are on loopback (an instance
+ * would take such packets for its own), and those that have the address already. A port that is taken (by the client's
+ * own socket when it is on this host, by a listener of the host's, by a connection that has just ended) or below 1024
+ * is replaced by any other; the address never is.
  */
 #include "relay/relay_private.h"
 
@@ -28,7 +29,8 @@ static bool is_loopback(uint32_t addr)
 
 static enum from begin_at(const struct niwa_conn *c)
 {
-	if (!c->relay->client_addr || is_loopback(c->client) || c->client == c->relay->host || c->client == c->to)
+	if (!c->relay->client_addr || c->proxy != NIWA_PROXY_NONE || is_loopback(c->client) ||
+	    c->client == c->relay->host || c->client == c->to)
 		return HOST;
 	return CLIENT_PORT;
 }
@@ -44,8 +46,8 @@ static int bind_client(const struct niwa_conn *c, int fd, enum from from)
 		return 0;
 	if (setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &on, sizeof(on)) < 0)
 		return -errno;
-	/* Two services may have the same client and port; without a port the kernel looks for one that is free towards this
-	 * instance, not towards all. */
+	/* Two services may have the same client and port; without a port the kernel looks for one that is free towards
+	 * this instance, not towards all. */
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
 	    (from == ANY_PORT && setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on)) < 0) ||
 	    bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
@@ -56,8 +58,7 @@ static int bind_client(const struct niwa_conn *c, int fd, enum from from)
 /* One try: a socket whose SYN is sent, or -errno. */
 static int try_from(const struct niwa_conn *c, enum from from)
 {
-	const struct sockaddr_in to = {
-		.sin_family = AF_INET, .sin_addr.s_addr = c->to, .sin_port = htons(c->to_port)};
+	const struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = c->to, .sin_port = htons(c->to_port)};
 	NIWA_AUTO_FD fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int r;
 
@@ -80,6 +81,30 @@ int niwa_client_addr_dial(struct niwa_conn *c)
 	if (from == CLIENT_PORT && (fd == -EADDRINUSE || fd == -EADDRNOTAVAIL || fd == -EACCES))
 		fd = try_from(c, ANY_PORT);
 	return fd;
+}
+
+enum niwa_proxy_version niwa_client_addr_version(const struct niwa_relay_msg *m)
+{
+	if (m->flags & NIWA_RELAY_PROXY_V2)
+		return NIWA_PROXY_V2;
+	return m->flags & NIWA_RELAY_PROXY_V1 ? NIWA_PROXY_V1 : NIWA_PROXY_NONE;
+}
+
+int niwa_client_addr_tell(struct niwa_conn *c)
+{
+	struct niwa_proxy_ends ends = {.client = c->client, .client_port = c->client_port};
+	uint8_t header[NIWA_PROXY_HEADER_MAX];
+	struct sockaddr_in sa = {0};
+	socklen_t len = sizeof(sa);
+
+	if (c->proxy == NIWA_PROXY_NONE)
+		return 0;
+	/* of a published port, the host's address and port: what the client has connected to */
+	if (getsockname(c->fd[NIWA_CLIENT], (struct sockaddr *)&sa, &len) < 0)
+		return -errno;
+	ends.server = sa.sin_addr.s_addr;
+	ends.server_port = ntohs(sa.sin_port);
+	return niwa_splice_keep(c, NIWA_IN, header, niwa_proxy_header(c->proxy, &ends, header));
 }
 
 void niwa_client_addr_hello(struct niwa_relay *r, const struct niwa_relay_msg *m)

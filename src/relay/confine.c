@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What CAP_NET_RAW may be used for. The relay reads what strangers send, so it gives up what the capability allows beside
- * a foreign source address: sockets other than TCP's (no packet is read or made by hand), marks, interfaces of choice.
- * Also gone are the ways around such a filter: other programs, io_uring (whose sockets pass no filter), other
+ * What CAP_NET_RAW may be used for. The relay reads what strangers send, so it gives up what the capability allows
+ * beside a foreign source address: sockets other than TCP's (no packet is read or made by hand), marks, interfaces of
+ * choice. Also gone are the ways around such a filter: other programs, io_uring (whose sockets pass no filter), other
  * processes' memory and descriptors. System calls whose arguments do not matter cost nothing more (Linux 5.11).
  */
 #include "relay/confine.h"
@@ -43,13 +43,13 @@
 #endif
 #define X32 0x40000000u /* system calls of the x32 ABI */
 
-#define LOAD(field)            BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
-#define SKIP_IF(value, n)      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), (n), 0)
-#define SKIP_UNLESS(value, n)  BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), 0, (n))
-#define ANSWER(what)           BPF_STMT(BPF_RET | BPF_K, (what))
-#define REFUSE                 ANSWER(SECCOMP_RET_ERRNO | EPERM)
-#define ALLOW                  ANSWER(SECCOMP_RET_ALLOW)
-#define REFUSE_IF(value)       SKIP_UNLESS((value), 1), REFUSE
+#define LOAD(field)           BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+#define SKIP_IF(value, n)     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), (n), 0)
+#define SKIP_UNLESS(value, n) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), 0, (n))
+#define ANSWER(what)          BPF_STMT(BPF_RET | BPF_K, (what))
+#define REFUSE                ANSWER(SECCOMP_RET_ERRNO | EPERM)
+#define ALLOW                 ANSWER(SECCOMP_RET_ALLOW)
+#define REFUSE_IF(value)      SKIP_UNLESS((value), 1), REFUSE
 
 /* The low half of an argument: a little-endian machine, as all of ARCH are. */
 static const struct sock_filter filter[] = {
@@ -103,8 +103,7 @@ static int install(void)
 	const struct sock_fprog prog = {.len = sizeof(filter) / sizeof(filter[0]),
 					.filter = (struct sock_filter *)(uintptr_t)filter};
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0)
 		return -errno;
 	return 0;
 }

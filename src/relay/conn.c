@@ -295,6 +295,10 @@ static void connected(struct niwa_conn *c)
 	const int on = 1, none = 0, idle_s = 300, interval_s = 30, count = 4;
 	struct niwa_relay *r = c->relay;
 
+	if (niwa_client_addr_tell(c) < 0) {
+		connect_failed(c, ENOMEM);
+		return;
+	}
 	c->connected_us = c->active_us = niwa_now_us();
 	c->orphan = false;
 	c->error = 0;
@@ -409,6 +413,7 @@ static void ready(struct niwa_conn *c, const struct niwa_relay_msg *msg)
 {
 	c->to = msg->to;
 	c->to_port = msg->to_port;
+	c->proxy = niwa_client_addr_version(msg) & 3;
 	if (!c->held_until_us)
 		c->held_until_us = after_ms(c->relay->limits.ask_ms);
 	if (c->relay->fds < c->relay->fd_limit)

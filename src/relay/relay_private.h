@@ -22,6 +22,7 @@
 #include "base/relay_protocol.h"
 #include "relay/deadline.h"
 #include "relay/postgres.h"
+#include "relay/proxy.h"
 #include "relay/relay.h"
 #include "spec/app.h"
 
@@ -128,6 +129,7 @@ struct niwa_conn {
 	bool failed_side : 1; /* of broken */
 	bool answered : 1;    /* the ticket is over for the engine */
 	bool listens : 1;     /* ANSWERING: the client may be answered now */
+	uint8_t proxy : 2;    /* enum niwa_proxy_version: what the instance hears first */
 };
 
 struct niwa_listener {
@@ -213,6 +215,9 @@ struct niwa_source *niwa_source_get(struct niwa_relay *r, uint32_t addr); /* NUL
 void niwa_source_put(struct niwa_relay *r, struct niwa_source *s);
 
 /* client_addr.c */
+enum niwa_proxy_version niwa_client_addr_version(const struct niwa_relay_msg *m); /* of READY or CHECK */
+/* Keeps the header that the instance gets before the client's bytes, when it gets one. 0 or -ENOMEM. */
+int niwa_client_addr_tell(struct niwa_conn *c);
 /* A socket that connects to the instance, its SYN sent; or -errno. Two tries: some 5 us. */
 int niwa_client_addr_dial(struct niwa_conn *c);
 void niwa_client_addr_hello(struct niwa_relay *r, const struct niwa_relay_msg *m);

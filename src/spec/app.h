@@ -36,6 +36,7 @@ enum niwa_protocol {
 	NIWA_PROTO_COUNT,
 };
 enum niwa_speaks { NIWA_SPEAKS_CLIENT, NIWA_SPEAKS_SERVER };
+enum niwa_proxy { NIWA_PORT_PROXY_NONE, NIWA_PORT_PROXY_V1, NIWA_PORT_PROXY_V2 };
 enum niwa_egress { NIWA_EGRESS_INTERNET, NIWA_EGRESS_NONE, NIWA_EGRESS_LIST };
 enum niwa_rotate { NIWA_ROTATE_OVERLAP, NIWA_ROTATE_HANDOVER };
 enum niwa_ready { NIWA_READY_LISTEN, NIWA_READY_HTTP, NIWA_READY_NOTIFY };
@@ -53,6 +54,7 @@ struct niwa_port {
 	uint16_t number; /* host order, what the app listens on and the service address offers */
 	enum niwa_protocol protocol;
 	enum niwa_speaks speaks;
+	enum niwa_proxy proxy; /* the header before each connection's first byte */
 	struct niwa_publish publish;
 	bool allow_any;     /* allow: any */
 	size_t allow_count; /* up to NIWA_ALLOW_MAX */

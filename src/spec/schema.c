@@ -26,6 +26,8 @@ static const char *const protocols[] = {
 	[NIWA_PROTO_COUNT] = NULL,
 };
 static const char *const speakers[] = {[NIWA_SPEAKS_CLIENT] = "client", [NIWA_SPEAKS_SERVER] = "server", NULL};
+static const char *const proxies[] = {
+	[NIWA_PORT_PROXY_NONE] = "none", [NIWA_PORT_PROXY_V1] = "v1", [NIWA_PORT_PROXY_V2] = "v2", NULL};
 static const char *const rotations[] = {[NIWA_ROTATE_OVERLAP] = "overlap", [NIWA_ROTATE_HANDOVER] = "handover", NULL};
 static const char *const restarts[] = {
 	[NIWA_RESTART_ON_WAKE] = "on-wake",
@@ -96,6 +98,18 @@ static const struct niwa_key port_keys[] = {
 		"port scan or a bare TCP probe wakes nothing; with server, by the connection itself. A port of "
 		"protocol tcp counts as server because that works for both; say client where it is known. Ports with "
 		"TLS from the first byte (993, 465) are client."},
+	{.name = "proxy",
+	 .kind = &niwa_kind_word,
+	 FIELD(struct niwa_port, proxy),
+	 .words = proxies,
+	 .fallback = "none",
+	 .doc = "With v1 or v2, each connection begins with a header of the PROXY protocol that says who the client "
+		"is, for "
+		"apps that expect one. Without it an app sees its clients' own addresses too, as those of the "
+		"connections "
+		"themselves, so it is only for apps that want it. Every connection to such a port goes through "
+		"niwa-relay, also while the app is awake, and comes from the host's own address, the first one of "
+		"private_range, which is what the app has to trust."},
 	{.name = "publish",
 	 .kind = &niwa_kind_publish,
 	 FIELD(struct niwa_port, publish),

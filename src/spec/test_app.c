@@ -222,6 +222,8 @@ static void the_canonical_form_is_read_back_to_itself(void **state)
 		 "{'egress':'none','image':'/srv/"
 		 "root','limits':{'processes':'none'},'name':'a.example','ports':[{'port':"
 		 "80}],'stop':{'signal':'SIGRTMIN+3'}}"},
+		{"{" BASE ", 'ports': [{'port': 80, 'proxy': 'v1'}, {'port': 81, 'proxy': 'none'}]}",
+		 "{'image':'/srv/root','name':'a.example','ports':[{'port':80,'proxy':'v1'},{'port':81}]}"},
 		/* Sleep times that were not given make room. */
 		{"{" PORT ", 'sleep': {'save': '5s'}}",
 		 "{'image':'/srv/"
@@ -272,7 +274,7 @@ static const struct {
 	 "most "
 	 "63 characters each and 253 in all"},
 	{"{" BASE "}", "ports",
-	 "ports: missing; allowed: a list of at most 16 maps of port, protocol, speaks, publish, allow"},
+	 "ports: missing; allowed: a list of at most 16 maps of port, protocol, speaks, proxy, publish, allow"},
 	{"{" BASE ", 'ports': []}", "ports", "ports: found 0 items; allowed: 1 to 16"},
 	{"{" BASE ", 'ports': [80]}", "ports[0]", "ports[0]: found 80; allowed: a map such as {port: ...}"},
 	{"{" BASE ", 'ports': [{}]}", "ports[0].port", "ports[0].port: missing; allowed: a number from 1 to 65535"},
@@ -292,7 +294,8 @@ static const struct {
 	 "you "
 	 "mean 'http'?"},
 	{"{" BASE ", 'ports': [{'port': 80, 'protcol': 'http'}]}", "ports[0].protcol",
-	 "ports[0].protcol: unknown key; allowed: port, protocol, speaks, publish, allow; did you mean 'protocol'?"},
+	 "ports[0].protcol: unknown key; allowed: port, protocol, speaks, proxy, publish, allow; did you mean "
+	 "'protocol'?"},
 	{"{" BASE ", 'ports': [{'port': 80, 'publish': '::1:80'}]}", "ports[0].publish",
 	 "ports[0].publish: found '::1:80'; allowed: PORT or ADDRESS:PORT, an IPv4 address and a number from 1 to "
 	 "65535"},
@@ -421,6 +424,8 @@ static const struct {
 	{"{" PORT ", 'ready': {'http': 'x y'}}", "ready.http",
 	 "ready.http: found 'x y'; allowed: a path such as /health, at most 200 printable ASCII characters without "
 	 "spaces"},
+	{"{" BASE ", 'ports': [{'port': 80, 'proxy': 'v3'}]}", "ports[0].proxy",
+	 "ports[0].proxy: found 'v3'; allowed: none, v1 or v2; did you mean 'v1'?"},
 	{"{" PORT ", 'stop': {'signal': 'SIGFOO'}}", "stop.signal",
 	 "stop.signal: found 'SIGFOO'; allowed: a signal such as SIGTERM, QUIT, SIGRTMIN+3 or 15"},
 	{"{" PORT ", 'restart': {'policy': 'allways'}}", "restart.policy",
