@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "engine/admit.h"
 #include "engine/applog.h"
 #include "engine/folder.h"
 #include "engine/folder_claim.h"
@@ -48,6 +49,8 @@ void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_s
 	if (from == to)
 		return;
 	assert(niwa_state_may_follow(from, to));
+	if ((to == NIWA_STOPPING || to == NIWA_SAVING) && niwa_state_is_awake(from))
+		niwa_admit_note(e, app);
 	if (from == NIWA_FROZEN)
 		e->frozen--;
 	if (to == NIWA_FROZEN)

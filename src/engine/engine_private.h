@@ -103,6 +103,7 @@ struct niwa_app_past {
 	uint64_t wakes, failures;
 	uint64_t usage_round;               /* usage.c: the last one in which it had a row, */
 	uint32_t usage_row;                 /* at this place */
+	uint64_t needs_bytes;               /* memory, when it left last; 0: not known */
 	uint64_t backoff_us, not_before_us; /* after a failed start */
 	char *last_error;                   /* NULL: there was none */
 	struct niwa_move history[NIWA_HISTORY];
@@ -150,7 +151,7 @@ TAILQ_HEAD(niwa_app_queue, niwa_app);
 /* What a start holds while it costs; start.h. */
 struct niwa_place {
 	struct niwa_wake_flow *flow; /* NULL: it holds none */
-	uint64_t rank, charged_us, since_us, looked_us, cpu_us;
+	uint64_t rank, charged_us, since_us, looked_us, cpu_us, needs_bytes;
 };
 
 enum niwa_phase_of_life {
@@ -308,10 +309,12 @@ struct niwa_engine {
 	SLIST_HEAD(, niwa_instance) dead;
 	STAILQ_HEAD(, niwa_deferred) deferred; /* what keep told before adoption was complete */
 	struct niwa_wake_queue starts;
-	TAILQ_HEAD(, niwa_start) starts_held; /* until another instance lets go of a folder */
-	unsigned held_count;
-	LIST_HEAD(, niwa_instance) places; /* instances that hold one */
-	sd_event_source *start_source, *places_timer;
+	TAILQ_HEAD(, niwa_start) starts_held;  /* until another instance lets go of a folder */
+	TAILQ_HEAD(, niwa_start) starts_short; /* until there is memory for them */
+	unsigned held_count, short_count;
+	uint64_t memory_available, memory_total, memory_read_us; /* admit.c */
+	LIST_HEAD(, niwa_instance) places;                       /* instances that hold one */
+	sd_event_source *start_source, *places_timer, *short_timer;
 	struct niwa_log_limit refusals_logged;
 	struct niwa_app_queue resident_queue; /* resident apps that may have no instance: looked at one a turn */
 	sd_event_source *resident_source;

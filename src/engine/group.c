@@ -272,6 +272,36 @@ int niwa_group_memory(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes)
 	return 0;
 }
 
+/* A line of memory.stat, 0 without. */
+static uint64_t stat_line(const char *text, const char *key)
+{
+	size_t len = strlen(key);
+	const char *at = text;
+
+	for (; at && strncmp(at, key, len) != 0; at = at ? at + 1 : NULL)
+		at = strchr(at, '\n');
+	return at ? strtoull(at + len, NULL, 10) : 0;
+}
+
+int niwa_group_needs(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes)
+{
+	bool unified = e->host.cgroup_layout == NIWA_CGROUP_UNIFIED;
+	char path[PATH_MAX], text[8192];
+	ssize_t n;
+
+	if (unified)
+		file_of(e, id, "memory.stat", path, sizeof(path));
+	else
+		(void)snprintf(path, sizeof(path), "%s/i%" PRIu64 "/memory.stat",
+			       e->host.cgroup_memory ? e->host.cgroup_memory : "", id);
+	n = niwa_file_read(path, text, sizeof(text));
+	if (n < 0)
+		return (int)n;
+	*ret_bytes = stat_line(text, unified ? "anon " : "total_rss ") +
+		     stat_line(text, unified ? "shmem " : "total_shmem ") + stat_line(text, "kernel ");
+	return 0;
+}
+
 bool niwa_group_ran_out(struct niwa_engine *e, uint64_t id)
 {
 	char path[PATH_MAX], text[512];

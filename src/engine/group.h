@@ -31,6 +31,8 @@ int niwa_group_remove(struct niwa_engine *e, uint64_t id);
 int niwa_group_each_process(struct niwa_engine *e, uint64_t id, int (*fn)(pid_t pid, void *arg), void *arg);
 int niwa_group_cpu_us(struct niwa_engine *e, uint64_t id, uint64_t *ret);
 int niwa_group_memory(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes);
+/* What its processes could not do without: not the files that are cached for them. */
+int niwa_group_needs(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes);
 /* Did the kernel kill a process of it for lack of memory? */
 bool niwa_group_ran_out(struct niwa_engine *e, uint64_t id);
 /* Every instance number that has a group. */

@@ -15,14 +15,17 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "engine/admit.h"
 #include "engine/app.h"
 #include "engine/group.h"
 #include "engine/instance.h"
 #include "engine/past.h"
+#include "engine/reclaim.h"
 #include "engine/snapshot.h"
 #include "engine/wake.h"
 
 #define LOOK_US      (100 * NIWA_MS)
+#define SHORT_US     (20 * NIWA_MS)
 #define COLD_US      (300 * NIWA_MS) /* what is charged where nothing was measured */
 #define RESTORE_US   (50 * NIWA_MS)
 #define COST_MAX_US  (10 * NIWA_SEC)
@@ -31,14 +34,15 @@
 #define PLACES_A_CPU 4
 #define PLACES_MIN   8
 
-enum waits { FOR_A_PLACE, FOR_A_FOLDER };
+enum waits { FOR_A_PLACE, FOR_A_FOLDER, FOR_MEMORY };
 
 struct niwa_start {
 	struct niwa_wake_entry entry; /* first: the queue gives it back */
 	TAILQ_ENTRY(niwa_start) link; /* where it does not wait for a place */
 	struct niwa_app *app;
 	enum waits waits;
-	uint64_t since_us;
+	uint64_t since_us, until_us; /* until: of a start that waits for memory */
+	uint64_t needs_bytes, free_bytes;
 	bool for_visitors;
 };
 
@@ -59,6 +63,7 @@ int niwa_start_open(struct niwa_engine *e, struct niwa_error *err)
 	int r;
 
 	TAILQ_INIT(&e->starts_held);
+	TAILQ_INIT(&e->starts_short);
 	LIST_INIT(&e->places);
 	niwa_wake_queue_init(&e->starts, places_of(&e->config), (unsigned)e->config.wake_queue);
 	r = sd_event_add_defer(e->event, &e->start_source, on_begin, e);
@@ -71,6 +76,7 @@ void niwa_start_close(struct niwa_engine *e)
 {
 	(void)sd_event_source_disable_unref(e->start_source);
 	(void)sd_event_source_disable_unref(e->places_timer);
+	(void)sd_event_source_disable_unref(e->short_timer);
 	niwa_wake_queue_fini(&e->starts);
 }
 
@@ -96,12 +102,16 @@ void niwa_start_give_back(struct niwa_instance *i)
 }
 
 static void take_place(struct niwa_engine *e, struct niwa_instance *i, struct niwa_wake_flow *flow,
-		       const struct niwa_wake_entry *entry)
+		       const struct niwa_start *s)
 {
 	uint64_t now = niwa_now_us();
 
-	i->place = (struct niwa_place){
-		.flow = flow, .rank = entry->rank, .charged_us = entry->cost_us, .since_us = now, .looked_us = now};
+	i->place = (struct niwa_place){.flow = flow,
+				       .rank = s->entry.rank,
+				       .charged_us = s->entry.cost_us,
+				       .since_us = now,
+				       .looked_us = now,
+				       .needs_bytes = s->needs_bytes};
 	LIST_INSERT_HEAD(&e->places, i, place_link);
 }
 
@@ -252,23 +262,123 @@ static void wait_for_folder(struct niwa_engine *e, struct niwa_start *s, const s
 	e->held_count++;
 }
 
+static void stop_waiting(struct niwa_engine *e, struct niwa_start *s)
+{
+	if (s->waits == FOR_A_FOLDER) {
+		TAILQ_REMOVE(&e->starts_held, s, link);
+		e->held_count--;
+	} else if (s->waits == FOR_MEMORY) {
+		TAILQ_REMOVE(&e->starts_short, s, link);
+		e->short_count--;
+	} else {
+		niwa_wake_queue_remove(&e->starts, &s->entry);
+	}
+}
+
+/* ---- memory ---- */
+
+static void no_memory(struct niwa_engine *e, struct niwa_start *s)
+{
+	char needs[32], there[32], reserve[32], waited[32];
+	struct niwa_app *app = s->app;
+	struct niwa_error err;
+
+	(void)niwa_format_size(s->needs_bytes / 1024 * 1024, needs, sizeof(needs));
+	(void)niwa_format_size(s->free_bytes / 1024 * 1024, there, sizeof(there));
+	(void)niwa_format_size(niwa_admit_reserve(e) / 1024 * 1024, reserve, sizeof(reserve));
+	(void)niwa_format_duration(e->config.start_wait_us, waited, sizeof(waited));
+	(void)niwa_fail(
+		&err, NIWA_TEMPORARY, 0,
+		"%s: needs %s of memory, and %s are available beyond memory_reserve (%s); nothing idle could be "
+		"put to sleep for it in %s",
+		app->name, needs, there, reserve, waited);
+	forget(s);
+	refuse(e, app, &err);
+}
+
+static bool admit(struct niwa_engine *e, struct niwa_start *s, uint64_t *ret_missing)
+{
+	struct niwa_admission a;
+
+	niwa_admit(e, s->app, &a);
+	s->needs_bytes = a.needs_bytes;
+	s->free_bytes = a.free_bytes;
+	*ret_missing = a.missing_bytes;
+	return !a.missing_bytes;
+}
+
+/* Those who wait longest first; something is put to sleep for the first one that does not fit. Refused is who has
+ * waited too long: they stand in the order of their deadlines. */
+static int on_short(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct niwa_engine *e = arg;
+	struct niwa_start *s;
+	uint64_t missing;
+
+	(void)usec;
+	while ((s = TAILQ_FIRST(&e->starts_short))) {
+		if (admit(e, s, &missing)) {
+			stop_waiting(e, s);
+			wait_for_place(e, s, s->entry.rank);
+			niwa_start_look(e);
+			break; /* what it takes is seen in the next turn */
+		}
+		if (niwa_now_us() < s->until_us) {
+			(void)niwa_reclaim(e, missing, NULL);
+			break;
+		}
+		stop_waiting(e, s);
+		no_memory(e, s);
+	}
+	if (!e->short_count)
+		return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	(void)sd_event_source_set_time(source, niwa_now_us() + SHORT_US);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static void wait_for_memory(struct niwa_engine *e, struct niwa_start *s)
+{
+	int r = 0;
+
+	s->waits = FOR_MEMORY;
+	if (s->until_us) { /* there was enough a moment ago */
+		TAILQ_INSERT_HEAD(&e->starts_short, s, link);
+	} else {
+		s->until_us = niwa_now_us() + e->config.start_wait_us;
+		TAILQ_INSERT_TAIL(&e->starts_short, s, link);
+	}
+	if (e->short_count++)
+		return;
+	if (!e->short_timer)
+		r = sd_event_add_time_relative(e->event, &e->short_timer, CLOCK_MONOTONIC, 0, NIWA_MS, on_short, e);
+	else if (sd_event_source_set_time(e->short_timer, niwa_now_us()) >= 0)
+		r = sd_event_source_set_enabled(e->short_timer, SD_EVENT_ONESHOT);
+	if (r < 0) {
+		stop_waiting(e, s);
+		no_memory(e, s);
+	}
+}
+
 static void begin(struct niwa_engine *e, struct niwa_start *s, struct niwa_wake_flow *flow)
 {
 	struct niwa_app *app = s->app;
-	struct niwa_wake_entry entry = s->entry;
 	struct niwa_error err;
-	int r = make_instance(e, app, &err);
+	uint64_t missing;
+	int r = admit(e, s, &missing) ? make_instance(e, app, &err) : -ENOSPC;
 
+	if (r >= 0)
+		take_place(e, app->current, flow, s);
+	else
+		niwa_wake_queue_give_back(&e->starts, flow, s->entry.cost_us, 0);
+	if (r == -ENOSPC && missing) {
+		wait_for_memory(e, s);
+		return;
+	}
 	if (r == -EINPROGRESS) {
-		niwa_wake_queue_give_back(&e->starts, flow, entry.cost_us, 0);
 		wait_for_folder(e, s, &err);
 		return;
 	}
 	forget(s);
-	if (r >= 0)
-		take_place(e, app->current, flow, &entry);
-	else
-		niwa_wake_queue_give_back(&e->starts, flow, entry.cost_us, 0);
 	if (app->state == NIWA_RESTORING)
 		return;
 	e->counts.starts++;
@@ -328,16 +438,6 @@ void niwa_start_for_visitors(struct niwa_app *app)
 {
 	if (app->start)
 		app->start->for_visitors = true;
-}
-
-static void stop_waiting(struct niwa_engine *e, struct niwa_start *s)
-{
-	if (s->waits == FOR_A_FOLDER) {
-		TAILQ_REMOVE(&e->starts_held, s, link);
-		e->held_count--;
-	} else {
-		niwa_wake_queue_remove(&e->starts, &s->entry);
-	}
 }
 
 bool niwa_start_drop(struct niwa_engine *e, struct niwa_app *app)
@@ -404,7 +504,7 @@ void niwa_start_awaited(struct niwa_engine *e, struct niwa_instance *asker, stru
 const char *niwa_start_explain(const struct niwa_engine *e, const struct niwa_app *app, char *buf, size_t size)
 {
 	const struct niwa_start *s = app->start;
-	char since[24];
+	char since[32], needs[32], there[32];
 
 	buf[0] = '\0';
 	if (!s)
@@ -412,6 +512,10 @@ const char *niwa_start_explain(const struct niwa_engine *e, const struct niwa_ap
 	(void)niwa_format_duration((niwa_now_us() - s->since_us) / NIWA_MS * NIWA_MS, since, sizeof(since));
 	if (s->waits == FOR_A_FOLDER)
 		(void)snprintf(buf, size, "its start waits for %s until another instance lets go of a folder", since);
+	else if (s->waits == FOR_MEMORY)
+		(void)snprintf(buf, size, "its start waits for %s: it needs %s of memory, %s are available", since,
+			       niwa_format_size(s->needs_bytes / 1024 * 1024, needs, sizeof(needs)),
+			       niwa_format_size(s->free_bytes / 1024 * 1024, there, sizeof(there)));
 	else
 		(void)snprintf(buf, size,
 			       "its start waits for %s; %u are under way of at most %u (concurrent_starts), %u wait",

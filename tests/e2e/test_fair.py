@@ -27,9 +27,9 @@ def visit(address, timeout=30):
 
 
 @contextlib.contextmanager
-def knock(address):
+def knock(address, port=80):
     """A visitor who breaks off in the end."""
-    with socket.create_connection((address, 80), timeout=10 * SLOW) as client:
+    with socket.create_connection((address, port), timeout=10 * SLOW) as client:
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         yield
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
