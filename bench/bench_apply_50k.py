@@ -3,16 +3,14 @@
 """bench apply-50k: `niwa apply` of a file of 50,000 apps of 500 tenants, of the same again, of the file with one app
 changed, and of one app alone; niwad's start with all of them until it answers; how long a question to niwad waits meanwhile;
 listing and removing."""
-import mmap
 import os
 import statistics
-import struct
-import subprocess
 import sys
 import time
 
 import lib
 import world
+from turns import Turns
 
 APPS = int(os.environ.get("BENCH_APPS", "50000"))
 TENANTS = 500
@@ -27,29 +25,6 @@ APP = ("- {{name: site{n:05}.example, tenant: t{tenant:03}, image: host, command
 
 def app(n, memory=256):
     return APP.format(n=n, tenant=n % TENANTS, memory=memory)
-
-
-class Turns:
-    """The processor time of turns of niwad's loop, which is not that of others on a busy machine."""
-
-    STEPS = 10000
-
-    def __init__(self, host):
-        library, path = host.dir / "turns.so", host.dir / "turns"
-        subprocess.run([os.environ.get("CC", "cc"), "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-shared", "-fPIC", "-o", library,
-                        world.HERE / "turns.c", "-ldl"], check=True)
-        path.write_bytes(b"\0" * 8 * self.STEPS)
-        with path.open("r+b") as file:
-            self.counts = mmap.mmap(file.fileno(), 8 * self.STEPS)
-        self.env = {"LD_PRELOAD": str(library), "TURNS_FILE": str(path)}
-
-    def take(self, report, case):
-        """Since the last time; the slowest one is a p50 of one."""
-        counts = struct.unpack(f"{self.STEPS}Q", self.counts[:])
-        self.counts[:] = b"\0" * 8 * self.STEPS
-        slowest = max((step for step, count in enumerate(counts) if count), default=0)
-        report.value(f"slowest turn of the loop: {case}", "p50", (slowest + 1) / 10, "ms")
-        report.value(f"turns of more than 2 ms: {case}", "count", sum(counts[20:]), "", most=0)
 
 
 def applied(host, path, says):

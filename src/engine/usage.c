@@ -16,7 +16,7 @@
 #include "engine/past.h"
 #include "engine/rpc.h"
 
-#define TURN_US        (1 * NIWA_MS)
+#define TURN_US        (500 * NIWA_MS / 1000)
 #define PAUSE_US       (50 * NIWA_MS) /* between turns of a round: at most a fiftieth of the time */
 #define PAUSE_ASKED_US (4 * NIWA_MS)  /* while somebody waits */
 #define ROUND_US       (10 * NIWA_SEC)
