@@ -31,6 +31,8 @@ niwa_probe_fn niwa_probe_clock, niwa_probe_disk, niwa_probe_users, niwa_probe_id
 /* probe_criu.c */
 niwa_probe_fn niwa_probe_criu, niwa_probe_criu_works;
 /* probe_niwa.c */
-niwa_probe_fn niwa_probe_keep, niwa_probe_niwad, niwa_probe_leftovers;
+niwa_probe_fn niwa_probe_keep, niwa_probe_niwad, niwa_probe_queues, niwa_probe_leftovers;
+/* probe_api.c */
+niwa_probe_fn niwa_probe_api;
 
 #endif

@@ -3,6 +3,7 @@
  * Probes: niwa's own programs, and what is left when they are gone.
  */
 #include <dirent.h>
+#include <inttypes.h>
 #include <mntent.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -52,6 +53,45 @@ void niwa_probe_niwad(const struct niwa_probe_host *host, struct niwa_probe_repo
 		}
 	}
 	json_decref(pong);
+	niwa_client_free(&client);
+}
+
+#define QUEUE_LONG 10 /* times what may be under way */
+
+/* Waiting is what a storm of visitors is; a queue this long means that they come faster than apps can start. */
+static void judge_queues(const json_t *status, struct niwa_probe_report *report)
+{
+	const json_t *starts = json_object_get(status, "starts"), *relay = json_object_get(status, "relay");
+	uint64_t waiting = niwa_answer_number(starts, "waiting"), limit = niwa_answer_number(starts, "limit");
+	uint64_t held = niwa_answer_number(relay, "waiting"), over = niwa_answer_number(relay, "over_limit");
+
+	niwa_probe_say(report, waiting > limit * QUEUE_LONG ? NIWA_PROBE_WARN : NIWA_PROBE_OK,
+		       "%" PRIu64 " of %" PRIu64 " starts under way, %" PRIu64 " wait, %" PRIu64
+		       " for a folder; %" PRIu64 " connections are held, %" PRIu64 " were too many",
+		       niwa_answer_number(starts, "under_way"), limit, waiting,
+		       niwa_answer_number(starts, "waiting_for_folders"), held, over);
+	if (waiting > limit * QUEUE_LONG)
+		niwa_probe_mend(
+			report,
+			"'niwa top --sort state' says which; more CPUs, 'snapshot: ready', or concurrent_starts in "
+			"niwad.conf(5)");
+}
+
+void niwa_probe_queues(const struct niwa_probe_host *host, struct niwa_probe_report *report)
+{
+	struct niwa_client *client = NULL;
+	struct niwa_error err = {0};
+	json_t *status = NULL;
+
+	if (niwa_client_open(host->socket, &client, &err) < 0)
+		niwa_probe_say(report, NIWA_PROBE_UNKNOWN, "niwad cannot be asked");
+	else if (niwa_client_call(client, "host.status", NULL, 5000, &status, &err) < 0)
+		niwa_probe_say(report, NIWA_PROBE_FAIL, "%s", err.msg);
+	else if (!json_object_get(status, "starts"))
+		niwa_probe_say(report, NIWA_PROBE_UNKNOWN, "this niwad does not tell");
+	else
+		judge_queues(status, report);
+	json_decref(status);
 	niwa_client_free(&client);
 }
 

@@ -25,6 +25,7 @@
 #include "engine/rebuild.h"
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
+#include "engine/start.h"
 
 #define OUTSIDE_WARN_BYTES (1024 * 1024)
 #define OUTSIDE_LOOKS      2000 /* files looked at */
@@ -71,12 +72,39 @@ static json_t *relay_status(const struct niwa_engine *e)
 /* What a program of root needs to find the folders and ids of this engine, by the keys of niwad.conf(5). */
 static json_t *configuration(const struct niwa_config *c)
 {
-	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:I,s:I,s:I}", "run_dir", c->run_dir, "state_dir",
-			 c->state_dir, "log_dir", c->log_dir, "libexec_dir", c->libexec_dir, "criu", c->criu, "cgroup",
-			 c->cgroup, "relay_user", c->relay_user, "service_range",
+	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:I,s:I,s:I}", "domain", c->domain,
+			 "dns_listen", c->dns_listen, "metrics_listen", c->metrics_listen, "run_dir", c->run_dir,
+			 "state_dir", c->state_dir, "log_dir", c->log_dir, "libexec_dir", c->libexec_dir, "criu",
+			 c->criu, "cgroup", c->cgroup, "relay_user", c->relay_user, "service_range",
 			 network(c->service_net, c->service_bits), "private_range",
 			 network(c->private_net, c->private_bits), "veth_group", (json_int_t)c->veth_group,
 			 "lease_base", (json_int_t)c->lease_base, "lease_count", (json_int_t)c->lease_count);
+}
+
+/* niwa-api, as far as niwad knows it. */
+static json_t *names_status(const struct niwa_engine *e)
+{
+	return json_pack("{s:b,s:I}", "watched", !LIST_EMPTY(&e->names_watches), "routes",
+			 (json_int_t)niwa_map_count(e->routes));
+}
+
+static json_t *conntrack_status(void)
+{
+	json_t *entries = number_of("/proc/sys/net/netfilter/nf_conntrack_count");
+	json_t *max = number_of("/proc/sys/net/netfilter/nf_conntrack_max");
+	json_int_t full = json_integer_value(max);
+
+	return json_pack("{s:o,s:o,s:I}", "entries", entries, "max", max, "percent",
+			 full > 0 ? json_integer_value(entries) * 100 / full : 0);
+}
+
+static json_t *starts_status(const struct niwa_engine *e)
+{
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "under_way", (json_int_t)e->starts.busy, "limit",
+			 (json_int_t)e->starts.places, "waiting", (json_int_t)e->starts.length, "waiting_for_folders",
+			 (json_int_t)niwa_start_waiting_for_folders(e), "connections_waiting",
+			 (json_int_t)niwa_map_count(e->waiters_by_ticket), "connections_silent",
+			 (json_int_t)niwa_map_count(e->silent));
 }
 
 static void answer_status(struct niwa_engine *e, void *arg)
@@ -86,7 +114,7 @@ static void answer_status(struct niwa_engine *e, void *arg)
 	json_t *r;
 
 	(void)getrlimit(RLIMIT_NOFILE, &files);
-	r = json_pack("{s:I,s:I,s:I,s:o,s:o,s:I,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I},s:{s:o,s:o},s:o}", "apps",
+	r = json_pack("{s:I,s:I,s:I,s:o,s:o,s:I,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I},s:o,s:o,s:o,s:o}", "apps",
 		      (json_int_t)(niwa_map_count(e->apps_by_id) - e->templates), "instances",
 		      (json_int_t)niwa_map_count(e->instances), "frozen", (json_int_t)e->frozen, "service_range",
 		      network(e->config.service_net, e->config.service_bits), "private_range",
@@ -95,9 +123,8 @@ static void answer_status(struct niwa_engine *e, void *arg)
 		      (json_int_t)e->counts.thaws, "starts", (json_int_t)e->counts.starts, "failures",
 		      (json_int_t)e->counts.failures, "crashes", (json_int_t)e->counts.crashes, "leftovers",
 		      (json_int_t)e->counts.leftovers, "repairs", (json_int_t)e->counts.repairs, "overflows",
-		      (json_int_t)e->counts.overflows, "conntrack", "entries",
-		      number_of("/proc/sys/net/netfilter/nf_conntrack_count"), "max",
-		      number_of("/proc/sys/net/netfilter/nf_conntrack_max"), "relay", relay_status(e));
+		      (json_int_t)e->counts.overflows, "conntrack", conntrack_status(), "starts", starts_status(e),
+		      "names", names_status(e), "relay", relay_status(e));
 	(void)json_object_update_new(json_object_get(r, "counts"),
 				     json_pack("{s:I,s:I,s:I}", "dumps", (json_int_t)e->counts.dumps, "restores",
 					       (json_int_t)e->counts.restores, "failed_restores",

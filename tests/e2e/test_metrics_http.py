@@ -2,6 +2,7 @@
 """GET /metrics of niwa-api: what a scraper gets, and what anybody else does to it."""
 
 import http.client
+import json
 import re
 import signal
 import socket
@@ -215,3 +216,42 @@ def test_an_address_that_is_taken_costs_the_metrics_but_no_name(host):
             assert api.ask(f"blog.{ZONE}")[0] == NOERROR
         finally:
             api.stop()
+
+
+# -- what niwa status and niwa doctor say -------------------------------------------------------------------------------
+
+
+def doctor(host, name):
+    done = host.niwa("doctor", "--json", name, check=False)
+    (found,) = json.loads(done.stdout)
+    return found["result"], found["found"]
+
+
+def test_the_doctor_asks_niwa_api_for_a_name_and_for_metrics(host):
+    assert doctor(host, "api") == ("warn", "it does not run: apps are found by address only")
+    api = NiwaApi(host).start()
+    try:
+        assert doctor(host, "api") == ("ok", "niwa.internal on 127.0.0.64:53, metrics on 127.0.0.64:9464")
+        api.process.send_signal(signal.SIGSTOP)
+        assert doctor(host, "api") == ("fail", "no answer on 127.0.0.64:53: Connection timed out")
+        api.process.send_signal(signal.SIGCONT)
+    finally:
+        api.stop()
+    with socket.create_server(AT):
+        api = NiwaApi(host).start()
+        try:
+            result, found = doctor(host, "api")
+            assert result == "warn" and "no metrics on 127.0.0.64:9464" in found
+        finally:
+            api.stop()
+
+
+def test_the_doctor_and_the_status_tell_how_full_the_queues_and_the_connection_table_are(host):
+    result, found = doctor(host, "queues")
+    assert result == "ok" and re.match(r"0 of \d+ starts under way, 0 wait, 0 for a folder; 0 connections are held", found)
+    status = host.rpc("host.status")
+    assert status["conntrack"]["percent"] == status["conntrack"]["entries"] * 100 // status["conntrack"]["max"]
+    assert status["starts"]["waiting"] == 0 and status["names"]["routes"] == 1
+    said = host.niwa("status").stdout
+    assert re.search(r"conntrack\n\s+entries +\d+\n\s+max +\d+\n\s+percent +\d+", said), said
+    assert re.search(r"starts\n\s+under_way +0\n", said), said
