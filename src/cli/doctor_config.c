@@ -32,6 +32,7 @@ struct key {
 	enum kind kind;
 	size_t offset, size; /* TEXT: size of the array; NETWORK: offset of the bits */
 	const char *preset;
+	bool since; /* an engine of before may not tell it */
 };
 
 #define TEXT_AT(f)    TEXT, offsetof(struct niwa_probe_host, f), sizeof(((struct niwa_probe_host *)0)->f)
@@ -46,9 +47,9 @@ static const struct key keys[] = {
 	{"criu", TEXT_AT(criu), "auto"},
 	{"cgroup", TEXT_AT(cgroup), "niwa"},
 	{"relay_user", TEXT_AT(relay_user), "niwa-relay"},
-	{"domain", TEXT_AT(domain), "niwa.internal"},
-	{"dns_listen", TEXT_AT(dns_listen), "127.0.0.64:53"},
-	{"metrics_listen", TEXT_AT(metrics_listen), "127.0.0.64:9464"},
+	{"domain", TEXT_AT(domain), "niwa.internal", true},
+	{"dns_listen", TEXT_AT(dns_listen), "127.0.0.64:53", true},
+	{"metrics_listen", TEXT_AT(metrics_listen), "127.0.0.64:9464", true},
 	{"service_range", NETWORK_AT(service), "10.64.0.0/12"},
 	{"private_range", NETWORK_AT(private), "10.80.0.0/16"},
 	{"veth_group", NUMBER_AT(veth_group), "6480"},
@@ -227,7 +228,7 @@ static int set_from_answer(struct niwa_probe_host *host, const struct key *key, 
 	if (json_is_string(value))
 		return set_value(host, key, json_string_value(value));
 	if (!json_is_integer(value))
-		return -ENODATA; /* an older engine */
+		return key->since ? 0 : -ENODATA; /* an older engine */
 	(void)snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT, json_integer_value(value));
 	return set_value(host, key, text);
 }
