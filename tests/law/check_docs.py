@@ -14,7 +14,7 @@ if not shutil.which("mandoc"):
     print("mandoc is not installed")
     sys.exit(law.SKIP)
 
-PAGES = ["niwa.1", "niwad.8", "niwa-keep.8", "niwa-relay.8", "niwa-api.8", "niwa.yaml.5", "niwad.conf.5", "niwa-nginx.7"]
+PAGES = ["niwa.1", "niwa-sim.1", "niwad.8", "niwa-keep.8", "niwa-relay.8", "niwa-api.8", "niwa.yaml.5", "niwad.conf.5", "niwa-nginx.7"]
 
 problems = [f"docs/man/{page} is missing" for page in PAGES if not os.path.exists(f"{law.ROOT}/docs/man/{page}")]
 pages = [os.path.relpath(p, law.ROOT) for p in sorted(glob.glob(f"{law.ROOT}/docs/man/*.[1578]"))]

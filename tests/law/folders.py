@@ -14,6 +14,7 @@ MAY_INCLUDE = {
     "relay": ["base"],
     "api": ["base"],
     "init": ["base"],
+    "sim": ["base", "governor"],
     "cli": ["base", "spec"],
 }
 

@@ -37,7 +37,7 @@ class InstallTest(unittest.TestCase):
     def test_every_program_page_and_unit_is_installed(self):
         self.script()
         there = listing(self.top)
-        for path in ["usr/local/bin/niwa", "usr/local/sbin/niwad", "usr/local/sbin/niwa-keep", "usr/local/libexec/niwa/niwa-relay",
+        for path in ["usr/local/bin/niwa", "usr/local/bin/niwa-sim", "usr/local/share/man/man1/niwa-sim.1", "usr/local/sbin/niwad", "usr/local/sbin/niwa-keep", "usr/local/libexec/niwa/niwa-relay",
                      "usr/local/libexec/niwa/niwa-api", "usr/local/lib/systemd/system/niwa-api.service", "usr/local/share/man/man8/niwa-api.8",
                      "usr/local/lib/systemd/system/niwad.service", "usr/local/share/man/man5/niwa.yaml.5",
                      "usr/local/share/bash-completion/completions/niwa", "etc/niwa/niwad.conf",
