@@ -21,6 +21,8 @@
 #define NIWA_ALLOW_MAX    32
 #define NIWA_EGRESS_MAX   64
 #define NIWA_ROUTES_MAX   256
+#define NIWA_TIMES_MAX    16 /* of awake, of wake */
+#define NIWA_FROM_MAX     64
 #define NIWA_APP_JSON_MAX (64 * 1024) /* bytes of one app record as JSON */
 
 enum niwa_protocol {
@@ -50,6 +52,10 @@ struct niwa_publish {
 	uint16_t port; /* host order; 0: not published */
 };
 
+struct niwa_rate {
+	uint32_t count, per_s; /* so many in so many seconds; 0: any number */
+};
+
 struct niwa_port {
 	uint16_t number; /* host order, what the app listens on and the service address offers */
 	enum niwa_protocol protocol;
@@ -59,6 +65,8 @@ struct niwa_port {
 	bool allow_any;     /* allow: any */
 	size_t allow_count; /* up to NIWA_ALLOW_MAX */
 	char **allow;       /* tenant names; NULL when there are none */
+	char **wake_from;   /* who may wake the app through it, spec/source.h; NULL: everybody; empty: nobody */
+	struct niwa_rate wakes;
 };
 
 /* The app answers for this domain, in this protocol: DOMAIN.PROTOCOL.niwa.internal leads to it. */
@@ -112,6 +120,15 @@ struct niwa_app_spec {
 		uint32_t cpu_centi;     /* below this the CPU counts as quiet, default 100 = 1 % of one CPU */
 		enum niwa_sleep_keep keep; /* of what is saved */
 	} sleep;
+	struct {              /* hours of the week, spec/times.h */
+		char **times; /* NULL-terminated; NULL: none */
+		char *zone;   /* NULL: the host's */
+	} awake;
+	struct {           /* times of cron */
+		char **at; /* NULL-terminated; NULL: none */
+		uint64_t for_us;
+		char *zone;
+	} wake;
 	struct {
 		enum niwa_ready kind;
 		uint16_t port;        /* listen, http; default: the first (of protocol http); 0 with notify */

@@ -39,8 +39,14 @@ void niwa_app_spec_free(struct niwa_app_spec **spec)
 	niwa_texts_free(&s->env);
 	niwa_texts_free(&s->egress_list);
 	niwa_texts_free(&s->warm);
-	for (size_t i = 0; i < s->port_count; i++)
+	niwa_texts_free(&s->awake.times);
+	free(s->awake.zone);
+	niwa_texts_free(&s->wake.at);
+	free(s->wake.zone);
+	for (size_t i = 0; i < s->port_count; i++) {
 		niwa_texts_free(&s->ports[i].allow);
+		niwa_texts_free(&s->ports[i].wake_from);
+	}
 	free(s->ports);
 	for (size_t i = 0; i < s->volume_count; i++) {
 		free(s->volumes[i].from);
@@ -180,18 +186,31 @@ static void read_group(struct niwa_reader *r, const struct niwa_group *group, co
 		group->finish(r, json, base);
 }
 
+/* `awake: TEXT` is `awake: {times: TEXT}`. */
+static void read_alone(struct niwa_reader *r, const struct niwa_group *group, const json_t *json, void *base)
+{
+	json_t *map = json_pack("{s:O}", group->alone, json);
+
+	r->no_memory |= !map;
+	if (map)
+		read_group(r, group, map, base);
+	json_decref(map);
+}
+
 static void group_read(struct niwa_reader *r, const struct niwa_key *key, const json_t *json, void *field)
 {
 	/* Its fields lie in the parent: offset is 0, field is the parent. */
 	if (json_is_object(json))
 		read_group(r, key->group, json, field);
+	else if (key->group->alone && (json_is_string(json) || json_is_array(json)))
+		read_alone(r, key->group, json, field);
 	else if (!json_is_null(json))
 		niwa_reader_not_allowed(r, key, json);
 }
 
 static void group_allowed(const struct niwa_key *key, struct niwa_text *out)
 {
-	niwa_text_add(out, "a map of ");
+	niwa_text_addf(out, "%sa map of ", key->group->alone ? "a text, a list of texts, or " : "");
 	add_key_names(key->group, out);
 }
 

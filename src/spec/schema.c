@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "spec/zone.h"
 
 #define FIELD(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
 #define APP(member)         FIELD(struct niwa_app_spec, member)
@@ -72,6 +73,29 @@ static bool nobody_allowed(const struct niwa_app_spec *app, const void *base)
 	return !port->allow_any && port->allow_count == 0;
 }
 
+static const struct niwa_key port_wake_keys[] = {
+	{.name = "from",
+	 .kind = &niwa_kind_sources,
+	 FIELD(struct niwa_port, wake_from),
+	 .max = NIWA_FROM_MAX,
+	 .derived = "any",
+	 .doc = "Who may wake the app by a connection to this port: addresses and networks, host (this host itself), "
+		"tenant (apps of the same tenant); with none nobody may. Everybody else reaches the app only while it "
+		"is awake; while it sleeps they are answered as when it cannot be woken. This is no firewall: what "
+		"comes while the app is awake reaches it, and keeps it awake."},
+	{.name = "wakes",
+	 .kind = &niwa_kind_rate,
+	 FIELD(struct niwa_port, wakes),
+	 .min = 1,
+	 .max = 100000,
+	 .never = "any",
+	 .fallback = "any",
+	 .doc = "How often connections to this port may wake the app. So many wakes may come at once; each is given "
+		"back evenly over the time. Beyond that a sleeping app stays asleep and its clients are told in the "
+		"port's protocol to come back later, so that scanners and bots do not keep it up."},
+};
+static const struct niwa_group port_wake_group = {GROUP(port_wake_keys)};
+
 static const struct niwa_key port_keys[] = {
 	{.name = "port",
 	 .kind = &niwa_kind_number,
@@ -127,6 +151,10 @@ static const struct niwa_key port_keys[] = {
 		"host "
 		"and every machine whose packets for the service range come to this host: allow is a rule between "
 		"apps, not a firewall. Do not route the range to this host, or filter it there, see SECURITY.md."},
+	{.name = "wake",
+	 .kind = &niwa_kind_group,
+	 .group = &port_wake_group,
+	 .doc = "Which connections to this port may wake the app, and how often."},
 };
 static struct niwa_port port_defaults;
 static bool port_filled;
@@ -347,6 +375,57 @@ static const struct niwa_key sleep_keys[] = {
 		"an app that keeps memory. Not with snapshot: off."},
 };
 static const struct niwa_group sleep_group = {GROUP(sleep_keys), .finish = niwa_finish_sleep};
+
+static const struct niwa_key awake_keys[] = {
+	{.name = "times",
+	 .kind = &niwa_kind_spans,
+	 APP(awake.times),
+	 .max = NIWA_TIMES_MAX,
+	 .required = true,
+	 .allowed = "days, hours or both, such as Mon-Fri 08:00-18:00, Sat,Sun or 22:00-06:00; at most 16 of them in "
+		    "a list",
+	 .doc = "When the app is awake: it is woken when they begin and does not sleep before they end. Hours that "
+		"end before they begin end on the next day. Where clocks skip a beginning it is at the jump; where "
+		"they show an end twice it is the second."},
+	{.name = "zone",
+	 .kind = &niwa_kind_text,
+	 APP(awake.zone),
+	 .check = niwa_is_zone_name,
+	 .allowed = "a time zone such as Europe/Vienna or UTC",
+	 .derived = "that of the host",
+	 .doc = "Whose clocks count."},
+};
+static const struct niwa_group awake_group = {GROUP(awake_keys), .alone = "times"};
+
+static const struct niwa_key wake_keys[] = {
+	{.name = "at",
+	 .kind = &niwa_kind_crons,
+	 APP(wake.at),
+	 .max = NIWA_TIMES_MAX,
+	 .required = true,
+	 .allowed = "minute, hour, day of the month, month and day of the week as in crontab(5), such as */15 * * * *; "
+		    "or @hourly, @daily, @weekly, @monthly, @yearly; at most 16 of them in a list",
+	 .doc = "When the app is woken without a connection. With both a day of the month and a day of the week, "
+		"either "
+		"is enough. A time that clocks skip comes when they jump, one that they show twice comes once; but "
+		"with a minute or hour that begins with * it is what the clocks show that counts. Times that were "
+		"missed because niwad or the host was down are made up for by one wake."},
+	{.name = "for",
+	 .kind = &niwa_kind_duration,
+	 APP(wake.for_us),
+	 .min = SEC(1),
+	 .max = DAY(1),
+	 .fallback = "1m",
+	 .doc = "How long it does not sleep then, from when it is ready. Afterwards it sleeps when it is quiet."},
+	{.name = "zone",
+	 .kind = &niwa_kind_text,
+	 APP(wake.zone),
+	 .check = niwa_is_zone_name,
+	 .allowed = "a time zone such as Europe/Vienna or UTC",
+	 .derived = "that of the host",
+	 .doc = "Whose clocks count."},
+};
+static const struct niwa_group wake_group = {GROUP(wake_keys), .alone = "at"};
 
 static bool no_listen_written(const struct niwa_app_spec *app, const void *base)
 {
@@ -615,6 +694,17 @@ static const struct niwa_key app_keys[] = {
 	 .group = &sleep_group,
 	 .doc = "When the app sleeps, and how deeply. Quiet means that no byte crosses its network interface and that "
 		"it uses hardly any CPU."},
+	{.name = "awake",
+	 .kind = &niwa_kind_group,
+	 .group = &awake_group,
+	 .whole = true,
+	 .doc = "Hours in which the app does not sleep. A text or a list of texts stands for times alone."},
+	{.name = "wake",
+	 .kind = &niwa_kind_group,
+	 .group = &wake_group,
+	 .whole = true,
+	 .doc = "Times at which the app is woken, for work that no connection begins: a program whose timers stood "
+		"still goes on, one that was not there is started. A text or a list of texts stands for at alone."},
 	{.name = "ready",
 	 .kind = &niwa_kind_group,
 	 .group = &ready_group,

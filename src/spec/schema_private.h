@@ -86,6 +86,7 @@ struct niwa_group {
 	size_t size;    /* of a list's element or of the record; 0: fields lie in the parent */
 	void *defaults; /* `size` bytes, filled at first use */
 	bool *filled;
+	const char *alone; /* the key that a text or list in place of the map is the value of; NULL: there is none */
 	/* After the keys were read: rules between keys, derived defaults. json is the object. */
 	void (*finish)(struct niwa_reader *r, const json_t *json, void *base);
 };
@@ -95,7 +96,8 @@ extern const struct niwa_kind niwa_kind_text, niwa_kind_path, niwa_kind_number, 
 	niwa_kind_percent, niwa_kind_bool, niwa_kind_flag, niwa_kind_word, niwa_kind_signal, niwa_kind_publish,
 	niwa_kind_owner;                                                                         /* scalars, kinds.c */
 extern const struct niwa_kind niwa_kind_texts, niwa_kind_env, niwa_kind_allow, niwa_kind_egress; /* kinds_lists.c */
-extern const struct niwa_kind niwa_kind_group, niwa_kind_list;                                   /* app_read.c */
+extern const struct niwa_kind niwa_kind_crons, niwa_kind_spans, niwa_kind_sources, niwa_kind_rate; /* kinds_times.c */
+extern const struct niwa_kind niwa_kind_group, niwa_kind_list;                                     /* app_read.c */
 
 /* Text checks, check_text.c. */
 bool niwa_is_dns_name(const char *s);

@@ -229,6 +229,18 @@ static void the_canonical_form_is_read_back_to_itself(void **state)
 		 "{'image':'/srv/"
 		 "root','name':'a.example','ports':[{'port':80}],'sleep':{'freeze':'2s500ms','page':'never',"
 		 "'save':'5s'}}"},
+		{"{" PORT ", 'awake': 'Mon-Fri 08:00-18:00', 'wake': '*/15 * * * *'}",
+		 "{'awake':{'times':['Mon-Fri 08:00-18:00']},'image':'/srv/root','name':'a.example','ports':[{'port':"
+		 "80}],'wake':{'at':['*/15 * * * *']}}"},
+		{"{" PORT ", 'awake': {'times': ['Sat', 'Sun'], 'zone': 'UTC'}, 'wake': {'at': ['@daily'], 'for': "
+		 "'60s', 'zone': 'Europe/Vienna'}}",
+		 "{'awake':{'times':['Sat','Sun'],'zone':'UTC'},'image':'/srv/root','name':'a.example','ports':[{'port'"
+		 ":80}],'wake':{'at':['@daily'],'zone':'Europe/Vienna'}}"},
+		{"{" BASE ", 'ports': [{'port': 80, 'wake': {'from': 'any', 'wakes': 'any'}}, {'port': 81, 'wake': "
+		 "{'from': 'none', 'wakes': '3/m'}}, {'port': 82, 'wake': {'from': ['host', 'tenant', "
+		 "'2001:db8::/32', '10.0.0.0/8'], 'wakes': '7/d'}}]}",
+		 "{'image':'/srv/root','name':'a.example','ports':[{'port':80},{'port':81,'wake':{'from':'none','wakes'"
+		 ":'3/m'}},{'port':82,'wake':{'from':['host','tenant','2001:db8::/32','10.0.0.0/8'],'wakes':'7/d'}}]}"},
 		{"{" PORT ", 'sleep': {'freeze': '2m'}}",
 		 "{'image':'/srv/"
 		 "root','name':'a.example','ports':[{'port':80}],'sleep':{'freeze':'2m','page':'12m','save':"
@@ -274,7 +286,7 @@ static const struct {
 	 "most "
 	 "63 characters each and 253 in all"},
 	{"{" BASE "}", "ports",
-	 "ports: missing; allowed: a list of at most 16 maps of port, protocol, speaks, proxy, publish, allow"},
+	 "ports: missing; allowed: a list of at most 16 maps of port, protocol, speaks, proxy, publish, allow, wake"},
 	{"{" BASE ", 'ports': []}", "ports", "ports: found 0 items; allowed: 1 to 16"},
 	{"{" BASE ", 'ports': [80]}", "ports[0]", "ports[0]: found 80; allowed: a map such as {port: ...}"},
 	{"{" BASE ", 'ports': [{}]}", "ports[0].port", "ports[0].port: missing; allowed: a number from 1 to 65535"},
@@ -294,7 +306,7 @@ static const struct {
 	 "you "
 	 "mean 'http'?"},
 	{"{" BASE ", 'ports': [{'port': 80, 'protcol': 'http'}]}", "ports[0].protcol",
-	 "ports[0].protcol: unknown key; allowed: port, protocol, speaks, proxy, publish, allow; did you mean "
+	 "ports[0].protcol: unknown key; allowed: port, protocol, speaks, proxy, publish, allow, wake; did you mean "
 	 "'protocol'?"},
 	{"{" BASE ", 'ports': [{'port': 80, 'publish': '::1:80'}]}", "ports[0].publish",
 	 "ports[0].publish: found '::1:80'; allowed: PORT or ADDRESS:PORT, an IPv4 address and a number from 1 to "
@@ -329,17 +341,18 @@ static const struct {
 	 "routes[2].domain", "routes[2].domain: found 'a.de', as in routes[0]; allowed: each domain once"},
 	{"{" PORT ", 'comand': ['x']}", "comand",
 	 "comand: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, ports, "
-	 "routes, volumes, egress, limits, lifetime, rotate, resident, sleep, ready, stop, restart, "
+	 "routes, volumes, egress, limits, lifetime, rotate, resident, sleep, awake, wake, ready, stop, restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting; did you "
 	 "mean 'command'?"},
 	{"{" PORT ", 'vol': []}", "vol",
 	 "vol: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, ports, "
-	 "routes, volumes, egress, limits, lifetime, rotate, resident, sleep, ready, stop, restart, "
+	 "routes, volumes, egress, limits, lifetime, rotate, resident, sleep, awake, wake, ready, stop, restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting; did you "
 	 "mean 'volumes'?"},
 	{"{" PORT ", 'something\\nelse': []}", "something\\x0aelse",
 	 "something\\x0aelse: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, "
-	 "ports, routes, volumes, egress, limits, lifetime, rotate, resident, sleep, ready, stop, restart, "
+	 "ports, routes, volumes, egress, limits, lifetime, rotate, resident, sleep, awake, wake, ready, stop, "
+	 "restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting"},
 	{"{" PORT ", 'command': 'x -y'}", "command",
 	 "command: found 'x -y'; allowed: a list of at most 256 texts, such as [one, two]"},
@@ -411,6 +424,38 @@ static const struct {
 	 "lifetime: found '5'; allowed: a time such as 300ms, 10s, 5m or 1h30m, from 1s to 3650d, or none"},
 	{"{" PORT ", 'lifetime': true}", "lifetime",
 	 "lifetime: found true; allowed: a time such as 300ms, 10s, 5m or 1h30m, from 1s to 3650d, or none"},
+	{"{" PORT ", 'awake': 'Mon-Fri 8-18'}", "awake.times",
+	 "awake.times: found 'Mon-Fri 8-18'; allowed: days, hours or both, such as Mon-Fri "
+	 "08:00-18:00, "
+	 "Sat,Sun or 22:00-06:00"},
+	{"{" PORT ", 'awake': ['Mon', 'Mox']}", "awake.times[1]",
+	 "awake.times[1]: found 'Mox'; allowed: days, hours or both, such as Mon-Fri 08:00-18:00, Sat,Sun or "
+	 "22:00-06:00"},
+	{"{" PORT ", 'awake': {'zone': 'UTC'}}", "awake.times",
+	 "awake.times: missing; allowed: days, hours or both, such as Mon-Fri 08:00-18:00, Sat,Sun or 22:00-06:00; at "
+	 "most 16 of them in a list"},
+	{"{" PORT ", 'awake': {'times': 'Mon', 'zone': '../../etc/passwd'}}", "awake.zone",
+	 "awake.zone: found '../../etc/passwd'; allowed: a time zone such as Europe/Vienna or UTC"},
+	{"{" PORT ", 'awake': {'times': 'Mon', 'zones': 'UTC'}}", "awake.zones",
+	 "awake.zones: unknown key; allowed: times, zone; did you mean 'zone'?"},
+	{"{" PORT ", 'wake': {'at': ['0 0 * * *', '0 0 30 2 *']}}", "wake.at[1]",
+	 "wake.at[1]: found '0 0 30 2 *': a day that never comes"},
+	{"{" PORT ", 'wake': {'at': '0 24 * * *', 'for': '1m'}}", "wake.at",
+	 "wake.at: found '0 24 * * *': hour '24'; allowed: 0 to 23, ranges such as 1-5, lists with ',', * and steps "
+	 "such as */3"},
+	{"{" PORT ", 'wake': {'at': '0 4 * * *', 'for': '0'}}", "wake.for",
+	 "wake.for: found '0'; allowed: a time such as 300ms, 10s, 5m or 1h30m, from 1s to 1d"},
+	{"{" BASE ", 'ports': [{'port': 80, 'wake': {'wakes': '20'}}]}", "ports[0].wake.wakes",
+	 "ports[0].wake.wakes: found '20'; allowed: a number from 1 to 100000 with /m, /h or /d, such as 20/h, or any"},
+	{"{" BASE ", 'ports': [{'port': 80, 'wake': {'wakes': '0/h'}}]}", "ports[0].wake.wakes",
+	 "ports[0].wake.wakes: found '0/h'; allowed: a number from 1 to 100000 with /m, /h or /d, such as 20/h, or "
+	 "any"},
+	{"{" BASE ", 'ports': [{'port': 80, 'wake': {'from': ['10.0.0.1/8']}}]}", "ports[0].wake.from[0]",
+	 "ports[0].wake.from[0]: found '10.0.0.1/8'; allowed: host, tenant, an address or a network such as 192.0.2.7, "
+	 "10.0.0.0/8 or 2001:db8::/32, no bits set behind the prefix"},
+	{"{" BASE ", 'ports': [{'port': 80, 'wake': {'from': 'all'}}]}", "ports[0].wake.from",
+	 "ports[0].wake.from: found 'all'; allowed: any, none, or a list of at most 64 of host, tenant and networks "
+	 "such as [host, 10.0.0.0/8, 2001:db8::/32]"},
 	{"{" PORT ", 'sleep': {'freeze': '1m', 'page': '30s'}}", "sleep.page",
 	 "sleep.page: found 30s; allowed: more than freeze, which is 1m"},
 	{"{" PORT ", 'sleep': {'freeze': '1m', 'save': '1m'}}", "sleep.save",

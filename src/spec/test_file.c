@@ -170,7 +170,8 @@ static const struct {
 	 "from 1 to 65535\n"
 	 "f.yaml:6: apps[0].liftime: unknown key; allowed: name, tenant, image, command, user, workdir, env, "
 	 "env_files, "
-	 "init, ports, routes, volumes, egress, limits, lifetime, rotate, resident, sleep, ready, stop, restart, "
+	 "init, ports, routes, volumes, egress, limits, lifetime, rotate, resident, sleep, awake, wake, ready, stop, "
+	 "restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, "
 	 "max_waiting; "
 	 "did you mean 'lifetime'?\n"
@@ -199,7 +200,8 @@ static const struct {
 	 "first\n"
 	 "f.yaml:2: apps[0].\\x1b: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, "
 	 "init, "
-	 "ports, routes, volumes, egress, limits, lifetime, rotate, resident, sleep, ready, stop, restart, "
+	 "ports, routes, volumes, egress, limits, lifetime, rotate, resident, sleep, awake, wake, ready, stop, "
+	 "restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting"},
 	/* What comes from the defaults is said once, with its own line. */
 	{"defaults:\n  limits: {memory: lots}\napps:\n- {name: a, image: x, ports: [{port: 80}]}\n"
