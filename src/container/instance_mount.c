@@ -321,6 +321,7 @@ void plan_mount_child(struct builder *b)
 	/* up to here every target was a folder of ours; from here on links of the image may be on the way */
 	if (p->init || p->restore) /* a program can see that it was woken, and that it is not the one it was */
 		plan_pair(b, NIWA_OP_FILE, 0444, "/run/niwa/generation", plan_text(b, "%" PRIu64 "\n", p->id));
+	plan_pair(b, NIWA_OP_FILE, 0666, "/run/niwa/busy", "0\n"); /* every user of the app may say that it is busy */
 	if ((p->init || p->restore) && p->spec->snapshot == NIWA_SNAPSHOT_SHARED)
 		environment(b);
 	if ((p->init || p->restore) && *p->random)

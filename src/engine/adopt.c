@@ -33,6 +33,7 @@
 #include "engine/relay_client.h"
 #include "engine/resident.h"
 #include "engine/resume.h"
+#include "engine/schedule.h"
 #include "engine/sleep.h"
 #include "engine/snapshot_host.h"
 #include "engine/snapshot_start.h"
@@ -300,6 +301,7 @@ void niwa_adopt_end(struct niwa_engine *e)
 		return;
 	niwa_sleep_read_knocked(e);
 	niwa_snapshots_begin(e);
+	niwa_schedule_begin(e);
 	niwa_resident_begin(e);
 	niwa_engine_serve(e);
 	niwa_log(NIWA_LOG_INFO, NULL, "adopted %u instances, %zu apps declared", count, niwa_map_count(e->apps_by_id));

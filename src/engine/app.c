@@ -26,6 +26,7 @@
 #include "engine/put_away.h"
 #include "engine/resident.h"
 #include "engine/rotate.h"
+#include "engine/schedule.h"
 #include "engine/share.h"
 #include "engine/snapshot.h"
 #include "engine/start.h"
@@ -500,6 +501,9 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 	niwa_share_declared(e, app, spec);
 	if (!fresh)
 		niwa_rotate_changed(e, app, spec, before);
+	app->resident = spec->resident;
+	if (niwa_schedule_declare(e, app, spec) < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "schedule of app %s", stored->name);
 	niwa_resident_declare(e, app, spec->resident);
 	niwa_folder_look_again(e);
 	return 0;
@@ -537,8 +541,9 @@ void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_ne
 		niwa_app_declare(app, txn, NIWA_DEL);
 	niwa_publish_drop(e, app);
 	niwa_resident_forget(e, app);
-	(void)niwa_folder_declare(e, app, NULL); /* takes no memory */
-	(void)niwa_names_declare(e, app, NULL);  /* the same */
+	(void)niwa_schedule_declare(e, app, NULL); /* takes no memory */
+	(void)niwa_folder_declare(e, app, NULL);   /* takes no memory */
+	(void)niwa_names_declare(e, app, NULL);    /* the same */
 	niwa_names_note(e, app->name);
 	classes_drop(e, app);
 	(void)niwa_fail(&err, NIWA_PERMANENT, 0, "app %s was removed", app->name);

@@ -12,8 +12,9 @@
 #include "base/text.h"
 #include "engine/background.h"
 #include "engine/volume.h"
+#include "spec/zone.h"
 
-enum kind { IMAGE, COMMAND, USER, VOLUME, KNOWN }; /* known: needs no look */
+enum kind { IMAGE, COMMAND, USER, VOLUME, ZONE, KNOWN }; /* known: needs no look */
 
 struct look {
 	STAILQ_ENTRY(look) link;
@@ -183,6 +184,16 @@ static void note_resident(struct niwa_apply_checks *c, const struct niwa_app_spe
 			 niwa_app_has_own_data(spec) ? ", which its writable volume asks for," : "");
 }
 
+static void note_zone(struct niwa_apply_checks *c, const struct niwa_app_spec *spec, const char *key, const char *zone)
+{
+	struct look *l = zone ? add(c, spec, ZONE, niwa_asprintf("z%s", zone)) : NULL;
+
+	if (!l)
+		return;
+	(void)snprintf(l->key, sizeof(l->key), "%s", key);
+	l->what = niwa_strdup(zone);
+}
+
 void niwa_apply_check_note(struct niwa_apply_checks **checks, const struct niwa_app_spec *spec)
 {
 	struct look *l;
@@ -196,6 +207,8 @@ void niwa_apply_check_note(struct niwa_apply_checks **checks, const struct niwa_
 		note_command(*checks, spec);
 	note_user(*checks, spec);
 	note_resident(*checks, spec);
+	note_zone(*checks, spec, "awake.zone", spec->awake.zone);
+	note_zone(*checks, spec, "wake.zone", spec->wake.zone);
 	for (size_t n = 0; n < spec->volume_count; n++)
 		note_volume(*checks, spec, n);
 }
@@ -228,6 +241,16 @@ static int look_at_image(const struct niwa_apply_checks *c, struct look *l)
 	return niwa_image_has_command(img, command, env, &l->err);
 }
 
+static int look_at_zone(struct look *l)
+{
+	NIWA_AUTO(niwa_zone_free) struct niwa_zone *zone = NULL;
+
+	if (niwa_zone_open(l->what, &zone, &l->err) == 0)
+		return 0;
+	return niwa_fail(&l->err, NIWA_CALLER, 0, "there is no time zone '%s' on this host; its times do not come",
+			 l->what);
+}
+
 static int look_at_all(void *arg, struct niwa_error *err)
 {
 	struct niwa_apply_checks *c = arg;
@@ -236,7 +259,9 @@ static int look_at_all(void *arg, struct niwa_error *err)
 	(void)err;
 	STAILQ_FOREACH(l, &c->looks, link)
 	{
-		if (l->kind != VOLUME && l->kind != KNOWN)
+		if (l->kind == ZONE)
+			l->r = l->what ? look_at_zone(l) : 0;
+		else if (l->kind != VOLUME && l->kind != KNOWN)
 			l->r = look_at_image(c, l);
 		else if (l->kind == VOLUME && l->what && l->path)
 			l->r = niwa_volume_look(&l->volume, &l->err);

@@ -31,6 +31,7 @@
 #include "engine/limit_set.h"
 #include "engine/ready.h"
 #include "engine/resident.h"
+#include "engine/schedule.h"
 #include "engine/rpc.h"
 #include "engine/sleep.h"
 #include "engine/snapshot_host.h"
@@ -271,6 +272,8 @@ static int open_all(struct niwa_engine *e, struct niwa_error *err)
 	if (r == 0)
 		r = open_net(e, err);
 	if (r == 0)
+		r = niwa_schedule_open(e, err);
+	if (r == 0)
 		niwa_snapshots_open(e);
 	if (r == 0)
 		r = niwa_trash_new(&e->trash, err);
@@ -353,6 +356,7 @@ void niwa_engine_free(struct niwa_engine **ep)
 	niwa_net_close(&e->net);
 	(void)sd_event_source_disable_unref(e->second);
 	(void)sd_event_source_disable_unref(e->bury_source);
+	niwa_schedule_close(e);
 	(void)sd_event_source_disable_unref(e->resident_source);
 	(void)sd_event_source_disable_unref(e->tenant_source);
 	(void)sd_event_unref(e->event);

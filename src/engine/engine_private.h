@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <time.h>
 
 #include <jansson.h>
 #include <systemd/sd-event.h>
@@ -41,6 +42,7 @@ struct niwa_instance;
 struct niwa_instance_snapshot;
 struct niwa_start;
 struct niwa_app_folder;
+struct niwa_schedule;
 struct niwa_folder_claims;
 struct niwa_applog;
 struct niwa_template;
@@ -73,6 +75,7 @@ struct niwa_waiter {
 	unsigned attempts; /* READY answers that could not be connected */
 	bool answered;     /* not in the app's list any more: the relay connects */
 	uint64_t since_us;
+	const char *why;                                       /* static text; NULL: a connection, or somebody asked */
 	void (*done)(const struct niwa_error *err, void *arg); /* instead of the relay; err NULL: ready */
 	void *arg;
 };
@@ -140,6 +143,7 @@ struct niwa_app {
 	sd_event_source *retry; /* restart policy */
 	struct niwa_app_past *past;
 	struct niwa_limit_set *set;      /* limit_set.h; NULL: nothing was ever set over the record */
+	struct niwa_schedule *schedule;  /* schedule.h; NULL: none */
 	struct niwa_app_folder *folders; /* that its record lets it write to; folder_claim.c */
 	struct niwa_applog *log;         /* while it has instances; applog.c */
 	struct niwa_app_names *names;    /* of its routes; names.c; NULL: it has none */
@@ -199,6 +203,7 @@ struct niwa_tag {
 	char restored_from[NIWA_KEY_HEX + 1]; /* the image of which it has the layer mounted; "": none */
 	uint64_t aged_us;                     /* as below */
 	uint32_t limits_changed, unused_2;    /* its control groups may not say what its record says */
+	uint64_t busy_until_us;               /* the lease that it was told of; CLOCK_MONOTONIC */
 };
 #define NIWA_TAG_VERSION 1
 /* What the record said that the instance was made from, bit by bit. */
@@ -213,6 +218,14 @@ struct niwa_instance_usage {
 	uint64_t at_us, cpu_us, memory_bytes;
 	uint32_t cpu_centi, connections;
 	uint8_t state, looks; /* of the app then; rounds since, while it stands still */
+};
+
+/* busy.h; all 0: none. CLOCK_MONOTONIC */
+struct niwa_busy {
+	uint64_t file_until_us, told_until_us, tagged_until_us;
+	struct timespec changed; /* the file as it was at the last look */
+	uint64_t inode;
+	int64_t size;
 };
 
 struct niwa_instance {
@@ -236,12 +249,13 @@ struct niwa_instance {
 	bool watched;          /* adoption: it is in the kernel's `frozen` set, so what came has knocked */
 	bool adopting, follow; /* not resumed yet; as in its tag */
 	bool limits_changed;   /* as in its tag */
-	sd_event_source *log_source, *log_pause, *notify_source, *timer, *freeze_source, *life_timer;
+	sd_event_source *log_source, *log_pause, *notify_source, *notify_pause, *timer, *freeze_source, *life_timer;
 	struct niwa_applog *log; /* the app's; NULL: what it prints is lost */
 	struct niwa_stages stages;
 	uint64_t began_us, ready_deadline_us, stop_deadline_us, drain_deadline_us;
 	uint64_t aged_us;                         /* the life that its memory had before it began: hibernation */
 	uint64_t ready_pause_us, others_until_us; /* others: see ready.c */
+	struct niwa_busy busy;
 	/* the governor's last look */
 	uint64_t seen_bytes, seen_cpu_us, looked_us, active_us;
 	uint64_t check_ticket;
@@ -277,6 +291,7 @@ struct niwa_snapshots;
 struct niwa_metrics_disk;
 struct niwa_relay_asks;
 struct niwa_usage;
+struct niwa_schedules;
 
 struct niwa_engine {
 	struct niwa_config config;
@@ -349,6 +364,7 @@ struct niwa_engine {
 	struct niwa_metrics_disk *metrics_disk; /* rpc_metrics.c */
 	struct niwa_relay_asks *relay_asks;     /* relay_stats.c */
 	struct niwa_usage *usage;               /* usage.c; NULL: nobody has asked */
+	struct niwa_schedules *schedules;
 	uint64_t relay_counters[8];
 };
 

@@ -71,6 +71,7 @@ static void free_object(struct niwa_instance *i)
 	(void)sd_event_source_disable_unref(i->log_source);
 	(void)sd_event_source_disable_unref(i->log_pause);
 	(void)sd_event_source_disable_unref(i->notify_source);
+	(void)sd_event_source_disable_unref(i->notify_pause);
 	(void)sd_event_source_disable_unref(i->timer);
 	(void)sd_event_source_disable_unref(i->freeze_source);
 	(void)sd_event_source_disable_unref(i->life_timer);
@@ -100,6 +101,7 @@ void niwa_instance_bury(struct niwa_engine *e, struct niwa_instance *i)
 	i->log_source = sd_event_source_disable_unref(i->log_source);
 	i->log_pause = sd_event_source_disable_unref(i->log_pause);
 	i->notify_source = sd_event_source_disable_unref(i->notify_source);
+	i->notify_pause = sd_event_source_disable_unref(i->notify_pause);
 	niwa_applog_close(i);
 	SLIST_INSERT_HEAD(&e->dead, i, dead_link);
 	(void)sd_event_source_set_enabled(e->bury_source, SD_EVENT_ON);
@@ -302,6 +304,7 @@ static void fill_tag(const struct niwa_instance *i, struct niwa_tag *tag)
 				 .began_realtime_us = niwa_realtime_us() - (niwa_now_us() - i->began_us),
 				 .began_us = i->began_us,
 				 .aged_us = i->aged_us,
+				 .busy_until_us = i->busy.told_until_us,
 				 .stop_deadline_us = i->stop_deadline_us,
 				 .stop_grace_us = i->spec ? i->spec->stop.grace_us : 0,
 				 .stop_signal = i->spec ? (uint32_t)i->spec->stop.signal : 0,
@@ -468,6 +471,7 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	i->limits_changed = tag->limits_changed;
 	i->began_us = tag->began_us ? tag->began_us : niwa_now_us() - (niwa_realtime_us() - tag->began_realtime_us);
 	i->aged_us = tag->aged_us;
+	i->busy.told_until_us = i->busy.tagged_until_us = tag->busy_until_us;
 	adopt_record(i, tag);
 	niwa_dumpable_adopt(i, tag);
 	i->net_ready = true;
@@ -505,6 +509,7 @@ void niwa_instance_take(struct niwa_engine *e, struct niwa_instance *i, const st
 		n++;
 	}
 	niwa_applog_watch(e, i);
+	niwa_ready_watch_notify(e, i);
 }
 
 void niwa_instance_started(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_keep_msg *m, int *fds,

@@ -11,6 +11,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "engine/app.h"
+#include "engine/busy.h"
 #include "engine/dump.h"
 #include "engine/instance.h"
 #include "engine/restore.h"
@@ -145,7 +146,7 @@ static bool is_quiet(struct niwa_engine *e, struct niwa_instance *i)
 {
 	uint64_t bytes, cpu;
 
-	if (i->execs || niwa_sleep_has_connections(i))
+	if (i->execs || niwa_is_busy(i) || niwa_sleep_has_connections(i))
 		return false;
 	return niwa_sleep_usage(e, i, &bytes, &cpu) < 0 || bytes == i->seen_bytes;
 }

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/app.h"
+#include "engine/busy.h"
 #include "engine/dump.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
@@ -22,12 +23,13 @@
 #include "engine/wake.h"
 #include "net/diag.h"
 
-#define PAUSE_FIRST_US 300
-#define PAUSE_MAX_US   (20 * NIWA_MS)
-#define CHECK_PAUSE_US (50 * NIWA_MS)
-#define OTHERS_US      NIWA_SEC /* that the other ports are waited for */
-#define NOTIFY_BATCH   16       /* datagrams a turn of the loop */
-#define CHECK_TICKET   (UINT64_C(1) << 63)
+#define PAUSE_FIRST_US  300
+#define PAUSE_MAX_US    (20 * NIWA_MS)
+#define CHECK_PAUSE_US  (50 * NIWA_MS)
+#define OTHERS_US       NIWA_SEC /* that the other ports are waited for */
+#define NOTIFY_BATCH    16       /* datagrams a turn of the loop */
+#define NOTIFY_PAUSE_US (200 * NIWA_MS)
+#define CHECK_TICKET    (UINT64_C(1) << 63)
 
 static void look(struct niwa_engine *e, struct niwa_instance *i);
 
@@ -190,20 +192,43 @@ static void look(struct niwa_engine *e, struct niwa_instance *i)
 	look_again(e, i, i->ready_pause_us);
 }
 
+static int on_notify_pause(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_instance *i = arg;
+
+	(void)s, (void)usec;
+	if (i->notify_source)
+		(void)sd_event_source_set_enabled(i->notify_source, SD_EVENT_ON);
+	return 0;
+}
+
+/* What an app goes on sending waits in its socket: it is read a few times a second, however much it is. */
+static void pause_notify(struct niwa_instance *i)
+{
+	i->notify_pause = sd_event_source_disable_unref(i->notify_pause);
+	if (sd_event_add_time_relative(i->engine->event, &i->notify_pause, CLOCK_MONOTONIC, NOTIFY_PAUSE_US,
+				       NOTIFY_PAUSE_US / 4, on_notify_pause, i) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: what %s notifies is read no more", i->app->name);
+	(void)sd_event_source_set_enabled(i->notify_source, SD_EVENT_OFF);
+}
+
 static int on_notify(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
 	struct niwa_instance *i = arg;
 	char text[512];
+	int left = NOTIFY_BATCH;
 	ssize_t n;
 
-	(void)revents;
-	for (int left = NOTIFY_BATCH; left > 0 && (n = recv(fd, text, sizeof(text), MSG_DONTWAIT)) > 0; left--)
+	(void)s, (void)revents;
+	while (left-- > 0 && (n = recv(fd, text, sizeof(text), MSG_DONTWAIT)) >= 0) {
 		for (ssize_t at = 0; at + 7 <= n; at++)
 			if ((at == 0 || text[at - 1] == '\n') && memcmp(text + at, "READY=1", 7) == 0 &&
 			    (at + 7 == n || text[at + 7] == '\n'))
 				i->notified = true;
-	if (i->notified) /* nothing else is of interest; what an app goes on sending stays in its socket */
-		(void)sd_event_source_set_enabled(s, SD_EVENT_OFF);
+		niwa_busy_told(i->engine, i, text, (size_t)n);
+	}
+	if (i->notified || left < 0)
+		pause_notify(i);
 	if (i->notified && i->life == NIWA_LIFE_STARTED)
 		look(i->engine, i);
 	return 0;
@@ -215,10 +240,14 @@ void niwa_ready_begin(struct niwa_engine *e, struct niwa_instance *i)
 	i->ready_pause_us = i->others_until_us = 0;
 	if (i->notify_source)
 		(void)sd_event_source_set_enabled(i->notify_source, SD_EVENT_ON);
+	look(e, i);
+}
+
+void niwa_ready_watch_notify(struct niwa_engine *e, struct niwa_instance *i)
+{
 	if (i->notify_fd >= 0 && !i->notify_source &&
 	    sd_event_add_io(e->event, &i->notify_source, i->notify_fd, EPOLLIN, on_notify, i) < 0)
-		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: %s cannot tell that it is ready", i->app->name);
-	look(e, i);
+		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: %s cannot notify", i->app->name);
 }
 
 void niwa_ready_checked(struct niwa_engine *e, uint64_t ticket, int error, const char *text)

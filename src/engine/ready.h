@@ -11,6 +11,8 @@
 /* Looks at once, and again until ready or the deadline; then calls niwa_wake_ready / niwa_rotate_ready, or stops
  * the instance with a failure. */
 void niwa_ready_begin(struct niwa_engine *e, struct niwa_instance *i);
+/* What it sends to its NOTIFY_SOCKET is read from now on, if it has one: that it is ready, that it is busy. */
+void niwa_ready_watch_notify(struct niwa_engine *e, struct niwa_instance *i);
 /* The relay's answer to a CHECK. */
 void niwa_ready_checked(struct niwa_engine *e, uint64_t ticket, int error, const char *text);
 /* A serving instance listens on none of its ports any more: it leaves `awake` until it does. READY=1 is said once, so

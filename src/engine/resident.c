@@ -7,13 +7,15 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/schedule.h"
 #include "engine/wake.h"
 
 #define PRIORITY (SD_EVENT_PRIORITY_NORMAL + 5) /* behind wakes, before the socket */
 
 static bool is_wanted(const struct niwa_app *app)
 {
-	return app->resident && !app->removed && !app->stays_down && niwa_state_is_down((enum niwa_state)app->state);
+	return (app->resident || niwa_schedule_is_on(app)) && !app->removed && !app->stays_down &&
+	       niwa_state_is_down((enum niwa_state)app->state);
 }
 
 static void look(struct niwa_engine *e, struct niwa_app *app)
@@ -41,9 +43,9 @@ static void begin(struct niwa_engine *e, struct niwa_app *app)
 	uint64_t at = app->past ? app->past->not_before_us : 0;
 
 	if (at <= niwa_now_us())
-		niwa_wake_start(e, app, "resident");
+		niwa_wake_start(e, app, app->resident ? "resident" : "its hours");
 	else if (sd_event_add_time(e->event, &app->retry, CLOCK_MONOTONIC, at, NIWA_MS, on_pause_over, app) < 0)
-		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: %s, which is resident, is not started", app->name);
+		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: %s, which is to be up, is not started", app->name);
 }
 
 static int on_turn(sd_event_source *s, void *arg)
@@ -97,8 +99,8 @@ void niwa_resident_moved(struct niwa_engine *e, struct niwa_app *app)
 
 void niwa_resident_stop(struct niwa_engine *e, struct niwa_app *app)
 {
-	app->stays_down = app->resident;
-	if (!app->resident)
+	app->stays_down = app->resident || niwa_schedule_is_on(app);
+	if (!app->stays_down)
 		return;
 	niwa_resident_forget(e, app);
 	if (niwa_state_is_down((enum niwa_state)app->state) && TAILQ_EMPTY(&app->waiters))

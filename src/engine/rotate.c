@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/app.h"
+#include "engine/busy.h"
 #include "engine/dump.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
@@ -131,24 +132,36 @@ void niwa_rotate_cancel(struct niwa_engine *e, struct niwa_app *app, const char 
 	niwa_leave_stop(e, fresh, why);
 }
 
-static bool same_but_routes(const struct niwa_app_spec *a, const struct niwa_app_spec *b)
+/* What concerns names, times and visitors of an app, none of its instances. */
+static void leave_out(json_t *record)
+{
+	json_t *port;
+	size_t i;
+
+	(void)json_object_del(record, "routes"); /* if there are any, here and below */
+	(void)json_object_del(record, "awake");
+	(void)json_object_del(record, "wake");
+	json_array_foreach(json_object_get(record, "ports"), i, port)(void) json_object_del(port, "wake");
+}
+
+static bool same_for_instances(const struct niwa_app_spec *a, const struct niwa_app_spec *b)
 {
 	json_t *x = niwa_app_to_json(a), *y = niwa_app_to_json(b);
 	bool same;
 
-	(void)json_object_del(x, "routes"); /* if there are any */
-	(void)json_object_del(y, "routes");
+	leave_out(x);
+	leave_out(y);
 	same = x && y && json_equal(x, y);
 	json_decref(x);
 	json_decref(y);
 	return same;
 }
 
-/* Routes concern names alone: what was made from the record before is as good as what would be made now. */
+/* What was made from the record before is as good as what would be made now. */
 static void keep_as_it_is(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_app_spec *spec,
 			  uint64_t before)
 {
-	if (!i || i->generation != before || !i->spec || !same_but_routes(i->spec, spec))
+	if (!i || i->generation != before || !i->spec || !same_for_instances(i->spec, spec))
 		return;
 	i->generation = i->app->generation;
 	niwa_instance_write_tag(e, i);
@@ -224,7 +237,7 @@ static int on_drain(sd_event_source *s, uint64_t usec, void *arg)
 	(void)s, (void)usec;
 	i->timer = sd_event_source_disable_unref(i->timer);
 	if (niwa_now_us() < i->drain_deadline_us && i->diag_fd >= 0 &&
-	    (niwa_sleep_too_many_sockets(i) ||
+	    (niwa_sleep_too_many_sockets(i) || niwa_is_busy(i) ||
 	     (niwa_diag_active(i->diag_fd, i->spec->sleep.connection_us, &active, &total) == 0 && total > 0)) &&
 	    sd_event_add_time_relative(i->engine->event, &i->timer, CLOCK_MONOTONIC, DRAIN_LOOK_US, 10 * NIWA_MS,
 				       on_drain, i) >= 0)

@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "engine/app.h"
+#include "engine/busy.h"
 #include "engine/applog.h"
 #include "engine/dump.h"
 #include "engine/exec.h"
@@ -148,6 +149,7 @@ void niwa_rpc_app_freeze(struct niwa_call *call)
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "cannot look at %s", app->name);
 		return;
 	}
+	(void)niwa_busy_until(app->current, NULL); /* what it said before does not count */
 	if (niwa_sleep_freeze(call->engine, app->current, "asked for", &err) < 0)
 		niwa_app_unwatch(app); /* answers: not reached */
 }

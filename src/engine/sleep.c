@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "engine/app.h"
+#include "engine/busy.h"
 #include "engine/group.h"
 #include "engine/leave.h"
 #include "engine/past.h"
@@ -76,10 +77,15 @@ static void look_after(struct niwa_instance *i, uint64_t pause_us)
 		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: %s stays awake", i->app->name);
 }
 
+static uint64_t first_goal(const struct niwa_instance *i)
+{
+	return i->spec->sleep.freeze_us ? i->spec->sleep.freeze_us : i->spec->sleep.save_us;
+}
+
 /* How long until the next look is worth something. */
 static uint64_t next_pause(const struct niwa_instance *i, uint64_t quiet_us)
 {
-	uint64_t goal = i->spec->sleep.freeze_us ? i->spec->sleep.freeze_us : i->spec->sleep.save_us;
+	uint64_t goal = first_goal(i);
 	uint64_t pause = quiet_us < goal ? goal - quiet_us : LOOK_MIN_US;
 
 	if (pause > goal / 2)
@@ -102,6 +108,8 @@ static uint64_t look(struct niwa_engine *e, struct niwa_instance *i)
 	i->seen_bytes = bytes;
 	i->seen_cpu_us = cpu;
 	i->looked_us = now;
+	if (i->active_us != now && now - i->active_us >= first_goal(i) && niwa_is_busy(i)) /* it would sleep now */
+		i->active_us = now;
 	return now - i->active_us;
 }
 
@@ -209,6 +217,10 @@ static void frozen_now(struct niwa_engine *e, struct niwa_instance *i)
 	(void)niwa_fault("niwad.frozen");
 	if (niwa_sleep_usage(e, i, &bytes, &cpu) == 0 && bytes != i->seen_bytes) {
 		niwa_sleep_thaw(e, i, "bytes came while it froze");
+		return;
+	}
+	if (niwa_busy_is_new(i)) {
+		niwa_sleep_thaw(e, i, "it is busy");
 		return;
 	}
 	niwa_app_set_state(e, i->app, NIWA_FROZEN, "quiet");

@@ -100,6 +100,8 @@ static const char *why_of(const struct niwa_waiter *w, char *buf, size_t size)
 {
 	char addr[INET_ADDRSTRLEN];
 
+	if (w->why)
+		return w->why;
 	if (!w->ticket)
 		return "asked for";
 	(void)inet_ntop(AF_INET, &w->client, addr, sizeof(addr));
