@@ -100,16 +100,6 @@ class World(Host):
         self.apply(text)
         return {row["name"]: row["service_address"] for row in self.rows() if row["name"] in set(names)}
 
-    def rows(self):
-        with self.talk() as rpc:
-            rows, after = [], {}
-            while True:
-                answer = rpc.call("app.list", limit=1000, **after)
-                rows += answer["apps"]
-                if "next" not in answer:
-                    return rows
-                after = {"after": answer["next"]}
-
     @contextlib.contextmanager
     def talk(self):
         rpc = Rpc(self.socket)

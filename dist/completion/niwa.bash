@@ -22,7 +22,7 @@ _niwa() {
 		if [[ $cur != -* ]]; then COMPREPLY=($(compgen -f -- "$cur")); fi
 		;;
 	ls)
-		options="$global --state --tenant"
+		options="$global --state --tenant --label --name"
 		if [[ $cur != -* ]]; then _niwa_names ls -q; fi
 		;;
 	show)
@@ -58,7 +58,7 @@ _niwa() {
 		if [[ $cur != -* ]]; then _niwa_names ls -q; fi
 		;;
 	rm)
-		options="$global --yes"
+		options="$global --yes --tenant --label"
 		if [[ $cur != -* ]]; then _niwa_names ls -q; fi
 		;;
 	top)

@@ -21,6 +21,7 @@
 #include "base/fd.h"
 #include "base/ipc.h"
 #include "base/map.h"
+#include "base/order.h"
 #include "base/priority.h"
 #include "base/text.h"
 
@@ -147,6 +148,60 @@ static void a_map_that_grows_is_whole_at_every_moment(void **state)
 	niwa_map_free(&m);
 }
 
+struct named {
+	bool there;
+	char name[16];
+};
+
+static void is_in_order(const struct niwa_order *o, struct named *all, size_t count, const char *after)
+{
+	struct niwa_order_walk walk = niwa_order_from(o, after);
+
+	for (size_t i = 0; i < count; i++)
+		if (all[i].there && (!after || strcmp(all[i].name, after) > 0))
+			assert_ptr_equal(niwa_order_next(&walk), &all[i]);
+	assert_null(niwa_order_next(&walk));
+}
+
+static void things_are_walked_in_the_order_of_their_names(void **state)
+{
+	enum { THINGS = 2000, STEPS = 40000 };
+	struct niwa_order *o = niwa_order_new(offsetof(struct named, name));
+	static struct named all[THINGS];
+	size_t count = 0;
+	uint64_t random = 1;
+
+	(void)state;
+	for (size_t i = 0; i < THINGS; i++)
+		(void)snprintf(all[i].name, sizeof(all[i].name), "n%05zu", i);
+	is_in_order(o, all, THINGS, NULL);
+	is_in_order(o, all, THINGS, "x");
+	assert_null(niwa_order_take(o, "x"));
+	for (int step = 0; step < STEPS; step++) {
+		/* Some are put in their order; then all come and go, and in the end nearly all go. */
+		bool put = step < THINGS / 2;
+		size_t i;
+
+		random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
+		i = put ? (size_t)step : (random >> 33) % THINGS;
+		put = put || (random >> 20) % 8 < (step < STEPS / 2 ? 5 : 1);
+		if (put)
+			assert_int_equal(niwa_order_put(o, &all[i]), all[i].there ? -EEXIST : 0);
+		else
+			assert_ptr_equal(niwa_order_take(o, all[i].name), all[i].there ? &all[i] : NULL);
+		count += (size_t)put - (size_t)all[i].there;
+		all[i].there = put;
+		assert_int_equal(niwa_order_count(o), count);
+		if (step % 499)
+			continue;
+		is_in_order(o, all, THINGS, NULL);
+		is_in_order(o, all, THINGS, all[i].name);
+		is_in_order(o, all, THINGS, "n01000x");
+	}
+	niwa_order_free(&o);
+	niwa_order_free(&o);
+}
+
 static void a_message_carries_descriptors(void **state)
 {
 	int pair[2], fds[NIWA_IPC_FDS_MAX], p[2];
@@ -224,6 +279,7 @@ int main(void)
 		cmocka_unit_test(foreign_text_is_quoted_and_cut),
 		cmocka_unit_test(a_map_keeps_what_was_put),
 		cmocka_unit_test(a_map_that_grows_is_whole_at_every_moment),
+		cmocka_unit_test(things_are_walked_in_the_order_of_their_names),
 		cmocka_unit_test(a_message_carries_descriptors),
 		cmocka_unit_test(a_tree_is_removed_whole_and_links_are_not_followed),
 		cmocka_unit_test(a_lowered_priority_is_the_threads_own_and_a_raised_one_is_not_inherited),

@@ -12,6 +12,11 @@ import threading
 import time
 
 
+def has_label(record, label):
+    key, equals, value = label.partition("=")
+    return key in record.get("labels", {}) and (not equals or record["labels"][key] == value)
+
+
 class Refused(Exception):
     def __init__(self, code, message):
         super().__init__(message)
@@ -141,8 +146,9 @@ class FakeEngine:
     def do_app_list(self, params):
         rows = [self.row(n) for n in sorted(self.apps) if n > params.get("after", "")]
         rows = [r for r in rows if fnmatch.fnmatchcase(r["name"], params.get("match", "*")) and
-                r["state"] == params.get("state", r["state"]) and r["tenant"] == params.get("tenant", r["tenant"])]
-        limit = min(params.get("limit", 1000), 1000)
+                r["state"] == params.get("state", r["state"]) and r["tenant"] == params.get("tenant", r["tenant"]) and
+                ("label" not in params or has_label(self.apps[r["name"]], params["label"]))]
+        limit = min(params.get("limit", 200), 200)
         result = {"apps": rows[:limit]}
         if len(rows) > limit:
             result["next"] = rows[limit - 1]["name"]

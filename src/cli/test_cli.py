@@ -266,6 +266,46 @@ class CliTest(unittest.TestCase):
             self.assertEqual(terminal.wait(), status)
         self.assertEqual(list(self.engine.apps), ["mail.example.com"])
 
+    def many(self, count):
+        """Apps of two tenants; each third has a label."""
+        text = "apps:\n"
+        for n in range(count):
+            labels = "{plan: free, n: 'x'}" if n % 3 == 0 else "{}"
+            text += f"- {{name: a{n:04}, tenant: t{n % 2}, image: host, command: [x], ports: [{{port: 80}}], labels: {labels}}}\n"
+        self.good("apply", self.write("many.yaml", text))
+        return [f"a{n:04}" for n in range(count)]
+
+    def test_ls_shows_all_pages_of_what_passes(self):
+        names = self.many(1200)
+        self.assertEqual(self.good("ls", "-q").split(), names)
+        self.assertEqual(self.good("ls", "-q", "--label", "plan=free").split(), names[::3])
+        self.assertEqual(self.good("ls", "-q", "--label", "plan", "--tenant", "t0").split(), names[::6])
+        self.assertEqual(self.good("ls", "-q", "--name", "a000*").split(), names[:10])
+        self.assertEqual(self.good("ls", "-q", "a000*", "--label", "n=x").split(), names[:10:3])
+        self.assertEqual(self.good("ls", "-q", "--label", "plan=gold"), "")
+        self.assertEqual(self.niwa("ls", "--name", "b*").returncode, 1)
+        self.assertEqual(self.niwa("ls", "--name", "b*", "a*").returncode, 2)
+
+    def test_rm_takes_all_of_a_tenant_or_label_and_shows_them_first(self):
+        names = self.many(600)
+        done = self.niwa("rm", "--label", "plan=free")
+        self.assertEqual((done.returncode, len(self.engine.apps)), (1, 600))
+        self.assertIn("- a0000\n- a0003\n", done.stderr)
+        self.assertIn("- and 180 more\nniwa: 200 apps would be removed; say --yes\n", done.stderr)
+        self.assertEqual(self.good("rm", "--yes", "--label", "plan=free", "--tenant", "t1"), "removed 100\n")
+        self.assertEqual(sorted(self.engine.apps), [name for n, name in enumerate(names) if n % 6 != 3])
+        self.assertEqual(self.good("rm", "-y", "--tenant", "t0"), "removed 300\n")
+        self.assertEqual(sorted(self.engine.apps), [name for n, name in enumerate(names) if n % 2 and n % 6 != 3])
+        self.assertEqual(self.niwa("rm", "--yes", "--tenant", "t0").returncode, 1)
+        for wrong in (["rm"], ["rm", "--yes"], ["rm", "a0001", "--tenant", "t1"]):
+            self.assertEqual(self.niwa(*wrong).returncode, 2, wrong)
+        for answer, left in (("n\n", 200), ("y\n", 0)):
+            terminal = self.terminal("rm", "--tenant", "t1")
+            terminal.read_until("Remove 200 apps?")
+            terminal.type(answer)
+            terminal.wait()
+            self.assertEqual(len(self.engine.apps), left)
+
     def test_a_compose_file_becomes_an_app_file(self):
         compose = self.write("compose.yml", "services:\n  web:\n    image: nginx\n    ports: ['8080:80']\n"
                                             "    privileged: true\n")

@@ -2,6 +2,7 @@
  *
  * niwa ls: pages of rows from the engine, as a table, as names (-q), or as a JSON array with a row a line.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,15 +13,16 @@
 #include "cli/answer.h"
 #include "cli/client.h"
 #include "cli/human.h"
+#include "cli/pages.h"
 #include "cli/table.h"
 #include "cli/verb_list.h"
 
-#define PAGE 500
-
-enum { OPT_STATE, OPT_TENANT };
+enum { OPT_STATE, OPT_TENANT, OPT_LABEL, OPT_NAME };
 const struct niwa_option niwa_options_ls[] = {
 	{0, "state", "STATE", "only apps in this sleep state (running, frozen, stopped, ...)"},
 	{0, "tenant", "TENANT", "only apps of this tenant"},
+	{0, "label", "KEY[=VALUE]", "only apps with this label"},
+	{0, "name", "PATTERN", "only apps whose name matches, as the word"},
 	{0},
 };
 
@@ -62,15 +64,16 @@ static void add_to_table(struct listing *l, const json_t *row)
 	niwa_table_row(l->table, cells);
 }
 
-static int add_row(struct listing *l, const json_t *row)
+static int add_row(const json_t *row, void *arg, struct niwa_error *err)
 {
+	struct listing *l = arg;
 	char *text, name[1024];
 
 	l->count++;
 	if (l->cli->json) {
 		text = json_dumps(row, JSON_COMPACT);
 		if (!text)
-			return -ENOMEM;
+			return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "list the apps");
 		(void)printf("%s%s", l->count > 1 ? ",\n" : "", text);
 		free(text);
 	} else if (l->cli->quiet) {
@@ -81,52 +84,14 @@ static int add_row(struct listing *l, const json_t *row)
 	return 0;
 }
 
-static json_t *page_params(const struct niwa_cli *cli, const char *after)
+static bool filters(const struct niwa_pages *p)
 {
-	json_t *p = json_pack("{s:i}", "limit", PAGE);
-
-	if (*after)
-		(void)json_object_set_new(p, "after", json_string(after));
-	if (cli->option[OPT_STATE])
-		(void)json_object_set_new(p, "state", json_string(cli->option[OPT_STATE]));
-	if (cli->option[OPT_TENANT])
-		(void)json_object_set_new(p, "tenant", json_string(cli->option[OPT_TENANT]));
-	if (cli->word_count)
-		(void)json_object_set_new(p, "match", json_string(cli->words[0]));
-	return p;
+	return p->state || p->tenant || p->label || p->match;
 }
 
-static int each_page(struct listing *l, struct niwa_client *client, struct niwa_error *err)
+static void note_nothing(const struct listing *l, const struct niwa_pages *pages)
 {
-	char after[512] = "";
-	int r = 0;
-
-	do {
-		json_t *result = NULL;
-		const json_t *row;
-		size_t i;
-
-		r = niwa_client_call(client, "app.list", page_params(l->cli, after), NIWA_RPC_DEADLINE_MS, &result,
-				     err);
-		if (r < 0)
-			return r;
-		json_array_foreach(json_object_get(result, "apps"), i, row)
-		{
-			r = add_row(l, row);
-			if (r < 0)
-				break;
-		}
-		if (r < 0)
-			(void)niwa_fail(err, NIWA_TEMPORARY, -r, "list the apps");
-		(void)snprintf(after, sizeof(after), "%s", niwa_answer_text(result, "next"));
-		json_decref(result);
-	} while (r == 0 && *after);
-	return r;
-}
-
-static void note_nothing(const struct listing *l)
-{
-	if (l->cli->word_count || l->cli->option[OPT_STATE] || l->cli->option[OPT_TENANT])
+	if (filters(pages))
 		niwa_cli_note(l->cli, "no app matches");
 	else
 		niwa_cli_note(l->cli, "no app is declared yet; 'niwa apply FILE' declares some");
@@ -137,21 +102,29 @@ int niwa_verb_ls(struct niwa_cli *cli)
 	NIWA_AUTO(niwa_client_free) struct niwa_client *client = NULL;
 	NIWA_AUTO(niwa_table_free) struct niwa_table *table = niwa_table_new(columns, NIWA_ARRAY_LEN(columns));
 	struct listing l = {.cli = cli, .table = table, .now_us = niwa_realtime_us()};
+	const struct niwa_pages pages = {
+		.state = cli->option[OPT_STATE],
+		.tenant = cli->option[OPT_TENANT],
+		.label = cli->option[OPT_LABEL],
+		.match = cli->word_count ? cli->words[0] : cli->option[OPT_NAME],
+	};
 	struct niwa_error err = {0};
 	int r;
 
+	if (cli->word_count && cli->option[OPT_NAME])
+		return niwa_cli_usage(cli, "a pattern and --name: one of them is enough");
 	if (!table || niwa_cli_connect(cli, &client) < 0)
 		return NIWA_EXIT_FAILED;
 	if (cli->json)
 		(void)fputs("[", stdout);
-	r = each_page(&l, client, &err);
+	r = niwa_pages_each(client, &pages, add_row, &l, &err);
 	if (cli->json)
 		(void)fputs("]\n", stdout);
 	if (r < 0)
 		return niwa_cli_fail(&err);
-	if (!l.count && (!cli->json || cli->word_count))
-		note_nothing(&l);
+	if (!l.count && (!cli->json || pages.match))
+		note_nothing(&l, &pages);
 	else if (!cli->json && !cli->quiet)
 		(void)niwa_table_print(table, stdout, niwa_terminal_width(STDOUT_FILENO));
-	return !l.count && cli->word_count ? NIWA_EXIT_FAILED : NIWA_EXIT_DONE;
+	return !l.count && pages.match ? NIWA_EXIT_FAILED : NIWA_EXIT_DONE;
 }

@@ -34,7 +34,7 @@ const struct niwa_verb niwa_verbs[] = {
 	},
 	{
 		.name = "ls",
-		.usage = "[--state STATE] [--tenant TENANT] [PATTERN]",
+		.usage = "[--state STATE] [--tenant TENANT] [--label KEY[=VALUE]] [PATTERN]",
 		.summary = "list apps, their sleep states, addresses, last wake",
 		.help = "PATTERN is a shell pattern over the name: niwa ls '*.example.com'. Exits with 1 when no app\n"
 			"matches it.",
@@ -152,14 +152,15 @@ const struct niwa_verb niwa_verbs[] = {
 	},
 	{
 		.name = "rm",
-		.usage = "[--yes] APP...",
+		.usage = "[--yes] APP... | --tenant TENANT | --label KEY[=VALUE]",
 		.summary = "forget apps",
 		.help = "Their instances are stopped, their addresses refuse. Volumes stay as they are. Asks first "
 			"when\n"
-			"a terminal is there to ask.",
+			"a terminal is there to ask. With --tenant and --label it shows what it would remove, and "
+			"without a\n"
+			"terminal it needs --yes. All of them go or none.",
 		.options = niwa_options_rm,
 		.run = niwa_verb_rm,
-		.words_min = 1,
 		.words_max = -1,
 		.word = NIWA_WORD_APP,
 	},

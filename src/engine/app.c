@@ -19,6 +19,7 @@
 #include "engine/applog.h"
 #include "engine/folder.h"
 #include "engine/folder_claim.h"
+#include "engine/labels.h"
 #include "engine/leave.h"
 #include "engine/names.h"
 #include "engine/past.h"
@@ -326,11 +327,18 @@ static int spec_take(struct niwa_engine *e, struct niwa_app *app, const struct n
 	struct niwa_app_port *ports, *old = app->ports;
 	size_t old_count = app->port_count;
 	bool declare = txn;
+	char *labels;
 	int r;
 
-	r = niwa_folder_declare(e, app, spec);
-	if (r < 0)
+	r = niwa_labels_pack(spec->labels, &labels);
+	if (r == 0)
+		r = niwa_folder_declare(e, app, spec);
+	if (r < 0) {
+		free(labels);
 		return r;
+	}
+	free(app->labels);
+	app->labels = labels;
 	classes_drop(e, app);
 	r = ports_make(e, app, spec, txn, &ports);
 	if (r < 0)
@@ -348,6 +356,27 @@ static int spec_take(struct niwa_engine *e, struct niwa_app *app, const struct n
 	if (declare)
 		niwa_app_declare(app, txn, NIWA_ADD);
 	return 0;
+}
+
+/* The two where apps are found by name hold the same ones. */
+static void name_drop(struct niwa_engine *e, struct niwa_app *app)
+{
+	if (niwa_map_get_str(e->apps_by_name, app->name) != app)
+		return;
+	(void)niwa_map_del_str(e->apps_by_name, app->name);
+	(void)niwa_order_take(e->apps_in_order, app->name);
+}
+
+static int name_put(struct niwa_engine *e, struct niwa_app *app)
+{
+	int r = niwa_map_put_str(e->apps_by_name, app->name, app);
+
+	if (r < 0)
+		return r;
+	r = niwa_order_put(e->apps_in_order, app);
+	if (r < 0)
+		(void)niwa_map_del_str(e->apps_by_name, app->name);
+	return r;
 }
 
 static struct niwa_app *app_new(struct niwa_engine *e, const struct niwa_cmdb_app *stored)
@@ -370,11 +399,9 @@ static struct niwa_app *app_new(struct niwa_engine *e, const struct niwa_cmdb_ap
 		free(app);
 		return NULL;
 	}
-	if (niwa_map_put_str(e->apps_by_name, app->name, app) < 0 ||
-	    niwa_map_put(e->apps_by_addr, app->service_addr, app) < 0) {
+	if (name_put(e, app) < 0 || niwa_map_put(e->apps_by_addr, app->service_addr, app) < 0) {
 		(void)niwa_map_del(e->apps_by_id, app->id);
-		if (niwa_map_get_str(e->apps_by_name, app->name) == app)
-			(void)niwa_map_del_str(e->apps_by_name, app->name);
+		name_drop(e, app);
 		niwa_app_tenant_unref(e, &app->tenant);
 		free(app);
 		return NULL;
@@ -430,7 +457,7 @@ static void displace_removed(struct niwa_engine *e, const struct niwa_cmdb_app *
 	struct niwa_app *old = niwa_map_get_str(e->apps_by_name, stored->name);
 
 	if (old && old->removed && old->id != stored->id)
-		(void)niwa_map_del_str(e->apps_by_name, old->name);
+		name_drop(e, old);
 	old = niwa_map_get(e->apps_by_addr, stored->service_addr);
 	if (old && old->removed && old->id != stored->id)
 		(void)niwa_map_del(e->apps_by_addr, stored->service_addr);
@@ -555,25 +582,14 @@ void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_ne
 	niwa_app_unlink_if_done(e, app);
 }
 
-static bool lives(struct niwa_engine *e, const struct niwa_app *app)
-{
-	struct niwa_instance *i;
-
-	LIST_FOREACH(i, &e->instance_list, link)
-	if (i->app == app)
-		return true;
-	return false;
-}
-
 void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app)
 {
-	if (!app->removed || app->template || lives(e, app))
+	if (!app->removed || app->template || app->instance_count)
 		return;
 	(void)niwa_start_drop(e, app);
 	if (app->tenant)
 		LIST_REMOVE(app, tenant_link);
-	if (niwa_map_get_str(e->apps_by_name, app->name) == app)
-		(void)niwa_map_del_str(e->apps_by_name, app->name);
+	name_drop(e, app);
 	if (niwa_map_get(e->apps_by_addr, app->service_addr) == app)
 		(void)niwa_map_del(e->apps_by_addr, app->service_addr);
 	if (niwa_map_get(e->apps_by_id, app->id) == app)
@@ -587,6 +603,7 @@ void niwa_app_free(struct niwa_app *app)
 	niwa_app_unwatch(app);
 	(void)sd_event_source_disable_unref(app->retry);
 	free(app->ports);
+	free(app->labels);
 	niwa_app_past_free(app);
 	free(app->set);
 	niwa_app_snapshot_free(app);

@@ -110,6 +110,9 @@ static int make_maps(struct niwa_engine *e, struct niwa_error *err)
 	struct niwa_map **names[] = {&e->apps_by_name, &e->tenants, &e->images,       &e->shares,
 				     &e->whys,         &e->routes,  &e->route_claims, &e->folders};
 
+	e->apps_in_order = niwa_order_new(offsetof(struct niwa_app, name));
+	if (!e->apps_in_order)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start");
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(numbers); i++)
 		if (!(*numbers[i] = niwa_map_new(NIWA_MAP_U64)))
 			return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start");

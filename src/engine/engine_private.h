@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "base/order.h"
 #include "base/relay_protocol.h"
 #include "base/text.h"
 #include "cmdb/cmdb.h"
@@ -146,6 +147,8 @@ struct niwa_app {
 	struct niwa_schedule *schedule;  /* schedule.h; NULL: none */
 	struct niwa_app_folder *folders; /* that its record lets it write to; folder_claim.c */
 	struct niwa_applog *log;         /* while it has instances; applog.c */
+	char *labels;                    /* "key=value" one after the other, an empty one ends them; NULL: none */
+	unsigned instance_count;         /* in engine.instance_list */
 	struct niwa_app_names *names;    /* of its routes; names.c; NULL: it has none */
 	struct niwa_template *template;  /* template.h: no app of anybody, but what an image is taken of; else NULL */
 	char name[];
@@ -317,6 +320,7 @@ struct niwa_engine {
 	bool share_again;
 	unsigned templates; /* in apps_by_id too */
 	uint64_t next_template;
+	struct niwa_order *apps_in_order; /* those of apps_by_name */
 	struct niwa_map *apps_by_id, *apps_by_name, *apps_by_addr, *tenants;
 	struct niwa_map *instances, *instances_by_addr, *images, *waiters_by_ticket, *silent, *checks, *execs, *criu;
 	LIST_HEAD(, niwa_instance) instance_list;

@@ -63,6 +63,8 @@ static struct niwa_instance *new_object(struct niwa_engine *e, struct niwa_app *
 		return NULL;
 	}
 	LIST_INSERT_HEAD(&e->instance_list, i, link);
+	if (app)
+		app->instance_count++;
 	return i;
 }
 
@@ -106,8 +108,10 @@ void niwa_instance_bury(struct niwa_engine *e, struct niwa_instance *i)
 	SLIST_INSERT_HEAD(&e->dead, i, dead_link);
 	(void)sd_event_source_set_enabled(e->bury_source, SD_EVENT_ON);
 	niwa_app_tenant_unref(e, &i->tenant);
-	if (app)
-		niwa_app_unlink_if_done(e, app);
+	if (!app)
+		return;
+	app->instance_count--;
+	niwa_app_unlink_if_done(e, app);
 }
 
 int niwa_instance_on_post(sd_event_source *s, void *arg)

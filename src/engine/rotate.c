@@ -132,13 +132,14 @@ void niwa_rotate_cancel(struct niwa_engine *e, struct niwa_app *app, const char 
 	niwa_leave_stop(e, fresh, why);
 }
 
-/* What concerns names, times and visitors of an app, none of its instances. */
+/* What concerns names, labels, times and visitors of an app, none of its instances. */
 static void leave_out(json_t *record)
 {
 	json_t *port;
 	size_t i;
 
 	(void)json_object_del(record, "routes"); /* if there are any, here and below */
+	(void)json_object_del(record, "labels");
 	(void)json_object_del(record, "awake");
 	(void)json_object_del(record, "wake");
 	json_array_foreach(json_object_get(record, "ports"), i, port)(void) json_object_del(port, "wake");

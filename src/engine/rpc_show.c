@@ -3,7 +3,6 @@
  * app.list, app.show, top: what is known about apps, as JSON.
  */
 #include <arpa/inet.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,13 +11,15 @@
 #include "base/memory.h"
 #include "engine/app.h"
 #include "engine/group.h"
+#include "engine/labels.h"
 #include "engine/past.h"
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
 #include "engine/sleep.h"
 #include "engine/start.h"
 
-#define LIST_MAX 1000
+#define LIST_MAX      200  /* rows */
+#define LOOKED_AT_MAX 4000 /* apps, by one call of app.list */
 
 static json_t *address(uint32_t addr)
 {
@@ -48,16 +49,6 @@ static json_t *ports_of(const struct niwa_app *app)
 	return ports;
 }
 
-static json_int_t count_instances(struct niwa_engine *e, const struct niwa_app *app)
-{
-	const struct niwa_instance *i;
-	json_int_t n = 0;
-
-	LIST_FOREACH(i, &e->instance_list, link)
-	n += i->app == app;
-	return n;
-}
-
 static json_t *last_wake(const struct niwa_app_past *past)
 {
 	json_t *wake = json_pack("{s:I,s:I,s:s}", "at", (json_int_t)past->last_wake_realtime_us, "took_us",
@@ -68,61 +59,58 @@ static json_t *last_wake(const struct niwa_app_past *past)
 	return wake;
 }
 
-static json_t *row(struct niwa_engine *e, struct niwa_app *app)
+static json_t *row(const struct niwa_app *app)
 {
 	json_t *r = json_pack("{s:s,s:s,s:s,s:o,s:o,s:I,s:I}", "name", app->name, "tenant", app->tenant->name, "state",
 			      niwa_state_name(app->state), "service_address", address(app->service_addr), "ports",
-			      ports_of(app), "instances", app->current || app->fresh ? count_instances(e, app) : 0,
-			      "waiting", (json_int_t)app->waiting);
+			      ports_of(app), "instances", (json_int_t)app->instance_count, "waiting",
+			      (json_int_t)app->waiting);
+
+	if (app->labels)
+		(void)json_object_set_new(r, "labels", niwa_labels_json(app->labels));
 
 	if (app->past && app->past->wakes)
 		(void)json_object_set_new(r, "last_wake", last_wake(app->past));
 	return r;
 }
 
-static int by_name(const void *a, const void *b)
+static bool passes(const struct niwa_filter *filter, const struct niwa_app *app)
 {
-	return strcmp((*(struct niwa_app *const *)a)->name, (*(struct niwa_app *const *)b)->name);
+	struct niwa_filter_facts facts = {
+		.name = app->name,
+		.state = niwa_state_name(app->state),
+		.tenant = app->tenant->name,
+		.labels = app->labels,
+	};
+
+	return !app->removed && niwa_filter_passes(filter, &facts);
 }
 
-struct filter {
-	const char *after, *state, *tenant, *match;
-	size_t limit;
-};
-
-static bool passes(const struct filter *f, const struct niwa_app *app)
-{
-	return !app->removed && (!f->after || strcmp(app->name, f->after) > 0) &&
-	       (!f->state || strcmp(niwa_state_name(app->state), f->state) == 0) &&
-	       (!f->tenant || strcmp(app->tenant->name, f->tenant) == 0) &&
-	       (!f->match || fnmatch(f->match, app->name, 0) == 0);
-}
-
+/* As many as a turn may take: then it says where to go on, also when none has passed. */
 void niwa_rpc_app_list(struct niwa_call *call)
 {
-	struct niwa_engine *e = call->engine;
-	struct filter f = {.after = json_string_value(json_object_get(call->params, "after")),
-			   .state = json_string_value(json_object_get(call->params, "state")),
-			   .tenant = json_string_value(json_object_get(call->params, "tenant")),
-			   .match = json_string_value(json_object_get(call->params, "match")),
-			   .limit = (size_t)json_integer_value(json_object_get(call->params, "limit"))};
-	struct niwa_app **apps = niwa_zalloc((niwa_map_count(e->apps_by_id) + 1) * sizeof(struct niwa_app *)), *app;
-	json_t *rows = json_array(), *result;
-	size_t count = 0, pos = 0;
+	const json_t *p = call->params;
+	const struct niwa_filter filter = {.state = json_string_value(json_object_get(p, "state")),
+					   .tenant = json_string_value(json_object_get(p, "tenant")),
+					   .match = json_string_value(json_object_get(p, "match")),
+					   .label = json_string_value(json_object_get(p, "label"))};
+	struct niwa_order_walk walk =
+		niwa_order_from(call->engine->apps_in_order, json_string_value(json_object_get(p, "after")));
+	size_t limit = (size_t)json_integer_value(json_object_get(p, "limit")), seen = 0;
+	json_t *rows = json_array(), *result = json_pack("{s:o}", "apps", rows);
+	const struct niwa_app *app, *last = NULL;
 
-	if (f.limit == 0 || f.limit > LIST_MAX)
-		f.limit = LIST_MAX;
-	while (apps && (app = niwa_map_next(e->apps_by_id, &pos)))
-		if (passes(&f, app))
-			apps[count++] = app;
-	if (count)
-		qsort(apps, count, sizeof(struct niwa_app *), by_name);
-	for (size_t i = 0; i < count && i < f.limit; i++)
-		(void)json_array_append_new(rows, row(e, apps[i]));
-	result = json_pack("{s:o}", "apps", rows);
-	if (count > f.limit)
-		(void)json_object_set_new(result, "next", json_string(apps[f.limit - 1]->name));
-	free(apps);
+	if (limit == 0 || limit > LIST_MAX)
+		limit = LIST_MAX;
+	while ((app = niwa_order_next(&walk))) {
+		if (json_array_size(rows) == limit || seen++ == LOOKED_AT_MAX) {
+			(void)json_object_set_new(result, "next", json_string(last->name));
+			break;
+		}
+		last = app;
+		if (passes(&filter, app))
+			(void)json_array_append_new(rows, row(app));
+	}
 	niwa_call_answer(call, result);
 }
 
@@ -226,7 +214,7 @@ void niwa_rpc_app_show(struct niwa_call *call)
 		niwa_call_fail(call, NIWA_RPC_FAILED, &err);
 		return;
 	}
-	r = row(e, app);
+	r = row(app);
 	(void)json_object_set_new(r, "record", json_loads(text, 0, NULL));
 	(void)json_object_set_new(r, "generation", json_integer((json_int_t)app->generation));
 	(void)json_object_set_new(r, "instances", instances_of(e, app));

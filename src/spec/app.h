@@ -23,6 +23,8 @@
 #define NIWA_ROUTES_MAX   256
 #define NIWA_TIMES_MAX    16 /* of awake, of wake */
 #define NIWA_FROM_MAX     64
+#define NIWA_LABELS_MAX   16
+#define NIWA_LABEL_MAX    63          /* bytes of a key, and of a value */
 #define NIWA_APP_JSON_MAX (64 * 1024) /* bytes of one app record as JSON */
 
 enum niwa_protocol {
@@ -100,6 +102,7 @@ struct niwa_app_spec {
 	char *user;     /* of the container, name or number[:number]; NULL: the image's own, else root */
 	char *workdir;  /* NULL: the image's own, else "/" */
 	char **env;     /* NULL-terminated "KEY=value", sorted, never NULL; env files are read at apply */
+	char **labels;  /* NULL-terminated "key=value", sorted; NULL: none */
 	bool init;      /* niwa-init as pid 1: reaps zombies, forwards signals */
 	size_t port_count, volume_count, route_count;
 	struct niwa_port *ports;     /* port_count of them, 1 to NIWA_PORTS_MAX, no number twice */

@@ -37,6 +37,7 @@ void niwa_app_spec_free(struct niwa_app_spec **spec)
 	free(s->ready.path);
 	niwa_texts_free(&s->command);
 	niwa_texts_free(&s->env);
+	niwa_texts_free(&s->labels);
 	niwa_texts_free(&s->egress_list);
 	niwa_texts_free(&s->warm);
 	niwa_texts_free(&s->awake.times);

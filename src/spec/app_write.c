@@ -9,7 +9,7 @@
 
 #include "base/memory.h"
 
-#define KEYS_MAX 32 /* of one group */
+#define KEYS_MAX 64 /* of one group */
 
 static json_t *write_group(const struct niwa_app_spec *app, const struct niwa_group *group, const char *base,
 			   const char *defaults);

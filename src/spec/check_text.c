@@ -171,6 +171,26 @@ bool niwa_is_env_key(const char *s, size_t len)
 	return true;
 }
 
+static bool is_label_text(const char *s)
+{
+	if (strlen(s) > NIWA_LABEL_MAX)
+		return false;
+	for (; *s; s++)
+		if (!isalnum((unsigned char)*s) && !strchr("._-/@:+", *s))
+			return false;
+	return true;
+}
+
+bool niwa_is_label_key(const char *s)
+{
+	return isalnum((unsigned char)*s) && is_label_text(s);
+}
+
+bool niwa_is_label_value(const char *s)
+{
+	return is_label_text(s);
+}
+
 bool niwa_is_url_path(const char *s)
 {
 	size_t len = strlen(s);

@@ -103,7 +103,7 @@ static void app_problem_at(struct loader *l, const char *path, const char *fmt, 
 	app_problem(path, msg, l);
 }
 
-/* Adds what app lacks. Groups and env are merged key by key, all else is taken whole. */
+/* Adds what app lacks. Groups, env and labels are merged key by key, all else is taken whole. */
 static int merge_defaults(json_t *app, const json_t *defaults, const struct niwa_group *group)
 {
 	const char *name;
@@ -113,7 +113,9 @@ static int merge_defaults(json_t *app, const json_t *defaults, const struct niwa
 	{
 		const struct niwa_key *key = group ? niwa_group_find(group, name) : NULL;
 		json_t *own = json_object_get(app, name);
-		bool is_map = key && !key->whole && (key->kind == &niwa_kind_group || key->kind == &niwa_kind_env);
+		bool is_map = key && !key->whole &&
+			      (key->kind == &niwa_kind_group || key->kind == &niwa_kind_env ||
+			       key->kind == &niwa_kind_labels);
 		int r;
 
 		if (!own)

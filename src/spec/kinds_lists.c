@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The kinds that are lists or maps of texts: command, env, allow, egress.
+ * The kinds that are lists or maps of texts: command, env, labels, allow, egress.
  */
 #include "spec/schema_private.h"
 
@@ -96,18 +96,49 @@ static int compare_texts(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Reads one variable into *ret, "KEY=value". */
-static void env_read_one(struct niwa_reader *r, const char *name, const json_t *value, char **ret)
+/* What the names and texts of a map may be. */
+struct map_rule {
+	const char *what;               /* "variables" */
+	bool (*name)(const char *name); /* and what is allowed: */
+	const char *names;
+	bool (*text)(const char *text); /* NULL: any */
+	const char *texts;
+};
+
+static bool is_variable(const char *name)
+{
+	return niwa_is_env_key(name, strlen(name));
+}
+
+static const struct map_rule variables = {
+	.what = "variables",
+	.name = is_variable,
+	.names = "not a name for a variable; allowed: letters, digits and '_', no digit first",
+	.texts = "a text (in quotes where in doubt, \"\" for an empty one)",
+};
+
+static const struct map_rule labels = {
+	.what = "labels",
+	.name = niwa_is_label_key,
+	.names = "not a name for a label; allowed: at most 63 letters, digits and . _ - / @ : +, a letter or digit "
+		 "first",
+	.text = niwa_is_label_value,
+	.texts = "a text of at most 63 letters, digits and . _ - / @ : +",
+};
+
+/* Reads one pair into *ret, "NAME=text". */
+static void map_read_one(struct niwa_reader *r, const struct map_rule *rule, const char *name, const json_t *value,
+			 char **ret)
 {
 	char quoted[48], found[80];
 	size_t old = niwa_path_push(r, niwa_quote(name, strlen(name), quoted, sizeof(quoted)));
 	const char *text = json_string_value(value);
 
-	if (!niwa_is_env_key(name, strlen(name))) {
-		niwa_reader_problem(r, "not a name for a variable; allowed: letters, digits and '_', no digit first");
-	} else if (!text) {
-		niwa_reader_problem(r, "found %s; allowed: a text (in quotes where in doubt, \"\" for an empty one)",
-				    niwa_json_describe(value, found, sizeof(found)));
+	if (!rule->name(name)) {
+		niwa_reader_problem(r, "%s", rule->names);
+	} else if (!text || (rule->text && !rule->text(text))) {
+		niwa_reader_problem(r, "found %s; allowed: %s", niwa_json_describe(value, found, sizeof(found)),
+				    rule->texts);
 	} else {
 		*ret = niwa_asprintf("%s=%s", name, text);
 		r->no_memory |= !*ret;
@@ -117,7 +148,8 @@ static void env_read_one(struct niwa_reader *r, const char *name, const json_t *
 	niwa_path_pop(r, old);
 }
 
-static void env_read(struct niwa_reader *r, const struct niwa_key *key, const json_t *json, void *field)
+static void map_read(struct niwa_reader *r, const struct map_rule *rule, const struct niwa_key *key, const json_t *json,
+		     void *field)
 {
 	char ***ret = field;
 	NIWA_AUTO(niwa_texts_free) char **env = NULL;
@@ -130,7 +162,7 @@ static void env_read(struct niwa_reader *r, const struct niwa_key *key, const js
 		return;
 	}
 	if (json_object_size(json) > key->max) {
-		niwa_reader_problem(r, "found %zu variables; allowed: at most %llu", json_object_size(json),
+		niwa_reader_problem(r, "found %zu %s; allowed: at most %llu", json_object_size(json), rule->what,
 				    (unsigned long long)key->max);
 		return;
 	}
@@ -140,7 +172,7 @@ static void env_read(struct niwa_reader *r, const struct niwa_key *key, const js
 	{
 		if (r->no_memory)
 			return;
-		env_read_one(r, name, value, &env[count]);
+		map_read_one(r, rule, name, value, &env[count]);
 		count += env[count] != NULL;
 	}
 	if (r->no_memory)
@@ -148,6 +180,16 @@ static void env_read(struct niwa_reader *r, const struct niwa_key *key, const js
 	qsort(env, count, sizeof(char *), compare_texts);
 	niwa_texts_free(ret);
 	*ret = NIWA_TAKE(env);
+}
+
+static void env_read(struct niwa_reader *r, const struct niwa_key *key, const json_t *json, void *field)
+{
+	map_read(r, &variables, key, json, field);
+}
+
+static void labels_read(struct niwa_reader *r, const struct niwa_key *key, const json_t *json, void *field)
+{
+	map_read(r, &labels, key, json, field);
 }
 
 static json_t *env_write(const struct niwa_key *key, const void *field)
@@ -173,6 +215,7 @@ static void env_allowed(const struct niwa_key *key, struct niwa_text *out)
 }
 
 const struct niwa_kind niwa_kind_env = {.read = env_read, .write = env_write, .allowed = env_allowed};
+const struct niwa_kind niwa_kind_labels = {.read = labels_read, .write = env_write, .allowed = env_allowed};
 
 /* field: the port. "any", or a list of tenants. */
 static void allow_read(struct niwa_reader *r, const struct niwa_key *key, const json_t *json, void *field)

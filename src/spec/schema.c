@@ -574,6 +574,14 @@ static const struct niwa_key app_keys[] = {
 	 .allowed = "lower case letters, digits and inner '-' and '.', at most 63 characters, not 'any'",
 	 .derived = "the name",
 	 .doc = "Who owns the app: apps of one tenant may talk to each other, others may not."},
+	{.name = "labels",
+	 .kind = &niwa_kind_labels,
+	 APP(labels),
+	 .max = NIWA_LABELS_MAX,
+	 .derived = "none",
+	 .doc = "Texts to find the app by, for the one who runs the host: niwa ls and niwa rm take --label KEY=value. "
+		"A change "
+		"of labels leaves the app's instances as they are."},
 	{.name = "image",
 	 .kind = &niwa_kind_text,
 	 APP(image),

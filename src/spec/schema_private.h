@@ -94,8 +94,9 @@ struct niwa_group {
 extern const struct niwa_group niwa_schema_app;
 extern const struct niwa_kind niwa_kind_text, niwa_kind_path, niwa_kind_number, niwa_kind_duration, niwa_kind_size,
 	niwa_kind_percent, niwa_kind_bool, niwa_kind_flag, niwa_kind_word, niwa_kind_signal, niwa_kind_publish,
-	niwa_kind_owner;                                                                         /* scalars, kinds.c */
-extern const struct niwa_kind niwa_kind_texts, niwa_kind_env, niwa_kind_allow, niwa_kind_egress; /* kinds_lists.c */
+	niwa_kind_owner; /* scalars, kinds.c */
+extern const struct niwa_kind niwa_kind_texts, niwa_kind_env, niwa_kind_labels, niwa_kind_allow,
+	niwa_kind_egress;                                                                          /* kinds_lists.c */
 extern const struct niwa_kind niwa_kind_crons, niwa_kind_spans, niwa_kind_sources, niwa_kind_rate; /* kinds_times.c */
 extern const struct niwa_kind niwa_kind_group, niwa_kind_list;                                     /* app_read.c */
 
@@ -107,6 +108,8 @@ bool niwa_is_image(const char *s);
 bool niwa_is_user(const char *s);
 bool niwa_is_owner(const char *s);
 bool niwa_is_env_key(const char *s, size_t len);
+bool niwa_is_label_key(const char *s);
+bool niwa_is_label_value(const char *s);
 bool niwa_is_url_path(const char *s);
 bool niwa_is_path(const char *s); /* absolute, no empty, "." or ".." component; trailing slashes are fine */
 bool niwa_is_volume_source(const char *s);

@@ -340,17 +340,19 @@ static const struct {
 	{"{" PORT ", 'routes': [{'domain': 'a.de'}, {'domain': 'a.de', 'protocol': 'smtp'}, {'domain': 'a.de'}]}",
 	 "routes[2].domain", "routes[2].domain: found 'a.de', as in routes[0]; allowed: each domain once"},
 	{"{" PORT ", 'comand': ['x']}", "comand",
-	 "comand: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, ports, "
+	 "comand: unknown key; allowed: name, tenant, labels, image, command, user, workdir, env, env_files, init, "
+	 "ports, "
 	 "routes, volumes, egress, limits, lifetime, rotate, resident, sleep, awake, wake, ready, stop, restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting; did you "
 	 "mean 'command'?"},
 	{"{" PORT ", 'vol': []}", "vol",
-	 "vol: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, ports, "
+	 "vol: unknown key; allowed: name, tenant, labels, image, command, user, workdir, env, env_files, init, ports, "
 	 "routes, volumes, egress, limits, lifetime, rotate, resident, sleep, awake, wake, ready, stop, restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting; did you "
 	 "mean 'volumes'?"},
 	{"{" PORT ", 'something\\nelse': []}", "something\\x0aelse",
-	 "something\\x0aelse: unknown key; allowed: name, tenant, image, command, user, workdir, env, env_files, init, "
+	 "something\\x0aelse: unknown key; allowed: name, tenant, labels, image, command, user, workdir, env, "
+	 "env_files, init, "
 	 "ports, routes, volumes, egress, limits, lifetime, rotate, resident, sleep, awake, wake, ready, stop, "
 	 "restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting"},

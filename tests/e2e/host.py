@@ -67,6 +67,17 @@ class Rpc:
         self.sock.close()
 
 
+def rows_of(rpc, **filters):
+    """All rows of app.list, page by page."""
+    rows, after = [], {}
+    while True:
+        page = rpc.call("app.list", **filters, **after)
+        rows += page["apps"]
+        if "next" not in page:
+            return rows
+        after = {"after": page["next"]}
+
+
 class Host:
     count = 0
 
@@ -135,7 +146,7 @@ class Host:
         if self.niwad and self.niwad.poll() is None:
             try:
                 rpc = Rpc(self.socket, timeout=30)
-                for row in rpc.call("app.list")["apps"]:
+                for row in rows_of(rpc):
                     if row["state"] != "stopped":
                         try:
                             rpc.call("app.stop", name=row["name"])
@@ -188,6 +199,13 @@ class Host:
         rpc = Rpc(self.socket)
         try:
             return rpc.call(method, **params)
+        finally:
+            rpc.close()
+
+    def rows(self, **filters):
+        rpc = Rpc(self.socket)
+        try:
+            return rows_of(rpc, **filters)
         finally:
             rpc.close()
 

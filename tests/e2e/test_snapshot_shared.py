@@ -112,7 +112,7 @@ def test_apps_that_never_ran_wake_from_the_image_of_a_template(garden):
 def test_a_thousand_apps_hold_one_image_on_disk(garden):
     apply(garden, *(app(f"a{n}") for n in range(1000)))
     visited(garden, "a0")
-    wait_for("all are saved", lambda: len(garden.rpc("app.list", state="saved", limit=1000)["apps"]) == 1000, timeout=30)
+    wait_for("all are saved", lambda: len(garden.rows(state="saved")) == 1000, timeout=30)
     (folder,) = images(garden)
     taken = sum(p.stat().st_blocks * 512 for p in folder.rglob("*"))
     (row,) = listed(garden)["snapshots"]
