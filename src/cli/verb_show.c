@@ -147,8 +147,12 @@ static void print_head(const json_t *app)
 static void print_instances(const json_t *app)
 {
 	static const struct niwa_column columns[] = {
-		{.title = "  INSTANCE"},      {.title = "LIFE"},  {.title = "PID", .right = true},
-		{.title = "PRIVATE ADDRESS"}, {.title = "BEGAN"},
+		{.title = "  INSTANCE"},
+		{.title = "LIFE"},
+		{.title = "PID", .right = true},
+		{.title = "PRIVATE ADDRESS"},
+		{.title = "CONNECTIONS", .right = true},
+		{.title = "BEGAN"},
 	};
 	NIWA_AUTO(niwa_table_free) struct niwa_table *table = niwa_table_new(columns, NIWA_ARRAY_LEN(columns));
 	const json_t *instance;
@@ -158,13 +162,19 @@ static void print_instances(const json_t *app)
 		return;
 	json_array_foreach(json_object_get(app, "instances"), i, instance)
 	{
-		char id[32], pid[32], ago[32];
+		char id[32], pid[32], connections[32], ago[32];
 		const char *cells[] = {
-			id, niwa_answer_text(instance, "life"), pid, niwa_answer_text(instance, "private_address"),
+			id,
+			niwa_answer_text(instance, "life"),
+			pid,
+			niwa_answer_text(instance, "private_address"),
+			connections,
 			niwa_human_ago(niwa_answer_number(instance, "began_at"), niwa_realtime_us(), ago, sizeof(ago))};
 
 		(void)snprintf(id, sizeof(id), "  %" PRIu64, niwa_answer_number(instance, "id"));
 		(void)snprintf(pid, sizeof(pid), "%" PRIu64, niwa_answer_number(instance, "pid"));
+		(void)snprintf(connections, sizeof(connections), "%" PRIu64,
+			       niwa_answer_number(instance, "connections"));
 		niwa_table_row(table, cells);
 	}
 	if (niwa_table_rows(table)) {

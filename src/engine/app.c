@@ -27,6 +27,7 @@
 #include "engine/put_away.h"
 #include "engine/resident.h"
 #include "engine/rotate.h"
+#include "engine/scale.h"
 #include "engine/schedule.h"
 #include "engine/share.h"
 #include "engine/snapshot.h"
@@ -68,6 +69,7 @@ void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_s
 	niwa_app_note_move(app, from, to, why);
 	niwa_log(NIWA_LOG_INFO, &ctx, "%s -> %s (%s)", niwa_state_name(from), niwa_state_name(to), why);
 	niwa_resident_moved(e, app);
+	niwa_scale_moved(e, app);
 	niwa_app_notify(app);
 }
 
@@ -606,6 +608,7 @@ void niwa_app_free(struct niwa_app *app)
 	free(app->labels);
 	niwa_app_past_free(app);
 	free(app->set);
+	niwa_scale_free(app);
 	niwa_app_snapshot_free(app);
 	free(app);
 }

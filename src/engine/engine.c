@@ -54,10 +54,10 @@ static void on_refused(uint32_t private_addr, uint16_t port, void *arg)
 	struct niwa_instance *i = niwa_map_get(e->instances_by_addr, private_addr);
 	char why[64];
 
-	if (!i || i->app->current != i || i->app->state != NIWA_RUNNING || i->diag_fd < 0 ||
+	if (!i || (i->app->current != i && !i->copy) || i->app->state != NIWA_RUNNING || i->diag_fd < 0 ||
 	    niwa_diag_listens(i->diag_fd, private_addr, port) != 0)
 		return;
-	if (niwa_ready_listens_at_all(i) != 0) { /* it is alive, and serves others by another port */
+	if (!i->copy && niwa_ready_listens_at_all(i) != 0) { /* it is alive, and serves others by another port */
 		niwa_awake_withhold(e, i, port);
 		return;
 	}

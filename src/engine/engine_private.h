@@ -29,6 +29,7 @@
 #include "container/lease.h"
 #include "engine/channel.h"
 #include "engine/config.h"
+#include "engine/scale_plan.h"
 #include "engine/metrics.h"
 #include "engine/state.h"
 #include "engine/wake_queue.h"
@@ -143,6 +144,7 @@ struct niwa_app {
 	TAILQ_ENTRY(niwa_app) resident_link;
 	sd_event_source *retry; /* restart policy */
 	struct niwa_app_past *past;
+	struct niwa_app_scale *scale;    /* scale.h; NULL: it never ran, or may not grow */
 	struct niwa_limit_set *set;      /* limit_set.h; NULL: nothing was ever set over the record */
 	struct niwa_schedule *schedule;  /* schedule.h; NULL: none */
 	struct niwa_app_folder *folders; /* that its record lets it write to; folder_claim.c */
@@ -205,7 +207,7 @@ struct niwa_tag {
 	struct niwa_snapshot_key start_key;
 	char restored_from[NIWA_KEY_HEX + 1]; /* the image of which it has the layer mounted; "": none */
 	uint64_t aged_us;                     /* as below */
-	uint32_t limits_changed, unused_2;    /* its control groups may not say what its record says */
+	uint32_t limits_changed, copy;        /* its control groups may not say what its record says */
 	uint64_t busy_until_us;               /* the lease that it was told of; CLOCK_MONOTONIC */
 };
 #define NIWA_TAG_VERSION 1
@@ -252,6 +254,12 @@ struct niwa_instance {
 	bool watched;          /* adoption: it is in the kernel's `frozen` set, so what came has knocked */
 	bool adopting, follow; /* not resumed yet; as in its tag */
 	bool limits_changed;   /* as in its tag */
+	bool copy, old;        /* scale.h: one of several, not the first; to be replaced */
+	LIST_ENTRY(niwa_instance) copy_link;
+	struct niwa_scale_load load; /* at the last look */
+	uint64_t load_at_us, load_cpu_us, cpu_idle_since_us;
+	uint32_t cpu_centi;       /* between the last two looks */
+	uint32_t cpu_limit_centi; /* widened to this; 0: as its record, or what was set, says */
 	sd_event_source *log_source, *log_pause, *notify_source, *notify_pause, *timer, *freeze_source, *life_timer;
 	struct niwa_applog *log; /* the app's; NULL: what it prints is lost */
 	struct niwa_stages stages;
@@ -287,6 +295,8 @@ struct niwa_class {
 	LIST_ENTRY(niwa_class) link;
 };
 
+struct niwa_app_scale;
+struct niwa_limit_set;
 struct niwa_rpc;
 struct niwa_trash;
 struct niwa_deferred; /* adopt.c */

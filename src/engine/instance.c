@@ -32,10 +32,12 @@
 #include "engine/keep_client.h"
 #include "engine/leave.h"
 #include "engine/limit_set.h"
+#include "engine/past.h"
 #include "engine/ready.h"
 #include "engine/restore.h"
 #include "engine/restore_open.h"
 #include "engine/rotate.h"
+#include "engine/scale.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
 #include "engine/snapshot_start.h"
@@ -313,7 +315,8 @@ static void fill_tag(const struct niwa_instance *i, struct niwa_tag *tag)
 				 .stop_grace_us = i->spec ? i->spec->stop.grace_us : 0,
 				 .stop_signal = i->spec ? (uint32_t)i->spec->stop.signal : 0,
 				 .record = i->record,
-				 .limits_changed = i->limits_changed};
+				 .limits_changed = i->limits_changed,
+				 .copy = i->copy};
 	niwa_folder_tag(i, tag);
 	niwa_dumpable_tag(i, tag);
 	if (i->app)
@@ -473,6 +476,7 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	i->restored = tag->restored;
 	i->follow = tag->follow;
 	i->limits_changed = tag->limits_changed;
+	i->copy = tag->copy;
 	i->began_us = tag->began_us ? tag->began_us : niwa_now_us() - (niwa_realtime_us() - tag->began_realtime_us);
 	i->aged_us = tag->aged_us;
 	i->busy.told_until_us = i->busy.tagged_until_us = tag->busy_until_us;
@@ -619,6 +623,19 @@ static bool successor_takes_over(struct niwa_engine *e, struct niwa_app *app, co
 	return true;
 }
 
+/* The others take its share. */
+static void copy_ended(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_error *err)
+{
+	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "scale"};
+
+	if (i->life == NIWA_LIFE_SERVING) {
+		niwa_log(NIWA_LOG_WARN, &ctx, "%s; the others go on", err->msg);
+		e->counts.crashes++;
+		niwa_app_note_error(i->app, err->msg);
+	}
+	niwa_scale_lost(e, i);
+}
+
 static void report_end(struct niwa_engine *e, struct niwa_instance *i, const struct niwa_error *err)
 {
 	struct niwa_app *app = i->app;
@@ -628,6 +645,12 @@ static void report_end(struct niwa_engine *e, struct niwa_instance *i, const str
 		niwa_rotate_failed(e, app, err);
 		return;
 	}
+	if (niwa_scale_is_growing(i)) {
+		niwa_scale_failed(e, app, err);
+		return;
+	}
+	if (i->copy && !i->adopting)
+		copy_ended(e, i, err);
 	if (app->current != i)
 		return; /* a drained one: nobody waits */
 	if (niwa_restore_is_under_way(i) && app->state == NIWA_RESTORING) {
@@ -638,7 +661,8 @@ static void report_end(struct niwa_engine *e, struct niwa_instance *i, const str
 	if (app->state == NIWA_STOPPING || app->state == NIWA_SAVING) {
 		niwa_wake_healthy(i);
 		app->current = NULL;
-		if (successor_takes_over(e, app, "its successor starts"))
+		if (niwa_scale_take_over(e, app, "it has ended") ||
+		    successor_takes_over(e, app, "its successor starts"))
 			return;
 		down = app->removed || (TAILQ_EMPTY(&app->waiters) && !app->rotate_wanted);
 		saved = niwa_snapshot_is_wanted(app) && !app->rotate_wanted;
@@ -654,6 +678,10 @@ static void report_end(struct niwa_engine *e, struct niwa_instance *i, const str
 		niwa_snapshot_failed(e, app, err->msg);
 	if (app->state != NIWA_STARTING)
 		e->counts.crashes++;
+	if (app->state == NIWA_RUNNING && niwa_scale_take_over(e, app, err->msg)) {
+		niwa_app_note_error(app, err->msg);
+		return;
+	}
 	if (!successor_takes_over(e, app, err->msg))
 		niwa_wake_failed(e, app, err);
 }

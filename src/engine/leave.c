@@ -16,6 +16,7 @@
 #include "engine/instance.h"
 #include "engine/restore.h"
 #include "engine/rotate.h"
+#include "engine/scale.h"
 #include "engine/sleep.h"
 #include "engine/snapshot_start.h"
 #include "engine/stop.h"
@@ -44,7 +45,11 @@ static void put_awake(struct niwa_instance *i, struct niwa_net_txn *txn, enum ni
 
 void niwa_awake_elements(struct niwa_instance *i, struct niwa_net_txn *txn)
 {
-	put_awake(i, txn, NIWA_ADD);
+	i->in_awake = true;
+	if (niwa_spread_is_wanted(i->app))
+		niwa_spread_elements(i->app, txn);
+	else
+		put_awake(i, txn, NIWA_ADD);
 }
 
 int niwa_awake_enter(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
@@ -52,6 +57,12 @@ int niwa_awake_enter(struct niwa_engine *e, struct niwa_instance *i, struct niwa
 	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
 	int r;
 
+	if (niwa_spread_is_wanted(i->app)) {
+		niwa_net_txn_free(&txn);
+		i->in_awake = true;
+		i->withheld = 0;
+		return niwa_spread_sync(e, i->app, err);
+	}
 	if (!txn)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "announce %s to the kernel", i->app->name);
 	put_awake(i, txn, NIWA_ADD);
@@ -64,9 +75,15 @@ int niwa_awake_enter(struct niwa_engine *e, struct niwa_instance *i, struct niwa
 int niwa_awake_replace(struct niwa_engine *e, struct niwa_instance *old, struct niwa_instance *fresh,
 		       struct niwa_error *err)
 {
-	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
+	struct niwa_net_txn *txn;
 	int r;
 
+	if (niwa_spread_is_wanted(fresh->app)) {
+		old->in_awake = false;
+		fresh->in_awake = true;
+		return niwa_spread_sync(e, fresh->app, err);
+	}
+	txn = niwa_net_txn_new(e->net);
 	if (!txn)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "announce %s to the kernel", fresh->app->name);
 	for (size_t n = 0; old->in_awake && n < old->spec->port_count; n++)
@@ -79,6 +96,17 @@ int niwa_awake_replace(struct niwa_engine *e, struct niwa_instance *old, struct 
 	if (r == 0)
 		old->in_awake = false; /* else its elements are taken away when it stops */
 	return r;
+}
+
+/* The ports of an app with several instances are those that the first one listens on. */
+static void withhold_all(struct niwa_engine *e, struct niwa_instance *i, uint32_t withheld)
+{
+	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "ports"};
+	struct niwa_error err;
+
+	i->withheld = withheld;
+	if (niwa_spread_sync(e, i->app, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
 }
 
 static int change_port(struct niwa_engine *e, struct niwa_instance *i, uint16_t port, enum niwa_change change)
@@ -102,20 +130,28 @@ void niwa_awake_withhold(struct niwa_engine *e, struct niwa_instance *i, uint16_
 {
 	struct niwa_error err;
 
-	for (size_t n = 0; n < i->spec->port_count; n++)
-		if (i->spec->ports[n].number == port && is_direct(i->spec, port) && !(i->withheld & 1u << n) &&
-		    change_port(e, i, port, NIWA_DEL) == 0)
+	for (size_t n = 0; n < i->spec->port_count; n++) {
+		if (i->spec->ports[n].number != port || !is_direct(i->spec, port) || i->withheld & 1u << n)
+			continue;
+		if (niwa_spread_is_wanted(i->app))
+			withhold_all(e, i, i->withheld | 1u << n);
+		else if (change_port(e, i, port, NIWA_DEL) == 0)
 			i->withheld |= 1u << n;
+	}
 	(void)niwa_net_flush_unreplied(e->net, i->mark, &err); /* else the repeated SYN waits for its entry to end */
 }
 
 void niwa_awake_look_again(struct niwa_engine *e, struct niwa_instance *i)
 {
-	for (size_t n = 0; i->withheld && n < i->spec->port_count; n++)
-		if ((i->withheld & 1u << n) &&
-		    niwa_diag_listens(i->diag_fd, i->private_addr, i->spec->ports[n].number) > 0 &&
-		    change_port(e, i, i->spec->ports[n].number, NIWA_ADD) == 0)
+	for (size_t n = 0; i->withheld && n < i->spec->port_count; n++) {
+		if (!(i->withheld & 1u << n) ||
+		    niwa_diag_listens(i->diag_fd, i->private_addr, i->spec->ports[n].number) <= 0)
+			continue;
+		if (niwa_spread_is_wanted(i->app))
+			withhold_all(e, i, i->withheld & ~(1u << n));
+		else if (change_port(e, i, i->spec->ports[n].number, NIWA_ADD) == 0)
 			i->withheld &= ~(1u << n);
+	}
 }
 
 void niwa_awake_leave(struct niwa_engine *e, struct niwa_instance *i)
@@ -127,6 +163,12 @@ void niwa_awake_leave(struct niwa_engine *e, struct niwa_instance *i)
 	if (!i->in_awake)
 		return;
 	i->in_awake = false;
+	if (niwa_spread_is_wanted(i->app)) {
+		if (niwa_spread_sync(e, i->app, &err) < 0)
+			niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
+		(void)niwa_net_flush_unreplied(e->net, i->mark, &err);
+		return;
+	}
 	txn = niwa_net_txn_new(e->net);
 	if (!txn) {
 		niwa_log(NIWA_LOG_ERR, &ctx, "out of memory");
@@ -166,6 +208,8 @@ int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, enum niwa_le
 	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "sleep"};
 	struct niwa_error err;
 
+	if (niwa_scale_is_grown(i->app)) /* it is one instance again before it sleeps */
+		return -EAGAIN;
 	if (!is_quiet(e, i)) /* a look before anything is changed: the common case of open connections */
 		return -EAGAIN;
 	niwa_awake_leave(e, i);
@@ -256,6 +300,7 @@ void niwa_leave_all(struct niwa_engine *e, struct niwa_app *app, const char *why
 	struct niwa_instance *i, *next;
 
 	niwa_rotate_cancel(e, app, why);
+	niwa_scale_cancel(e, app, why);
 	niwa_wake_unqueue(e, app, why);
 	for (i = LIST_FIRST(&e->instance_list); i; i = next) {
 		next = LIST_NEXT(i, link);

@@ -116,6 +116,18 @@ void niwa_limits_begin(struct niwa_engine *e, struct niwa_instance *i)
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
 }
 
+int niwa_limits_cpu(struct niwa_engine *e, struct niwa_instance *i, uint32_t centi, struct niwa_error *err)
+{
+	struct niwa_limit_place place;
+
+	niwa_limit_place(&e->host, i->id, &place);
+	if (!i->limits_changed) {
+		i->limits_changed = true;
+		niwa_instance_write_tag(e, i);
+	}
+	return niwa_limit_cpu(&place, centi, err);
+}
+
 /* A change under way. */
 
 struct item {
@@ -242,6 +254,7 @@ static struct change *change_new(struct niwa_engine *e, struct niwa_app *app, co
 			continue;
 		}
 		niwa_limit_place(&e->host, i->id, &item->place);
+		i->cpu_limit_centi = 0; /* widened from what is set now, if it is to be */
 		item->before = niwa_limits_over(app, &i->spec->limits);
 		item->after = over(set, &i->spec->limits);
 		i->limits_changed = true;

@@ -19,6 +19,8 @@ void niwa_limits_load(struct niwa_app *app, const char *text);
 struct niwa_limits niwa_limits_over(const struct niwa_app *app, const struct niwa_limits *record);
 /* Before the instance's program, or its image, goes on; and of one that was adopted. */
 void niwa_limits_begin(struct niwa_engine *e, struct niwa_instance *i);
+/* The CPU of one instance, for now: not kept, and not in force any more for one that a new niwad adopts. */
+int niwa_limits_cpu(struct niwa_engine *e, struct niwa_instance *i, uint32_t centi, struct niwa_error *err);
 /* {"cpu": "200%"} of what is set; NULL: nothing. */
 json_t *niwa_limits_set(const struct niwa_app *app);
 

@@ -19,6 +19,7 @@
 #include "engine/leave.h"
 #include "engine/relay_client.h"
 #include "engine/rotate.h"
+#include "engine/scale.h"
 #include "engine/sleep.h"
 #include "engine/wake.h"
 #include "net/diag.h"
@@ -60,6 +61,8 @@ static void done(struct niwa_engine *e, struct niwa_instance *i)
 	i->lost = false;
 	if (i->app->fresh == i)
 		niwa_rotate_ready(e, i);
+	else if (niwa_scale_is_growing(i))
+		niwa_scale_ready(e, i);
 	else
 		niwa_wake_ready(e, i);
 }
@@ -88,8 +91,11 @@ static void too_late(struct niwa_engine *e, struct niwa_instance *i)
 	if (i->check_ticket)
 		(void)niwa_map_del(e->checks, i->check_ticket);
 	i->check_ticket = 0;
-	if (i->app->fresh == i) {
-		niwa_rotate_failed(e, i->app, &err);
+	if (i->app->fresh == i || niwa_scale_is_growing(i)) {
+		if (i->app->fresh == i)
+			niwa_rotate_failed(e, i->app, &err);
+		else
+			niwa_scale_failed(e, i->app, &err);
 		i->killed = true;
 		niwa_leave_stop(e, i, "not ready in time");
 		return;
@@ -269,6 +275,12 @@ void niwa_ready_checked(struct niwa_engine *e, uint64_t ticket, int error, const
 
 void niwa_ready_lost(struct niwa_engine *e, struct niwa_instance *i, const char *why)
 {
+	if (i->copy || niwa_scale_take_over(e, i->app, why)) { /* one of several */
+		if (i->copy)
+			niwa_scale_lost(e, i);
+		niwa_leave_stop(e, i, why);
+		return;
+	}
 	niwa_awake_leave(e, i);
 	niwa_sleep_unwatch(i);
 	i->life = NIWA_LIFE_STARTED;

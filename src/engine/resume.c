@@ -14,6 +14,7 @@
 #include "engine/leave.h"
 #include "engine/ready.h"
 #include "engine/rotate.h"
+#include "engine/scale.h"
 #include "engine/sleep.h"
 #include "engine/wake.h"
 
@@ -31,10 +32,24 @@ static void choose_all(struct niwa_engine *e)
 	{
 		if (!i->adopting || i->app->removed)
 			continue;
-		if (i->life == NIWA_LIFE_SERVING)
+		if (i->life == NIWA_LIFE_SERVING && !i->copy)
 			choose(&i->app->current, i);
 		else if (i->life == NIWA_LIFE_CLONING || i->life == NIWA_LIFE_STARTED)
 			choose(&i->app->fresh, i);
+	}
+}
+
+/* The first one died, and nobody had taken its place yet. */
+static void choose_among_copies(struct niwa_engine *e)
+{
+	struct niwa_instance *i;
+
+	LIST_FOREACH(i, &e->instance_list, link)
+	{
+		if (!i->adopting || i->app->removed || !i->copy || i->life != NIWA_LIFE_SERVING || i->app->current)
+			continue;
+		i->copy = false;
+		i->app->current = i;
 	}
 }
 
@@ -90,7 +105,11 @@ static void resume_serving(struct niwa_engine *e, struct niwa_instance *i)
 	struct niwa_app *app = i->app;
 
 	if (app->current != i) {
-		drain(e, i);
+		bool copy = i->copy;
+
+		i->copy = false;
+		if (!copy || !niwa_scale_adopt(e, i))
+			drain(e, i);
 		return;
 	}
 	i->in_awake = true;
@@ -168,6 +187,7 @@ static void resume_removed(struct niwa_engine *e, struct niwa_instance *i)
 static void resume(struct niwa_engine *e, struct niwa_instance *i)
 {
 	i->adopting = false;
+	i->copy = i->copy && i->life == NIWA_LIFE_SERVING && !i->app->removed;
 	if (i->app->removed) {
 		resume_removed(e, i);
 		return;
@@ -197,6 +217,7 @@ void niwa_resume_all(struct niwa_engine *e)
 							NIWA_LIFE_DRAINING, NIWA_LIFE_STOPPING};
 
 	choose_all(e);
+	choose_among_copies(e);
 	for (size_t n = 0; n < NIWA_ARRAY_LEN(order); n++) {
 		struct niwa_instance *i = LIST_FIRST(&e->instance_list), *next;
 

@@ -18,6 +18,7 @@
 #include "engine/instance.h"
 #include "engine/leave.h"
 #include "engine/past.h"
+#include "engine/scale.h"
 #include "engine/sleep.h"
 #include "engine/wake.h"
 #include "net/diag.h"
@@ -32,7 +33,9 @@ static int on_lifetime(sd_event_source *s, uint64_t usec, void *arg)
 
 	(void)s, (void)usec;
 	i->life_timer = sd_event_source_disable_unref(i->life_timer);
-	if (i->app->current == i)
+	if (i->copy)
+		niwa_scale_age_one(i);
+	else if (i->app->current == i)
 		niwa_rotate(i->engine, i->app, "end of lifetime");
 	return 0;
 }
@@ -88,6 +91,18 @@ static void overlap(struct niwa_engine *e, struct niwa_app *app, const char *why
 	(void)niwa_fault("niwad.rotate-begun");
 }
 
+/* What follows must not run beside another one. */
+static void end_copies(struct niwa_engine *e, struct niwa_app *app, const char *why)
+{
+	struct niwa_instance *i, *next;
+
+	niwa_scale_cancel(e, app, why);
+	for (i = niwa_scale_is_grown(app) ? LIST_FIRST(&app->scale->copies) : NULL; i; i = next) {
+		next = LIST_NEXT(i, copy_link);
+		niwa_leave_stop(e, i, why);
+	}
+}
+
 void niwa_rotate(struct niwa_engine *e, struct niwa_app *app, const char *why)
 {
 	struct niwa_instance *i = app->current;
@@ -98,6 +113,7 @@ void niwa_rotate(struct niwa_engine *e, struct niwa_app *app, const char *why)
 			overlap(e, app, why);
 			return;
 		}
+		end_copies(e, app, why);
 		app->rotate_wanted = true; /* a fresh one follows at once: somebody was using it */
 		niwa_leave_stop(e, i, why);
 		(void)niwa_fault("niwad.handover-begun");
@@ -168,10 +184,24 @@ static void keep_as_it_is(struct niwa_engine *e, struct niwa_instance *i, const 
 	niwa_instance_write_tag(e, i);
 }
 
+static void keep_copies(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_spec *spec, uint64_t before)
+{
+	struct niwa_instance *i;
+
+	if (!app->scale)
+		return;
+	keep_as_it_is(e, app->scale->growing, spec, before);
+	LIST_FOREACH(i, &app->scale->copies, copy_link)
+	keep_as_it_is(e, i, spec, before);
+	if (app->scale->growing && app->scale->growing->generation != app->generation)
+		niwa_scale_cancel(e, app, "changed again");
+}
+
 void niwa_rotate_changed(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_spec *spec, uint64_t before)
 {
 	keep_as_it_is(e, app->current, spec, before);
 	keep_as_it_is(e, app->fresh, spec, before);
+	keep_copies(e, app, spec, before);
 	if (app->past)
 		app->past->not_before_us = app->past->backoff_us = 0; /* perhaps the change mends it */
 	if (app->fresh && app->fresh->generation != app->generation)
@@ -210,6 +240,7 @@ void niwa_rotate_ready(struct niwa_engine *e, struct niwa_instance *fresh)
 	niwa_rotate_arm(e, fresh);
 	niwa_dump_when_quiet(e, fresh);
 	niwa_app_notify(app);
+	niwa_scale_follow(e, app);
 	if (niwa_net_flush_unreplied(e->net, old->mark, &err) < 0)
 		niwa_log(NIWA_LOG_WARN, &ctx, "%s", err.msg);
 	niwa_rotate_drain(e, old);
@@ -230,16 +261,29 @@ void niwa_rotate_failed(struct niwa_engine *e, struct niwa_app *app, const struc
 		arm(e, app->current, niwa_now_us() + RETRY_US);
 }
 
+/* Connections that it has made itself are no reason to go on. */
+static bool has_served(const struct niwa_instance *i)
+{
+	unsigned active = 0, total = 0;
+	uint16_t ports[NIWA_PORTS_MAX];
+
+	if (i->diag_fd < 0)
+		return false;
+	if (niwa_sleep_too_many_sockets(i))
+		return true;
+	for (size_t n = 0; n < i->spec->port_count; n++)
+		ports[n] = i->spec->ports[n].number;
+	return niwa_diag_active(i->diag_fd, i->spec->sleep.connection_us, &active, &total) == 0 && total > 0 &&
+	       niwa_diag_serving(i->diag_fd, ports, i->spec->port_count) != 0;
+}
+
 static int on_drain(sd_event_source *s, uint64_t usec, void *arg)
 {
 	struct niwa_instance *i = arg;
-	unsigned active = 0, total = 0;
 
 	(void)s, (void)usec;
 	i->timer = sd_event_source_disable_unref(i->timer);
-	if (niwa_now_us() < i->drain_deadline_us && i->diag_fd >= 0 &&
-	    (niwa_sleep_too_many_sockets(i) || niwa_is_busy(i) ||
-	     (niwa_diag_active(i->diag_fd, i->spec->sleep.connection_us, &active, &total) == 0 && total > 0)) &&
+	if (niwa_now_us() < i->drain_deadline_us && (niwa_is_busy(i) || has_served(i)) &&
 	    sd_event_add_time_relative(i->engine->event, &i->timer, CLOCK_MONOTONIC, DRAIN_LOOK_US, 10 * NIWA_MS,
 				       on_drain, i) >= 0)
 		return 0;
@@ -249,10 +293,15 @@ static int on_drain(sd_event_source *s, uint64_t usec, void *arg)
 
 void niwa_rotate_drain(struct niwa_engine *e, struct niwa_instance *i)
 {
+	niwa_rotate_drain_within(e, i, e->config.drain_us);
+}
+
+void niwa_rotate_drain_within(struct niwa_engine *e, struct niwa_instance *i, uint64_t within_us)
+{
 	niwa_sleep_unwatch(i);
 	i->life_timer = sd_event_source_disable_unref(i->life_timer);
 	i->life = NIWA_LIFE_DRAINING;
-	i->drain_deadline_us = niwa_now_us() + e->config.drain_us;
+	i->drain_deadline_us = niwa_now_us() + within_us;
 	niwa_instance_write_tag(e, i);
 	(void)niwa_fault("niwad.draining");
 	/* the pause covers connections that were accepted by the kernel just before the map was changed */

@@ -26,5 +26,6 @@ void niwa_rotate_ready(struct niwa_engine *e, struct niwa_instance *fresh);
 void niwa_rotate_failed(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err);
 /* Lets a replaced instance finish its connections, then stops it. */
 void niwa_rotate_drain(struct niwa_engine *e, struct niwa_instance *i);
+void niwa_rotate_drain_within(struct niwa_engine *e, struct niwa_instance *i, uint64_t within_us);
 
 #endif

@@ -25,6 +25,7 @@
 #include "engine/rotate.h"
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
+#include "engine/scale.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
 #include "engine/wake.h"
@@ -144,6 +145,7 @@ void niwa_rpc_app_freeze(struct niwa_call *call)
 				    app->name, app->current->execs);
 		return;
 	}
+	niwa_scale_shrink(call->engine, app, "frozen on request");
 	if (niwa_sleep_usage(call->engine, app->current, &app->current->seen_bytes, &app->current->seen_cpu_us) < 0 ||
 	    niwa_app_watch(app, NIWA_FROZEN, 0, on_state, call) < 0) {
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "cannot look at %s", app->name);
@@ -224,6 +226,7 @@ void niwa_rpc_app_restart(struct niwa_call *call)
 		niwa_call_answer(call, state_of(app));
 		return;
 	}
+	niwa_scale_age(app);
 	if (niwa_app_watch(app, NIWA_RUNNING, app->current->id, on_restarted, call) < 0)
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "out of memory");
 	else

@@ -15,6 +15,7 @@
 #include "engine/past.h"
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
+#include "engine/scale.h"
 #include "engine/sleep.h"
 #include "engine/start.h"
 
@@ -144,10 +145,11 @@ static json_t *instances_of(struct niwa_engine *e, const struct niwa_app *app)
 		if (i->app != app)
 			continue;
 		(void)json_array_append_new(
-			list, json_pack("{s:I,s:s,s:i,s:o,s:I,s:I,s:s}", "id", (json_int_t)i->id, "life",
+			list, json_pack("{s:I,s:s,s:i,s:o,s:I,s:I,s:s,s:b,s:I}", "id", (json_int_t)i->id, "life",
 					lives[i->life], "pid", (int)i->pid, "private_address", address(i->private_addr),
 					"began_at", (json_int_t)(niwa_realtime_us() - (niwa_now_us() - i->began_us)),
-					"generation", (json_int_t)i->generation, "veth", i->veth));
+					"generation", (json_int_t)i->generation, "veth", i->veth, "copy", i->copy,
+					"connections", (json_int_t)(i->pid > 0 ? niwa_scale_connections(i) : 0)));
 	}
 	return list;
 }

@@ -19,6 +19,7 @@
 #include "engine/busy.h"
 #include "engine/group.h"
 #include "engine/leave.h"
+#include "engine/scale.h"
 #include "engine/past.h"
 #include "engine/wake.h"
 #include "net/diag.h"
@@ -139,7 +140,7 @@ static void look_running(struct niwa_engine *e, struct niwa_instance *i)
 
 	if (i->withheld)
 		niwa_awake_look_again(e, i);
-	if (i->app->fresh) { /* about to be replaced */
+	if (i->app->fresh || niwa_scale_is_grown(i->app)) { /* about to be replaced, or one of several */
 		look_after(i, LOOK_MAX_US);
 		return;
 	}

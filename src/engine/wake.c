@@ -24,6 +24,7 @@
 #include "engine/ready.h"
 #include "engine/relay_client.h"
 #include "engine/rotate.h"
+#include "engine/scale.h"
 #include "engine/share.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
@@ -78,7 +79,7 @@ static void answer(struct niwa_engine *e, struct niwa_waiter *w)
 		return;
 	}
 	w->answered = true;
-	niwa_relay_ready(e, w, w->app->current);
+	niwa_relay_ready(e, w, niwa_scale_target(w->app));
 }
 
 void niwa_wake_note(struct niwa_engine *e, struct niwa_app *app, const struct niwa_waiter *w, const char *path,

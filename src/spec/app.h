@@ -25,6 +25,7 @@
 #define NIWA_FROM_MAX     64
 #define NIWA_LABELS_MAX   16
 #define NIWA_LABEL_MAX    63          /* bytes of a key, and of a value */
+#define NIWA_SCALE_MAX    16          /* instances of an app */
 #define NIWA_APP_JSON_MAX (64 * 1024) /* bytes of one app record as JSON */
 
 enum niwa_protocol {
@@ -111,7 +112,15 @@ struct niwa_app_spec {
 	enum niwa_egress egress;
 	char **egress_list; /* NULL-terminated "ADDRESS[/BITS]" for NIWA_EGRESS_LIST, else NULL; none in another */
 	struct niwa_limits limits;
-	uint64_t lifetime_us;    /* 0: no end */
+	uint64_t lifetime_us; /* 0: no end */
+	struct {
+		uint32_t max;           /* instances; 1: no more than one */
+		uint32_t connections;   /* of an instance that is full; 0: not counted */
+		uint32_t cpu_centi;     /* the same; 0: not counted */
+		uint64_t quiet_us;      /* what there is fits in one instance less for so long, then it is one less */
+		uint64_t drain_us;      /* how long that one may finish its connections */
+		uint32_t cpu_max_centi; /* limits.cpu is widened up to this; 0: never */
+	} scale;
 	bool resident;           /* always an instance: it does not sleep, and is started without a visitor */
 	enum niwa_rotate rotate; /* default: handover with a writable volume that is not shared, else overlap */
 	struct {

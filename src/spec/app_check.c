@@ -255,6 +255,35 @@ static void set_empty_lists(struct niwa_reader *r, struct niwa_app_spec *app)
 	r->no_memory |= !app->command || !app->env;
 }
 
+static void check_scale(struct niwa_reader *r, const struct niwa_app_spec *app)
+{
+	bool counts = app->scale.connections || app->scale.cpu_centi;
+
+	if (app->scale.max == 1 && counts)
+		niwa_reader_problem_at(r, "scale.max", "missing or 1 beside connections or cpu; allowed: 2 to %d",
+				       NIWA_SCALE_MAX);
+	if (app->scale.max > 1 && !counts)
+		niwa_reader_problem_at(r, "scale.max",
+				       "found %u without a word on when an instance is full; allowed: with connections "
+				       "or cpu beside it",
+				       app->scale.max);
+	if (app->scale.max > 1 && niwa_app_has_own_data(app))
+		niwa_reader_problem_at(r, "scale.max",
+				       "found %u with a writable volume that is not shared; allowed: 1, or shared: "
+				       "true at each writable volume",
+				       app->scale.max);
+	else if (app->scale.max > 1 && app->rotate == NIWA_ROTATE_HANDOVER)
+		niwa_reader_problem_at(r, "scale.max",
+				       "found %u with rotate: handover, which lets no two instances live beside each "
+				       "other; allowed: 1, or rotate: overlap",
+				       app->scale.max);
+	if (app->scale.cpu_max_centi && app->limits.cpu_centi >= app->scale.cpu_max_centi)
+		niwa_reader_problem_at(r, "scale.cpu_max", "found no more than limits.cpu; allowed: more than that");
+	if (app->scale.cpu_max_centi && !app->limits.cpu_centi)
+		niwa_reader_problem_at(r, "scale.cpu_max",
+				       "found without limits.cpu, so there is nothing to widen; allowed: with it");
+}
+
 /* What a resident app is, in words that everybody else knows already. */
 static void make_resident(struct niwa_reader *r, struct niwa_app_spec *app)
 {
@@ -292,6 +321,7 @@ void niwa_finish_app(struct niwa_reader *r, const json_t *json, void *base)
 		niwa_reader_problem_at(r, "snapshot",
 				       "found off beside sleep: keep: memory, which is an image too; allowed: one of "
 				       "them");
+	check_scale(r, app);
 	if (app->resident)
 		make_resident(r, app);
 	if (app->ready.port == 0)

@@ -533,6 +533,59 @@ static const struct niwa_key restart_keys[] = {
 };
 static const struct niwa_group restart_group = {GROUP(restart_keys), .finish = niwa_finish_restart};
 
+static const struct niwa_key scale_keys[] = {
+	{.name = "max",
+	 .kind = &niwa_kind_number,
+	 APP(scale.max),
+	 .min = 1,
+	 .max = NIWA_SCALE_MAX,
+	 .fallback = "1",
+	 .doc = "So many instances at most. More than one needs connections or cpu, and is refused with a writable "
+		"volume that is not shared, and with rotate: handover."},
+	{.name = "connections",
+	 .kind = &niwa_kind_number,
+	 APP(scale.connections),
+	 .min = 1,
+	 .max = 1000000,
+	 .never = "none",
+	 .fallback = "none",
+	 .doc = "An instance with so many connections is full. When all are, one more is made."},
+	{.name = "cpu",
+	 .kind = &niwa_kind_percent,
+	 APP(scale.cpu_centi),
+	 .min = 100,
+	 .max = 10000000,
+	 .never = "none",
+	 .fallback = "none",
+	 .doc = "When the instances use so much on the average, one more is made; 100% is one whole CPU."},
+	{.name = "quiet",
+	 .kind = &niwa_kind_duration,
+	 APP(scale.quiet_us),
+	 .min = SEC(1),
+	 .max = DAY(1),
+	 .fallback = "30s",
+	 .doc = "When what there is would have filled one instance less to three quarters at most for so long, one "
+		"leaves: it gets no new connection."},
+	{.name = "drain",
+	 .kind = &niwa_kind_duration,
+	 APP(scale.drain_us),
+	 .min = 0,
+	 .max = DAY(30),
+	 .fallback = "10m",
+	 .doc = "So long one that leaves may finish its connections; then they end."},
+	{.name = "cpu_max",
+	 .kind = &niwa_kind_percent,
+	 APP(scale.cpu_max_centi),
+	 .min = 100,
+	 .max = 10000000,
+	 .never = "none",
+	 .fallback = "none",
+	 .doc = "An instance that uses all of limits.cpu gets twice as much, up to this, at once and without a "
+		"restart; "
+		"after the time of quiet it has limits.cpu again."},
+};
+static const struct niwa_group scale_group = {GROUP(scale_keys)};
+
 static bool no_restore_signal(const struct niwa_app_spec *app, const void *base)
 {
 	(void)base;
@@ -697,6 +750,11 @@ static const struct niwa_key app_keys[] = {
 		"and save are never, whatever sleep says, and snapshot: auto means off, for an image is made of an app "
 		"that stands still. At the end of lifetime the fresh instance is ready before the old one drains; with "
 		"rotate: handover there is a moment without one, in which connections are held."},
+	{.name = "scale",
+	 .kind = &niwa_kind_group,
+	 .group = &scale_group,
+	 .doc = "More instances of an app, and wider limits, when it is full; fewer when it is not. New connections "
+		"are spread over them in the kernel. Before it sleeps an app is one instance again."},
 	{.name = "sleep",
 	 .kind = &niwa_kind_group,
 	 .group = &sleep_group,

@@ -342,18 +342,20 @@ static const struct {
 	{"{" PORT ", 'comand': ['x']}", "comand",
 	 "comand: unknown key; allowed: name, tenant, labels, image, command, user, workdir, env, env_files, init, "
 	 "ports, "
-	 "routes, volumes, egress, limits, lifetime, rotate, resident, sleep, awake, wake, ready, stop, restart, "
+	 "routes, volumes, egress, limits, lifetime, rotate, resident, scale, sleep, awake, wake, ready, stop, "
+	 "restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting; did you "
 	 "mean 'command'?"},
 	{"{" PORT ", 'vol': []}", "vol",
 	 "vol: unknown key; allowed: name, tenant, labels, image, command, user, workdir, env, env_files, init, ports, "
-	 "routes, volumes, egress, limits, lifetime, rotate, resident, sleep, awake, wake, ready, stop, restart, "
+	 "routes, volumes, egress, limits, lifetime, rotate, resident, scale, sleep, awake, wake, ready, stop, "
+	 "restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting; did you "
 	 "mean 'volumes'?"},
 	{"{" PORT ", 'something\\nelse': []}", "something\\x0aelse",
 	 "something\\x0aelse: unknown key; allowed: name, tenant, labels, image, command, user, workdir, env, "
 	 "env_files, init, "
-	 "ports, routes, volumes, egress, limits, lifetime, rotate, resident, sleep, awake, wake, ready, stop, "
+	 "ports, routes, volumes, egress, limits, lifetime, rotate, resident, scale, sleep, awake, wake, ready, stop, "
 	 "restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting"},
 	{"{" PORT ", 'command': 'x -y'}", "command",
@@ -397,6 +399,22 @@ static const struct {
 	 "volumes[0].shared: found true beside read_only: true; allowed: one of them, what nobody writes needs no "
 	 "leave to "
 	 "be shared"},
+	{"{" PORT ", 'scale': {'max': 3}}", "scale.max",
+	 "scale.max: found 3 without a word on when an instance is full; allowed: with connections or cpu beside it"},
+	{"{" PORT ", 'scale': {'cpu': '50%'}}", "scale.max",
+	 "scale.max: missing or 1 beside connections or cpu; allowed: 2 to 16"},
+	{"{" PORT ", 'scale': {'max': 17, 'cpu': '50%'}}", "scale.max",
+	 "scale.max: found 17; allowed: a number from 1 to 16"},
+	{"{" PORT ", 'scale': {'max': 3, 'connections': 5}, 'volumes': [{'from': '/a', 'to': '/x'}]}", "scale.max",
+	 "scale.max: found 3 with a writable volume that is not shared; allowed: 1, or shared: true at each writable "
+	 "volume"},
+	{"{" PORT ", 'scale': {'max': 3, 'connections': 5}, 'rotate': 'handover'}", "scale.max",
+	 "scale.max: found 3 with rotate: handover, which lets no two instances live beside each other; allowed: 1, or "
+	 "rotate: overlap"},
+	{"{" PORT ", 'scale': {'cpu_max': '50%'}}", "scale.cpu_max",
+	 "scale.cpu_max: found without limits.cpu, so there is nothing to widen; allowed: with it"},
+	{"{" PORT ", 'limits': {'cpu': '50%'}, 'scale': {'cpu_max': '50%'}}", "scale.cpu_max",
+	 "scale.cpu_max: found no more than limits.cpu; allowed: more than that"},
 	{"{" PORT ", 'resident': true, 'sleep': {'keep': 'memory'}}", "resident",
 	 "resident: found true beside sleep: keep: memory; allowed: one of them, a resident app does not sleep"},
 	{"{" PORT ", 'volumes': [{'from': '/a', 'to': '/x'}], 'rotate': 'overlap'}", "rotate",

@@ -170,7 +170,8 @@ static const struct {
 	 "from 1 to 65535\n"
 	 "f.yaml:6: apps[0].liftime: unknown key; allowed: name, tenant, labels, image, command, user, workdir, env, "
 	 "env_files, "
-	 "init, ports, routes, volumes, egress, limits, lifetime, rotate, resident, sleep, awake, wake, ready, stop, "
+	 "init, ports, routes, volumes, egress, limits, lifetime, rotate, resident, scale, sleep, awake, wake, ready, "
+	 "stop, "
 	 "restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, "
 	 "max_waiting; "
@@ -201,7 +202,7 @@ static const struct {
 	 "f.yaml:2: apps[0].\\x1b: unknown key; allowed: name, tenant, labels, image, command, user, workdir, env, "
 	 "env_files, "
 	 "init, "
-	 "ports, routes, volumes, egress, limits, lifetime, rotate, resident, sleep, awake, wake, ready, stop, "
+	 "ports, routes, volumes, egress, limits, lifetime, rotate, resident, scale, sleep, awake, wake, ready, stop, "
 	 "restart, "
 	 "snapshot, warm, restore_signal, wake_deadline, max_waiting"},
 	/* What comes from the defaults is said once, with its own line. */
