@@ -3,22 +3,13 @@
  * The table of keys. The order is the order in the manual. A sentence in `doc` is mdoc text: it may use no macros
  * and no backslashes, and ends with a full stop.
  */
-#include "spec/schema_private.h"
+#include "spec/schema_table.h"
 
 #include <netinet/in.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "spec/zone.h"
-
-#define FIELD(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
-#define APP(member)         FIELD(struct niwa_app_spec, member)
-#define MS(n)               ((n)*UINT64_C(1000))
-#define SEC(n)              ((n)*UINT64_C(1000000))
-#define DAY(n)              SEC((n)*UINT64_C(86400))
-#define KIB(n)              ((n)*UINT64_C(1024))
-#define MIB(n)              KIB((n)*UINT64_C(1024))
-#define GROUP(keys_)        .keys = (keys_), .count = NIWA_ARRAY_LEN(keys_)
 
 static const char *const protocols[] = {
 	[NIWA_PROTO_TCP] = "tcp",           [NIWA_PROTO_HTTP] = "http",   [NIWA_PROTO_SMTP] = "smtp",
@@ -242,59 +233,6 @@ static const struct niwa_group volume_group = {
 	GROUP(volume_keys),       .size = sizeof(struct niwa_volume), .defaults = &volume_defaults,
 	.filled = &volume_filled, .finish = niwa_finish_volume,
 };
-
-static const struct niwa_key limit_keys[] = {
-	{.name = "memory",
-	 .kind = &niwa_kind_size,
-	 APP(limits.memory_bytes),
-	 .min = MIB(1),
-	 .max = MIB(64 * 1024 * 1024),
-	 .never = "none",
-	 .fallback = "none",
-	 .doc = "Memory of all processes of an instance together; beyond it the kernel ends one of them."},
-	{.name = "cpu",
-	 .kind = &niwa_kind_percent,
-	 APP(limits.cpu_centi),
-	 .min = 100,
-	 .max = 10000000,
-	 .never = "none",
-	 .fallback = "none",
-	 .doc = "Share of the CPUs; 100% is one whole CPU."},
-	{.name = "processes",
-	 .kind = &niwa_kind_number,
-	 APP(limits.processes),
-	 .min = 1,
-	 .max = 4194304,
-	 .never = "none",
-	 .fallback = "1024",
-	 .doc = "Processes and threads of an instance."},
-	{.name = "io_weight",
-	 .kind = &niwa_kind_number,
-	 APP(limits.io_weight),
-	 .min = 1,
-	 .max = 10000,
-	 .never = "none",
-	 .fallback = "none",
-	 .doc = "Share of the disks against other apps when they are busy; an app without it counts 100."},
-	{.name = "open_files",
-	 .kind = &niwa_kind_number,
-	 APP(limits.open_files),
-	 .min = 16,
-	 .max = 1048576,
-	 .never = "none",
-	 .fallback = "none",
-	 .doc = "Open files of one process."},
-	{.name = "disk",
-	 .kind = &niwa_kind_size,
-	 APP(limits.disk_bytes),
-	 .min = MIB(1),
-	 .max = MIB(64 * 1024 * 1024),
-	 .never = "none",
-	 .fallback = "none",
-	 .doc = "Size of the writable layer: what the app writes outside its volumes, which lives as long as the "
-		"instance."},
-};
-static const struct niwa_group limit_group = {GROUP(limit_keys)};
 
 /* The three depend on each other: they are written all or none. */
 static bool sleep_is_default(const struct niwa_app_spec *app, const void *base)
@@ -533,59 +471,6 @@ static const struct niwa_key restart_keys[] = {
 };
 static const struct niwa_group restart_group = {GROUP(restart_keys), .finish = niwa_finish_restart};
 
-static const struct niwa_key scale_keys[] = {
-	{.name = "max",
-	 .kind = &niwa_kind_number,
-	 APP(scale.max),
-	 .min = 1,
-	 .max = NIWA_SCALE_MAX,
-	 .fallback = "1",
-	 .doc = "So many instances at most. More than one needs connections or cpu, and is refused with a writable "
-		"volume that is not shared, and with rotate: handover."},
-	{.name = "connections",
-	 .kind = &niwa_kind_number,
-	 APP(scale.connections),
-	 .min = 1,
-	 .max = 1000000,
-	 .never = "none",
-	 .fallback = "none",
-	 .doc = "An instance with so many connections is full. When all are, one more is made."},
-	{.name = "cpu",
-	 .kind = &niwa_kind_percent,
-	 APP(scale.cpu_centi),
-	 .min = 100,
-	 .max = 10000000,
-	 .never = "none",
-	 .fallback = "none",
-	 .doc = "When the instances use so much on the average, one more is made; 100% is one whole CPU."},
-	{.name = "quiet",
-	 .kind = &niwa_kind_duration,
-	 APP(scale.quiet_us),
-	 .min = SEC(1),
-	 .max = DAY(1),
-	 .fallback = "30s",
-	 .doc = "When what there is would have filled one instance less to three quarters at most for so long, one "
-		"leaves: it gets no new connection."},
-	{.name = "drain",
-	 .kind = &niwa_kind_duration,
-	 APP(scale.drain_us),
-	 .min = 0,
-	 .max = DAY(30),
-	 .fallback = "10m",
-	 .doc = "So long one that leaves may finish its connections; then they end."},
-	{.name = "cpu_max",
-	 .kind = &niwa_kind_percent,
-	 APP(scale.cpu_max_centi),
-	 .min = 100,
-	 .max = 10000000,
-	 .never = "none",
-	 .fallback = "none",
-	 .doc = "An instance that uses all of limits.cpu gets twice as much, up to this, at once and without a "
-		"restart; "
-		"after the time of quiet it has limits.cpu again."},
-};
-static const struct niwa_group scale_group = {GROUP(scale_keys)};
-
 static bool no_restore_signal(const struct niwa_app_spec *app, const void *base)
 {
 	(void)base;
@@ -720,7 +605,7 @@ static const struct niwa_key app_keys[] = {
 		"With internet, private networks (10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12, 192.168.0.0/16), "
 		"link-local "
 		"and other reserved addresses stay out of reach: list those that an app needs."},
-	{.name = "limits", .kind = &niwa_kind_group, .group = &limit_group, .doc = "What an instance may take."},
+	{.name = "limits", .kind = &niwa_kind_group, .group = &niwa_schema_limits, .doc = "What an instance may take."},
 	{.name = "lifetime",
 	 .kind = &niwa_kind_duration,
 	 APP(lifetime_us),
@@ -752,7 +637,7 @@ static const struct niwa_key app_keys[] = {
 		"rotate: handover there is a moment without one, in which connections are held."},
 	{.name = "scale",
 	 .kind = &niwa_kind_group,
-	 .group = &scale_group,
+	 .group = &niwa_schema_scale,
 	 .doc = "More instances of an app, and wider limits, when it is full; fewer when it is not. New connections "
 		"are spread over them in the kernel. Before it sleeps an app is one instance again."},
 	{.name = "sleep",
