@@ -12,19 +12,25 @@
 #include "api/answer.h"
 #include "base/error.h"
 
+/* Who asks: the host itself and whoever can reach it; or instances, whose questions come with the lower priority, and
+ * of each only so many a second. */
+enum niwa_door { NIWA_DOOR_HOST, NIWA_DOOR_INSTANCES, NIWA_DOORS };
+
 struct niwa_settings { /* as niwad tells them */
 	char domain[NIWA_ZONE_KEY_MAX];
-	struct sockaddr_in listen;
-	struct sockaddr_in metrics; /* port 0: they are not told */
+	struct sockaddr_in listen[NIWA_DOORS]; /* port 0: not at this door */
+	struct sockaddr_in metrics;            /* port 0: they are not told */
 	uint32_t ttl, negative_ttl;
 	unsigned tcp_connections;
 	uint64_t tcp_idle_us;
+	uint32_t instance_rate; /* questions a second */
 };
 
 #define NIWA_API_CODES 7 /* those of DNS that we send, and the others */
 
 struct niwa_api_counts {
 	uint64_t udp, tcp, codes[NIWA_API_CODES];
+	uint64_t dropped; /* of instances that ask too much */
 };
 
 struct niwa_api {
@@ -33,8 +39,8 @@ struct niwa_api {
 	struct niwa_settings settings; /* once: with others the program ends and is started again */
 	struct niwa_dns dns;           /* names NULL: no settings yet, nobody is listened to */
 	struct niwa_watch *watch;
-	struct niwa_udp *udp;
-	struct niwa_tcp *tcp;
+	struct niwa_udp *udp[NIWA_DOORS];
+	struct niwa_tcp *tcp[NIWA_DOORS];
 	struct niwa_http *http;
 	struct niwa_api_counts counts;
 };
@@ -42,10 +48,11 @@ struct niwa_api {
 /* The sockets are open, names are known as they come. */
 int niwa_api_settle(struct niwa_api *api, const struct niwa_settings *settings, struct niwa_error *err);
 
-int niwa_udp_open(struct niwa_api *api, struct niwa_error *err);
-void niwa_udp_close(struct niwa_api *api);
-int niwa_tcp_open(struct niwa_api *api, struct niwa_error *err);
-void niwa_tcp_close(struct niwa_api *api);
+int niwa_udp_open(struct niwa_api *api, enum niwa_door door, struct niwa_error *err);
+void niwa_udp_close(struct niwa_api *api, enum niwa_door door);
+int niwa_tcp_open(struct niwa_api *api, enum niwa_door door, struct niwa_error *err);
+void niwa_tcp_close(struct niwa_api *api, enum niwa_door door);
+int niwa_door_priority(enum niwa_door door); /* of its event sources */
 
 /* An answer of niwa_dns_answer, for the counts. */
 void niwa_api_count(struct niwa_api *api, const uint8_t *answer);

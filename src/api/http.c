@@ -108,7 +108,12 @@ static void add_own(const struct niwa_api *api, bool engine, struct niwa_text *o
 		engine, niwa_zone_count(api->dns.names), api->dns.complete, c->udp, c->tcp);
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(codes); i++)
 		niwa_text_addf(out, "niwa_dns_answers_total{code=\"%s\"} %" PRIu64 "\n", codes[i], c->codes[i]);
-	niwa_text_addf(out, "niwa_dns_answers_total{code=\"other\"} %" PRIu64 "\n", c->codes[NIWA_ARRAY_LEN(codes)]);
+	niwa_text_addf(out,
+		       "niwa_dns_answers_total{code=\"other\"} %" PRIu64 "\n"
+		       "# HELP niwa_dns_dropped_total Questions of instances beyond dns_instance_rate.\n"
+		       "# TYPE niwa_dns_dropped_total counter\n"
+		       "niwa_dns_dropped_total %" PRIu64 "\n",
+		       c->codes[NIWA_ARRAY_LEN(codes)], c->dropped);
 }
 
 /* What is told from now on; text NULL: niwad does not answer. */

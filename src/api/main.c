@@ -43,7 +43,29 @@ void niwa_api_count(struct niwa_api *api, const uint8_t *answer)
 	api->counts.codes[code < NIWA_API_CODES - 1 ? code : NIWA_API_CODES - 1]++;
 }
 
-/* Names are what this program is for: it goes on without. */
+int niwa_door_priority(enum niwa_door door)
+{
+	return SD_EVENT_PRIORITY_NORMAL + (door == NIWA_DOOR_HOST ? 0 : 5);
+}
+
+/* The host's names are what this program is for first: it goes on without. */
+static void open_for_instances(struct niwa_api *api)
+{
+	const struct sockaddr_in *at = &api->settings.listen[NIWA_DOOR_INSTANCES];
+	char address[INET_ADDRSTRLEN];
+	struct niwa_error err;
+
+	if (!at->sin_port ||
+	    (niwa_udp_open(api, NIWA_DOOR_INSTANCES, &err) == 0 && niwa_tcp_open(api, NIWA_DOOR_INSTANCES, &err) == 0))
+		return;
+	(void)inet_ntop(AF_INET, &at->sin_addr, address, sizeof(address));
+	niwa_log(NIWA_LOG_ERR, NULL, "no names for instances on %s:%u (dns_instances_port of niwad.conf): %s", address,
+		 ntohs(at->sin_port), err.msg);
+	niwa_udp_close(api, NIWA_DOOR_INSTANCES);
+	niwa_tcp_close(api, NIWA_DOOR_INSTANCES);
+}
+
+/* And without these. */
 static void open_metrics(struct niwa_api *api)
 {
 	const struct sockaddr_in *at = &api->settings.metrics;
@@ -64,27 +86,28 @@ int niwa_api_settle(struct niwa_api *api, const struct niwa_settings *settings, 
 	int r;
 
 	api->settings = *settings;
-	(void)inet_ntop(AF_INET, &settings->listen.sin_addr, address, sizeof(address));
+	(void)inet_ntop(AF_INET, &settings->listen[NIWA_DOOR_HOST].sin_addr, address, sizeof(address));
 	if (niwa_dns_set_domain(&api->dns, settings->domain) < 0)
 		return niwa_fail(err, NIWA_CALLER, 0, "domain = %s of niwad.conf is no DNS name in lower case",
 				 settings->domain);
-	api->dns.server_addr = settings->listen.sin_addr.s_addr;
+	api->dns.server_addr = settings->listen[NIWA_DOOR_HOST].sin_addr.s_addr;
 	api->dns.ttl = settings->ttl;
 	api->dns.negative_ttl = settings->negative_ttl;
 	api->dns.serial = (uint32_t)(niwa_realtime_us() / NIWA_SEC);
 	api->dns.names = niwa_zone_new(api->dns.apex_len);
 	if (!api->dns.names)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start");
-	r = niwa_udp_open(api, err);
+	r = niwa_udp_open(api, NIWA_DOOR_HOST, err);
 	if (r == 0)
-		r = niwa_tcp_open(api, err);
+		r = niwa_tcp_open(api, NIWA_DOOR_HOST, err);
 	if (r < 0)
 		return niwa_fail_in(err, r, "listen on %s:%u (dns_listen of niwad.conf)", address,
-				    ntohs(settings->listen.sin_port));
+				    ntohs(settings->listen[NIWA_DOOR_HOST].sin_port));
+	open_for_instances(api);
 	open_metrics(api);
 	drop_capabilities();
 	niwa_log(NIWA_LOG_INFO, NULL, "answering for %s on %s:%u", settings->domain, address,
-		 ntohs(settings->listen.sin_port));
+		 ntohs(settings->listen[NIWA_DOOR_HOST].sin_port));
 	return 0;
 }
 
@@ -109,8 +132,10 @@ static int run(const char *socket_path)
 	}
 	niwa_http_close(&api);
 	niwa_watch_close(&api);
-	niwa_tcp_close(&api);
-	niwa_udp_close(&api);
+	for (enum niwa_door d = 0; d < NIWA_DOORS; d++) {
+		niwa_tcp_close(&api, d);
+		niwa_udp_close(&api, d);
+	}
 	niwa_zone_free(&api.dns.names);
 	(void)sd_event_unref(api.event);
 	return r;

@@ -10,6 +10,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "api/rate.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/memory.h"
 
@@ -20,6 +22,7 @@
 #define CONTROL_MAX CMSG_SPACE(sizeof(struct in_pktinfo))
 
 struct niwa_udp {
+	struct niwa_api *api;
 	int fd;
 	sd_event_source *source;
 	struct mmsghdr in[BATCH], out[BATCH];
@@ -27,6 +30,7 @@ struct niwa_udp {
 	struct sockaddr_in from[BATCH];
 	/* Where 0.0.0.0 is listened on: the address that was asked, which has to answer. */
 	_Alignas(struct cmsghdr) uint8_t control[BATCH][CONTROL_MAX];
+	struct niwa_rate *rate; /* NULL: anybody may ask as much as he likes */
 	uint8_t queries[BATCH][QUERY_MAX], answers[BATCH][NIWA_DNS_ROOM];
 };
 
@@ -56,9 +60,10 @@ static void forget_interface(struct msghdr *m)
 	((struct in_pktinfo *)(void *)CMSG_DATA(c))->ipi_ifindex = 0;
 }
 
-static unsigned answer_all(struct niwa_api *api, unsigned count)
+static unsigned answer_all(struct niwa_udp *u, unsigned count)
 {
-	struct niwa_udp *u = api->udp;
+	uint64_t now_us = u->rate ? niwa_now_us() : 0;
+	struct niwa_api *api = u->api;
 	unsigned answers = 0;
 
 	for (unsigned i = 0; i < count; i++) {
@@ -67,6 +72,10 @@ static unsigned answer_all(struct niwa_api *api, unsigned count)
 
 		if (m->msg_flags & MSG_TRUNC)
 			continue;
+		if (u->rate && !niwa_rate_allow(u->rate, u->from[i].sin_addr.s_addr, now_us)) {
+			api->counts.dropped++;
+			continue;
+		}
 		len = niwa_dns_answer(&api->dns, u->queries[i], u->in[i].msg_len, u->answers[answers], NIWA_DNS_ROOM);
 		if (len == 0)
 			continue;
@@ -97,8 +106,7 @@ static void send_all(struct niwa_udp *u, unsigned count)
 
 static int on_readable(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
-	struct niwa_api *api = arg;
-	struct niwa_udp *u = api->udp;
+	struct niwa_udp *u = arg;
 
 	(void)s, (void)revents;
 	for (unsigned i = 0; i < BATCHES; i++) {
@@ -108,38 +116,47 @@ static int on_readable(sd_event_source *s, int fd, uint32_t revents, void *arg)
 		n = recvmmsg(fd, u->in, BATCH, MSG_DONTWAIT, NULL);
 		if (n <= 0)
 			break;
-		niwa_watch_catch_up(api);
-		send_all(u, answer_all(api, (unsigned)n));
+		niwa_watch_catch_up(u->api);
+		send_all(u, answer_all(u, (unsigned)n));
 		if (n < BATCH)
 			break;
 	}
 	return 0;
 }
 
-int niwa_udp_open(struct niwa_api *api, struct niwa_error *err)
+int niwa_udp_open(struct niwa_api *api, enum niwa_door door, struct niwa_error *err)
 {
-	int any = api->settings.listen.sin_addr.s_addr == htonl(INADDR_ANY), size = BUFFER, r;
+	const struct sockaddr_in *at = &api->settings.listen[door];
+	int any = at->sin_addr.s_addr == htonl(INADDR_ANY), size = BUFFER, r;
 	struct niwa_udp *u = niwa_zalloc(sizeof(*u));
 
-	api->udp = u;
+	api->udp[door] = u;
 	if (!u)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "UDP");
+	u->api = api;
 	u->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (u->fd < 0 || setsockopt(u->fd, IPPROTO_IP, IP_PKTINFO, &any, sizeof(any)) < 0 ||
-	    bind(u->fd, (const struct sockaddr *)&api->settings.listen, sizeof(api->settings.listen)) < 0)
+	    bind(u->fd, (const struct sockaddr *)at, sizeof(*at)) < 0)
 		return niwa_fail(err, NIWA_PERMANENT, errno, "UDP");
+	if (door == NIWA_DOOR_INSTANCES && !(u->rate = niwa_rate_new(api->settings.instance_rate)))
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "UDP");
 	(void)setsockopt(u->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 	(void)setsockopt(u->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	r = sd_event_add_io(api->event, &u->source, u->fd, EPOLLIN, on_readable, api);
+	r = sd_event_add_io(api->event, &u->source, u->fd, EPOLLIN, on_readable, u);
+	if (r >= 0)
+		r = sd_event_source_set_priority(u->source, niwa_door_priority(door));
 	return r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "UDP") : 0;
 }
 
-void niwa_udp_close(struct niwa_api *api)
+void niwa_udp_close(struct niwa_api *api, enum niwa_door door)
 {
-	if (!api->udp)
+	struct niwa_udp *u = api->udp[door];
+
+	if (!u)
 		return;
-	(void)sd_event_source_disable_unref(api->udp->source);
-	niwa_fd_close(&api->udp->fd);
-	free(api->udp);
-	api->udp = NULL;
+	(void)sd_event_source_disable_unref(u->source);
+	niwa_fd_close(&u->fd);
+	niwa_rate_free(&u->rate);
+	free(u);
+	api->udp[door] = NULL;
 }

@@ -67,19 +67,26 @@ static void hang_up(struct niwa_watch *w, const char *why)
 
 static int read_settings(const json_t *result, struct niwa_settings *ret)
 {
-	struct niwa_settings s = {.listen.sin_family = AF_INET, .metrics.sin_family = AF_INET};
-	const char *domain, *address, *metrics = "0.0.0.0";
-	json_int_t port, metrics_port = 0, ttl, negative_ttl, connections, idle_us;
+	struct niwa_settings s = {.listen[NIWA_DOOR_HOST].sin_family = AF_INET,
+				  .listen[NIWA_DOOR_INSTANCES].sin_family = AF_INET,
+				  .metrics.sin_family = AF_INET};
+	const char *domain, *address, *metrics = "0.0.0.0", *instances = "0.0.0.0";
+	json_int_t port, metrics_port = 0, instances_port = 0, instance_rate = 0, ttl, negative_ttl, connections,
+			 idle_us;
 
-	if (json_unpack((json_t *)result, "{s:s,s:s,s:I,s?s,s?I,s:I,s:I,s:I,s:I}", "domain", &domain, "address",
-			&address, "port", &port, "metrics_address", &metrics, "metrics_port", &metrics_port, "ttl",
-			&ttl, "negative_ttl", &negative_ttl, "tcp_connections", &connections, "tcp_idle_us",
-			&idle_us) < 0 ||
-	    inet_pton(AF_INET, address, &s.listen.sin_addr) != 1 ||
+	if (json_unpack((json_t *)result, "{s:s,s:s,s:I,s?s,s?I,s?s,s?I,s?I,s:I,s:I,s:I,s:I}", "domain", &domain,
+			"address", &address, "port", &port, "metrics_address", &metrics, "metrics_port", &metrics_port,
+			"instances_address", &instances, "instances_port", &instances_port, "instance_rate",
+			&instance_rate, "ttl", &ttl, "negative_ttl", &negative_ttl, "tcp_connections", &connections,
+			"tcp_idle_us", &idle_us) < 0 ||
+	    inet_pton(AF_INET, address, &s.listen[NIWA_DOOR_HOST].sin_addr) != 1 ||
+	    inet_pton(AF_INET, instances, &s.listen[NIWA_DOOR_INSTANCES].sin_addr) != 1 ||
 	    inet_pton(AF_INET, metrics, &s.metrics.sin_addr) != 1 || strlen(domain) >= sizeof(s.domain))
 		return -EPROTO;
 	memcpy(s.domain, domain, strlen(domain) + 1);
-	s.listen.sin_port = htons((uint16_t)port);
+	s.listen[NIWA_DOOR_HOST].sin_port = htons((uint16_t)port);
+	s.listen[NIWA_DOOR_INSTANCES].sin_port = htons((uint16_t)instances_port);
+	s.instance_rate = (uint32_t)instance_rate;
 	s.metrics.sin_port = htons((uint16_t)metrics_port);
 	s.ttl = (uint32_t)ttl & INT32_MAX; /* RFC 2181 section 8 */
 	s.negative_ttl = (uint32_t)negative_ttl & INT32_MAX;
@@ -89,12 +96,19 @@ static int read_settings(const json_t *result, struct niwa_settings *ret)
 	return 0;
 }
 
+static bool same_address(const struct sockaddr_in *a, const struct sockaddr_in *b)
+{
+	return a->sin_addr.s_addr == b->sin_addr.s_addr && a->sin_port == b->sin_port;
+}
+
 static bool same_settings(const struct niwa_settings *a, const struct niwa_settings *b)
 {
-	return strcmp(a->domain, b->domain) == 0 && a->listen.sin_addr.s_addr == b->listen.sin_addr.s_addr &&
-	       a->listen.sin_port == b->listen.sin_port && a->metrics.sin_addr.s_addr == b->metrics.sin_addr.s_addr &&
-	       a->metrics.sin_port == b->metrics.sin_port && a->ttl == b->ttl && a->negative_ttl == b->negative_ttl &&
-	       a->tcp_connections == b->tcp_connections && a->tcp_idle_us == b->tcp_idle_us;
+	for (enum niwa_door d = 0; d < NIWA_DOORS; d++)
+		if (!same_address(&a->listen[d], &b->listen[d]))
+			return false;
+	return strcmp(a->domain, b->domain) == 0 && same_address(&a->metrics, &b->metrics) && a->ttl == b->ttl &&
+	       a->negative_ttl == b->negative_ttl && a->tcp_connections == b->tcp_connections &&
+	       a->tcp_idle_us == b->tcp_idle_us && a->instance_rate == b->instance_rate;
 }
 
 /* The answer to names.watch; all names follow. */

@@ -106,6 +106,14 @@ static const struct key keys[] = {
 	{"dns_connections", NUMBER, NUM(dns_connections), "64", 1024,
 	 "TCP connections to niwa-api; with more the one that was silent longest ends."},
 	{"dns_idle", DURATION, NUM(dns_idle_us), "10s", 0, "And how long each may be without a question."},
+	{"dns_instances", WORD, TEXT(dns_instances), "169.254.64.53", 0,
+	 "The name server of instances, which is niwa-api; off: they have the host's alone. No host has this address: "
+	 "what "
+	 "instances send to it, port 53, goes to dns_instances_port of the gateway."},
+	{"dns_instances_port", NUMBER, NUM(dns_instances_port), "9453", 65535,
+	 "Port of niwa-api for them, on the first address of private_range."},
+	{"dns_instance_rate", NUMBER, NUM(dns_instance_rate), "1000", 1000000,
+	 "Questions a second that an instance may ask by UDP; more are not answered."},
 	{"metrics_listen", WORD, TEXT(metrics_listen), "127.0.0.64:9464", 0,
 	 "Where niwa-api tells Prometheus what niwad counts, by HTTP at /metrics, ADDRESS:PORT; off: nowhere. Who can "
 	 "reach it may read it."},
@@ -273,10 +281,36 @@ static int parse_listen(const struct niwa_config *c, const char *path, const cha
 	return 0;
 }
 
+/* An address of nobody's: neither of an app nor of an instance. */
+static int parse_dns_instances(struct niwa_config *c, const char *path, struct niwa_error *err)
+{
+	struct in_addr addr;
+	uint32_t host;
+
+	if (strcmp(c->dns_instances, "off") == 0)
+		return 0;
+	if (inet_pton(AF_INET, c->dns_instances, &addr) != 1 || is_special(host = ntohl(addr.s_addr)))
+		return niwa_fail(
+			err, NIWA_CALLER, 0,
+			"%s: dns_instances = %s: must be off or an address such as 169.254.64.53, not of loopback",
+			path, c->dns_instances);
+	if ((host & ~UINT32_C(0) << (32 - c->service_bits)) == ntohl(c->service_net) ||
+	    (host & ~UINT32_C(0) << (32 - c->private_bits)) == ntohl(c->private_net))
+		return niwa_fail(err, NIWA_CALLER, 0, "%s: dns_instances = %s: is in service_range or private_range",
+				 path, c->dns_instances);
+	if (!c->dns_instances_port || !c->dns_instance_rate)
+		return niwa_fail(err, NIWA_CALLER, 0, "%s: dns_instances_port and dns_instance_rate must not be 0",
+				 path);
+	c->dns_instances_addr = addr.s_addr;
+	return 0;
+}
+
 static int parse_listens(struct niwa_config *c, const char *path, struct niwa_error *err)
 {
 	int r = parse_listen(c, path, "dns_listen", c->dns_listen, &c->dns_addr, &c->dns_port, err);
 
+	if (r == 0)
+		r = parse_dns_instances(c, path, err);
 	if (r < 0 || strcmp(c->metrics_listen, "off") == 0)
 		return r;
 	return parse_listen(c, path, "metrics_listen", c->metrics_listen, &c->metrics_addr, &c->metrics_port, err);

@@ -16,7 +16,7 @@
 
 struct niwa_config {
 	char run_dir[108], state_dir[256], log_dir[256], cgroup[128], libexec_dir[256], domain[128], relay_user[64];
-	char criu[256], api_user[64], dns_listen[32], metrics_listen[32];
+	char criu[256], api_user[64], dns_listen[32], metrics_listen[32], dns_instances[32];
 	uint32_t service_net, private_net, gateway_addr; /* network order */
 	unsigned service_bits, private_bits;
 	uint64_t relay_port, nflog_group, veth_group, return_mark, return_table, return_rule;
@@ -32,6 +32,8 @@ struct niwa_config {
 	uint16_t dns_port;
 	uint32_t metrics_addr; /* of metrics_listen, the same; port 0: off */
 	uint16_t metrics_port;
+	uint32_t dns_instances_addr; /* of dns_instances; 0: off */
+	uint64_t dns_instances_port, dns_instance_rate;
 	uint64_t dns_ttl_us, dns_negative_ttl_us, dns_connections, dns_idle_us;
 	uint64_t snapshot_bytes, snapshot_image_bytes, dump_us, restore_us;
 	uint64_t lease_max_us;

@@ -185,7 +185,9 @@ static int open_net(struct niwa_engine *e, struct niwa_error *err)
 					    .return_rule = (uint32_t)c->return_rule,
 					    .held_rate = (unsigned)c->held_rate,
 					    .held_burst = (unsigned)c->held_burst,
-					    .instance_connections = (unsigned)c->instance_connections};
+					    .instance_connections = (unsigned)c->instance_connections,
+					    .names_addr = c->dns_instances_addr,
+					    .names_port = (uint16_t)c->dns_instances_port};
 	const struct niwa_net_events events = {.knocked = on_knocked,
 					       .refused = on_refused,
 					       .overflow = on_overflow,

@@ -60,7 +60,9 @@ static int remove_kernel_state(const struct niwa_config *c)
 					    .return_rule = (uint32_t)c->return_rule,
 					    .held_rate = (unsigned)c->held_rate,
 					    .held_burst = (unsigned)c->held_burst,
-					    .instance_connections = (unsigned)c->instance_connections};
+					    .instance_connections = (unsigned)c->instance_connections,
+					    .names_addr = c->dns_instances_addr,
+					    .names_port = (uint16_t)c->dns_instances_port};
 	struct niwa_error err;
 
 	if (niwa_net_remove(&net, &err) == 0)

@@ -126,15 +126,18 @@ static int take_ids(struct niwa_names_watch *w)
 
 static json_t *settings(const struct niwa_config *c)
 {
-	char addr[INET_ADDRSTRLEN], metrics[INET_ADDRSTRLEN];
+	char addr[INET_ADDRSTRLEN], metrics[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN];
 
 	(void)inet_ntop(AF_INET, &c->dns_addr, addr, sizeof(addr));
+	(void)inet_ntop(AF_INET, &c->gateway_addr, gateway, sizeof(gateway));
 	(void)inet_ntop(AF_INET, &c->metrics_addr, metrics, sizeof(metrics));
-	return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:s,s:I}", "domain", c->domain, "address", addr, "port",
-			 (json_int_t)c->dns_port, "ttl", (json_int_t)(c->dns_ttl_us / 1000000), "negative_ttl",
+	return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:s,s:I,s:s,s:I,s:I}", "domain", c->domain, "address", addr,
+			 "port", (json_int_t)c->dns_port, "ttl", (json_int_t)(c->dns_ttl_us / 1000000), "negative_ttl",
 			 (json_int_t)(c->dns_negative_ttl_us / 1000000), "tcp_connections",
 			 (json_int_t)c->dns_connections, "tcp_idle_us", (json_int_t)c->dns_idle_us, "metrics_address",
-			 metrics, "metrics_port", (json_int_t)c->metrics_port);
+			 metrics, "metrics_port", (json_int_t)c->metrics_port, "instances_address", gateway,
+			 "instances_port", c->dns_instances_addr ? (json_int_t)c->dns_instances_port : 0,
+			 "instance_rate", (json_int_t)c->dns_instance_rate);
 }
 
 void niwa_rpc_names_watch(struct niwa_call *call)

@@ -64,9 +64,16 @@ unsigned niwa_tenant_name_servers(uint32_t addrs[3])
 	return count;
 }
 
-static void resolv_text(const uint32_t addrs[3], unsigned count, struct niwa_text *out)
+/* niwa-api first: it refuses what is not its own, and whoever resolves names asks the next one then. C libraries take
+ * three. */
+static void resolv_text(const struct niwa_config *c, const uint32_t addrs[3], unsigned count, struct niwa_text *out)
 {
 	char text[INET_ADDRSTRLEN];
+
+	if (c->dns_instances_addr) {
+		niwa_text_addf(out, "nameserver %s\n", c->dns_instances);
+		count = count < 2 ? count : 2;
+	}
 
 	for (unsigned i = 0; i < count; i++) {
 		(void)inet_ntop(AF_INET, &addrs[i], text, sizeof(text));
@@ -97,7 +104,7 @@ int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct 
 	if (!tenant->hosts_dirty && tenant->resolvers == sum && access(dir, F_OK) == 0)
 		return 0;
 	hosts_text(e, tenant, &hosts);
-	resolv_text(addrs, count, &resolv);
+	resolv_text(&e->config, addrs, count, &resolv);
 	r = niwa_mkdir_p(dir, 0755, err);
 	(void)snprintf(path, sizeof(path), "%s/hosts", dir);
 	if (r == 0)

@@ -44,6 +44,26 @@ static const struct value *find(const struct value *values, size_t count, const 
 	return NULL;
 }
 
+/* By name: their places in the table are of no matter. */
+static void render_names(const struct niwa_net_config *config, struct value *values, size_t count)
+{
+	char names[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN];
+
+	if (!config->names_addr)
+		return;
+	(void)inet_ntop(AF_INET, &config->names_addr, names, sizeof(names));
+	(void)inet_ntop(AF_INET, &config->gateway_addr, gateway, sizeof(gateway));
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(values[i].name, "NAMES") == 0)
+			(void)snprintf(values[i].text, sizeof(values[i].text),
+				       "iifgroup %u ip daddr %s meta l4proto { tcp, udp } th dport 53 dnat ip to %s:%u",
+				       config->veth_group, names, gateway, config->names_port);
+		else if (strcmp(values[i].name, "NAMES_HERE") == 0)
+			(void)snprintf(values[i].text, sizeof(values[i].text),
+				       "ct status dnat ip daddr %s meta l4proto { tcp, udp } th dport %u accept",
+				       gateway, config->names_port);
+}
+
 int niwa_ruleset_render(const struct niwa_net_config *config, struct niwa_text *out, struct niwa_error *err)
 {
 	struct value v[] = {{"LAYOUT", NIWA_NET_LAYOUT},
@@ -55,7 +75,9 @@ int niwa_ruleset_render(const struct niwa_net_config *config, struct niwa_text *
 			    {"RELAY_PORT"},
 			    {"LIMIT"},
 			    {"CONNECTIONS"},
-			    {"RETURN"}};
+			    {"RETURN"},
+			    {"NAMES"},
+			    {"NAMES_HERE"}};
 	const char *pos = ruleset_text, *start, *end;
 
 	(void)snprintf(v[1].text, sizeof(v[1].text), "%u", config->veth_group);
@@ -75,6 +97,8 @@ int niwa_ruleset_render(const struct niwa_net_config *config, struct niwa_text *
 	if (config->return_mark)
 		(void)snprintf(v[9].text, sizeof(v[9].text), "ct direction reply ct status ! dnat meta mark set 0x%x",
 			       config->return_mark);
+
+	render_names(config, v, NIWA_ARRAY_LEN(v));
 
 	for (; (start = strchr(pos, '%')) != NULL && (end = strchr(start + 1, '%')) != NULL; pos = end + 1) {
 		const struct value *value = find(v, NIWA_ARRAY_LEN(v), start + 1, (size_t)(end - start - 1));

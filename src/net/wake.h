@@ -43,6 +43,9 @@ struct niwa_net_config {
 	/* Connections one instance may have open itself, to services and outside: the host's conntrack table is for
 	 * all. More are refused. 0: no limit. */
 	unsigned instance_connections;
+	/* Name server of instances: what they send there, port 53, goes to this port of the gateway. 0: none. */
+	uint32_t names_addr;
+	uint16_t names_port;
 	/* What brings an instance's answers to a client's address back to the relay: the mark that such packets get (0:
 	 * there is none, the relay comes from the gateway address), the table of routes it leads to, and the first of
 	 * the two routing rules. */

@@ -96,6 +96,13 @@ print(json.dumps(out))
 """
 
 
+NAMES = "169.254.64.53"  # niwa-api, which does not run here: refused at once, and the next one is asked
+
+
+def name_servers(host, name):
+    return [line.split()[1] for line in run(host, name, "cat", "/etc/resolv.conf").stdout.splitlines() if line.startswith("nameserver")]
+
+
 def ip(*words):
     subprocess.run(["ip", *words], check=True)
 
@@ -169,7 +176,7 @@ def test_names_are_looked_up_where_something_may_be_reached(host):
     names = ("www.example", "no.such.name")
     for name in ("internet.example.com", "list.example.com"):
         assert python(host, name, LOOK_UP, *names) == {"www.example": PUBLIC, "no.such.name": None}
-        assert run(host, name, "cat", "/etc/resolv.conf").stdout.startswith(f"nameserver {PUBLIC}\n")
+        assert name_servers(host, name) == [NAMES, PUBLIC]
     assert python(host, name, TRY, f"{PUBLIC}:53") == {f"{PUBLIC}:53": "from "}, "long answers come over TCP"
     assert python(host, "none.example.com", LOOK_UP, *names) == {"www.example": None, "no.such.name": None}
 
@@ -186,7 +193,7 @@ def test_when_the_host_gets_other_name_servers_fresh_and_running_instances_use_t
         host.niwa("stop", "internet.example.com")
         for name in ("internet.example.com", "default.example.com"):
             assert python(host, name, LOOK_UP, "www.example") == {"www.example": PUBLIC}, name
-            assert run(host, name, "cat", "/etc/resolv.conf").stdout.startswith(f"nameserver {LAN}\n")
+            assert name_servers(host, name) == [NAMES, LAN]
             assert not python(host, name, TRY, LAN)[LAN].startswith("from")
     finally:
         with open("/etc/resolv.conf", "w") as file:
