@@ -187,6 +187,8 @@ static int build_dump(struct builder *b, const struct niwa_host *host, const str
 			      "--skip-in-flight",
 			      "--tcp-close",
 			      "--file-locks",
+			      "--file-validation",
+			      "filesize",
 			      then[p->then],
 			      NULL};
 	int r;
@@ -224,6 +226,8 @@ static int build_restore(struct builder *b, const struct niwa_host *host, const 
 				    "--manage-cgroups=ignore",
 				    "--tcp-close",
 				    "--file-locks",
+				    "--file-validation",
+				    "filesize",
 				    NULL};
 	const char *log_pipe;
 	int r;

@@ -90,3 +90,13 @@ def test_the_mirror_is_the_one_of_this_machine_in_both_formats_of_apt(tmp_path, 
     done = subprocess.run(["unshare", "--mount", "sh", "-c", f"mount --bind {tmp_path} /etc/apt && exec {SCRIPT} --mirror"],
                           capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["http://mirror.invalid/debian", "/usr/share/keyrings/a.gpg"], done.stderr
+
+
+@pytest.mark.parametrize("line, past", [("Valid-Until: Sat, 02 Mar 2024 20:11:44 UTC", True), ("Valid-Until: someday", True),
+                                        ("Valid-Until: Sat, 02 Mar 2999 20:11:44 UTC", False), ("Suite: unstable", False)])
+def test_an_index_that_is_past_its_date_is_told(tmp_path, line, past):
+    index = tmp_path / "InRelease"
+    index.write_text(f"Origin: Debian\n{line}\nDate: Sat, 24 Feb 2024 20:11:44 UTC\n")
+    done = subprocess.run([SCRIPT, "--index", index], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert ("was good until" in done.stdout) == past, done.stdout

@@ -64,7 +64,7 @@ add_kernels() {
 # add_criu ROOT: what scripts/build-criu makes of Debian's newest source; again when that script or its patch change.
 add_criu() {
 	local base=$1 made_by
-	made_by=$(cat scripts/build-criu scripts/criu-huge-pages.patch | sha256sum)
+	made_by=$(cat scripts/build-criu scripts/criu-*.patch | sha256sum)
 	[ "$(cat "$base/.criu" 2>/dev/null)" != "$made_by" ] || return 0
 	say "building CRIU in the base root"
 	mount_inside "$base"
