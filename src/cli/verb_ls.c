@@ -3,6 +3,7 @@
  * niwa ls: pages of rows from the engine, as a table, as names (-q), or as a JSON array with a row a line.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,14 +45,25 @@ struct listing {
 	size_t count;
 };
 
+/* "running (3)": so many instances, if there are several. */
+static char *state_of(const json_t *row, char *buf, size_t size)
+{
+	uint64_t instances = niwa_answer_number(row, "instances");
+
+	(void)snprintf(buf, size, "%s", niwa_answer_text(row, "state"));
+	if (instances > 1)
+		(void)snprintf(buf + strlen(buf), size - strlen(buf), " (%" PRIu64 ")", instances);
+	return buf;
+}
+
 static void add_to_table(struct listing *l, const json_t *row)
 {
 	const json_t *wake = json_object_get(row, "last_wake");
-	char ports[512], ago[32], took[32];
+	char ports[512], ago[32], took[32], state[64];
 	const char *cells[] = {
 		niwa_answer_text(row, "name"),
 		niwa_answer_text(row, "tenant"),
-		niwa_answer_text(row, "state"),
+		state_of(row, state, sizeof(state)),
 		niwa_answer_text(row, "service_address"),
 		niwa_answer_ports(row, ports, sizeof(ports)),
 		niwa_human_ago(niwa_answer_number(wake, "at"), l->now_us, ago, sizeof(ago)),

@@ -29,7 +29,9 @@
 #define LOOK_US     NIWA_SEC
 #define SOON_US     (100 * NIWA_MS) /* after it was thawed or made: it may not run for a second */
 #define RETRY_US    (10 * NIWA_SEC) /* after a copy that did not become ready */
-#define CRASH_US    (2 * NIWA_SEC)  /* after the end of one that did */
+#define CRASH_US    (2 * NIWA_SEC)  /* after the end of one that did; doubled each time, up to */
+#define CRASH_MAX   (60 * NIWA_SEC) /* this, and forgotten after one that lived so long */
+#define IDLE_CENTI  100             /* of CPU: with less, and without a connection, nobody uses it */
 #define STRIDE      39  /* of the relay's walk over the buckets, which lie in blocks: all, and no two beside */
 #define SOCKETS_MAX 128 /* with more the kernel's sum is taken: a dump of them would take too long */
 
@@ -150,9 +152,22 @@ static void drain(struct niwa_engine *e, struct niwa_instance *i, const char *wh
 	niwa_rotate_drain_within(e, i, i->app->scale->drain_us);
 }
 
+/* What ends again and again is not made again and again. */
+static void pause_after(struct niwa_app_scale *s, const struct niwa_instance *i)
+{
+	uint64_t now = niwa_now_us();
+
+	if (i && i->stages.ready_us && now - i->stages.ready_us >= CRASH_MAX)
+		s->pause_us = 0;
+	s->pause_us = s->pause_us ? s->pause_us * 2 : CRASH_US;
+	if (s->pause_us > CRASH_MAX)
+		s->pause_us = CRASH_MAX;
+	s->not_before_us = now + s->pause_us;
+}
+
 void niwa_scale_lost(struct niwa_engine *e, struct niwa_instance *i)
 {
-	i->app->scale->not_before_us = niwa_now_us() + CRASH_US;
+	pause_after(i->app->scale, i);
 	unlist(i);
 	i->in_awake = false;
 	tell_kernel(e, i->app);
@@ -170,6 +185,11 @@ static struct niwa_instance *first_copy(const struct niwa_app *app)
 	return NULL;
 }
 
+static bool is_old(const struct niwa_instance *i)
+{
+	return i->old || i->generation != i->app->generation;
+}
+
 bool niwa_scale_take_over(struct niwa_engine *e, struct niwa_app *app, const char *why)
 {
 	struct niwa_instance *i = first_copy(app), *old = app->current;
@@ -178,7 +198,7 @@ bool niwa_scale_take_over(struct niwa_engine *e, struct niwa_app *app, const cha
 	if (!i)
 		return false;
 	unlist(i);
-	app->scale->not_before_us = niwa_now_us() + CRASH_US;
+	pause_after(app->scale, old);
 	app->current = i;
 	if (old && old->in_awake) {
 		old->in_awake = false;
@@ -198,6 +218,8 @@ bool niwa_scale_take_over(struct niwa_engine *e, struct niwa_app *app, const cha
 	niwa_sleep_watch(e, i);
 	niwa_wake_answer_all(e, app);
 	niwa_app_notify(app);
+	if (is_old(i))
+		niwa_rotate(e, app, "it was to be replaced");
 	return true;
 }
 
@@ -234,11 +256,6 @@ static void grow(struct niwa_engine *e, struct niwa_app *app, const char *why)
 	if (niwa_instance_make(e, app, &s->growing, &err) < 0)
 		niwa_scale_failed(e, app, &err);
 	(void)niwa_fault("niwad.growing");
-}
-
-static bool is_old(const struct niwa_instance *i)
-{
-	return i->old || i->generation != i->app->generation;
 }
 
 static struct niwa_instance *an_old_copy(const struct niwa_app *app)
@@ -308,6 +325,19 @@ static void give_up_one(struct niwa_engine *e, struct niwa_app *app)
 		drain(e, least, "it fits in fewer");
 }
 
+/* Nobody uses it: it is on its way to sleep, and that would take a time of quiet for each. */
+static void give_up_some(struct niwa_engine *e, struct niwa_app *app, const struct niwa_scale_load *loads, size_t count)
+{
+	bool used = false;
+
+	for (size_t n = 0; n < count; n++)
+		used = used || loads[n].connections || loads[n].cpu_centi >= IDLE_CENTI;
+	if (used)
+		give_up_one(e, app);
+	else
+		niwa_scale_shrink(e, app, "nobody uses it");
+}
+
 /* Wider limits. */
 
 static void widen(struct niwa_engine *e, struct niwa_instance *i, uint64_t now)
@@ -350,7 +380,7 @@ static void look(struct niwa_engine *e, struct niwa_app *app)
 	if (verdict == NIWA_SCALE_MORE)
 		grow(e, app, "it is full");
 	else if (verdict == NIWA_SCALE_FEWER && !s->growing)
-		give_up_one(e, app);
+		give_up_some(e, app, loads, count);
 	else if (an_old_copy(app))
 		grow(e, app, "a copy is to be replaced");
 	if (s->spread.there)

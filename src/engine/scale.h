@@ -16,8 +16,9 @@ struct niwa_app_scale {
 	struct niwa_instance *growing; /* being made; not ready yet */
 	LIST_HEAD(, niwa_instance) copies;
 	unsigned copy_count;
-	uint64_t looked_us, fits_since_us, not_before_us; /* not_before: after a failure */
-	sd_event_source *timer;                           /* looks, while it runs */
+	uint64_t looked_us, fits_since_us;
+	uint64_t pause_us, not_before_us; /* after failures */
+	sd_event_source *timer;           /* looks, while it runs */
 	struct niwa_spread spread;
 };
 

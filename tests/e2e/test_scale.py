@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Apps that grow: more instances when one is full, spread in the kernel, fewer when it is quiet."""
 
+import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from contextlib import contextmanager
@@ -63,12 +65,9 @@ def wait_count(host, name, count, timeout=20):
 
 def shares(host):
     """Buckets by private address, of the one app that has some."""
-    import json
-    import subprocess
-
     table = subprocess.run(["nft", "-j", "list", "map", "inet", "niwa", "spread"], capture_output=True, text=True).stdout
     found = {}
-    for item in json.loads(table)["nftables"]:
+    for item in json.loads(table)["nftables"] if table else []:
         for key, value in item.get("map", {}).get("elem", []):
             found[value] = found.get(value, 0) + 1
     return found
@@ -271,6 +270,15 @@ def test_a_new_niwad_adopts_all_instances(three):
     assert get(address)[0] == 200 and first not in pids(host, "three")
 
 
+def test_the_shares_come_back_when_somebody_flushes_the_rules(three):
+    host, address, held = three
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    wait_for("they are there again", lambda: sum(shares(host).values()) == 64 and host.kernel_objects()["scaled"] == 2)
+    assert get(address)[0] == 200
+    for t in held:
+        t.say()
+
+
 @pytest.mark.parametrize("point", ["niwad.growing", "niwad.grown"])
 def test_a_niwad_killed_while_an_app_grows_is_followed_by_one_that_goes_on(garden_left, point):
     host = garden_left
@@ -397,18 +405,18 @@ def test_a_published_port_leads_to_all_instances(roomy):
 
 def test_cpu_is_widened_when_all_of_it_is_used_and_narrowed_when_quiet(garden_left):
     host = garden_left
-    apply(host, app("busy", limits={"cpu": "10%"}, scale={"cpu_max": "30%", "quiet": "1s"}))
+    apply(host, app("busy", limits={"cpu": "4%"}, scale={"cpu_max": "12%", "quiet": "1s"}))
     address = host.address("busy")
     get(address)
     done = threading.Event()
 
     def work():
         while not done.is_set():
-            get(address, "/cpu?ms=300&threads=1")
+            get(address, "/cpu?ms=100&threads=1")
 
     worker = threading.Thread(target=work, daemon=True)
     worker.start()
-    wait_for("it is widened", lambda: "limits.cpu is 30% now" in host.niwad_log(), timeout=20)
+    wait_for("it is widened", lambda: "limits.cpu is 12% now" in host.niwad_log(), timeout=20)
     done.set()
     worker.join(30 * SLOW)
-    wait_for("it is narrowed", lambda: "limits.cpu is 10% now" in host.niwad_log(), timeout=20)
+    wait_for("it is narrowed", lambda: "limits.cpu is 4% now" in host.niwad_log(), timeout=20)
