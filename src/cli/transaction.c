@@ -4,13 +4,16 @@
  */
 #include "cli/transaction.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "cli/answer.h"
+#include "spec/file.h"
 
 #define PUT_BYTES_MAX      (3 * 1024) /* of apps in one call: meanwhile, some 0.2 ms, nobody is woken */
+#define TENANTS_A_CALL     16
 #define COMMIT_DEADLINE_MS (10u * 60 * 1000)
 
 struct run {
@@ -96,21 +99,60 @@ static int remove_all(struct run *run, char *const *names)
 	return r;
 }
 
+/* In calls of bounded size, as apps. */
+static int put_tenants(struct run *run, const json_t *tenants)
+{
+	size_t total = json_array_size(tenants);
+	int r = 0;
+
+	for (size_t from = 0; from < total && r == 0; from += TENANTS_A_CALL) {
+		json_t *some = json_array();
+
+		for (size_t i = from; i < total && i < from + TENANTS_A_CALL; i++)
+			(void)json_array_append(some, json_array_get(tenants, i)); /* some is NULL: the call says so */
+		r = niwa_client_call(run->client, "apply.put",
+				     json_pack("{s:I, s:[], s:o}", "txn", run->txn, "apps", "tenants", some),
+				     NIWA_RPC_DEADLINE_MS, NULL, run->err);
+	}
+	return r;
+}
+
+static int run_all(struct run *run, const struct niwa_file_records *records, char *const *remove, json_t **ret)
+{
+	int r = begin(run);
+
+	if (r == 0)
+		r = put_tenants(run, records->tenants);
+	if (r == 0)
+		r = put_all(run, records->apps);
+	if (r == 0)
+		r = remove_all(run, remove);
+	if (r == 0)
+		r = niwa_client_call(run->client, "apply.commit", json_pack("{s:I}", "txn", run->txn),
+				     COMMIT_DEADLINE_MS, ret, run->err);
+	if (run->shown)
+		(void)fputc('\n', stderr);
+	return r;
+}
+
+int niwa_transaction_put(const struct niwa_cli *cli, struct niwa_client *client,
+			 const struct niwa_file_records *records, json_t **ret, struct niwa_error *err)
+{
+	struct run run = {.cli = cli,
+			  .client = client,
+			  .err = err,
+			  .total = json_array_size(records->apps),
+			  .since_us = niwa_now_us()};
+
+	return run_all(&run, records, NULL, ret);
+}
+
 int niwa_transaction_run(const struct niwa_cli *cli, struct niwa_client *client, const json_t *apps,
 			 char *const *remove, json_t **ret, struct niwa_error *err)
 {
+	const struct niwa_file_records records = {.apps = (json_t *)(uintptr_t)apps};
 	struct run run = {
 		.cli = cli, .client = client, .err = err, .total = json_array_size(apps), .since_us = niwa_now_us()};
-	int r = begin(&run);
 
-	if (r == 0)
-		r = put_all(&run, apps);
-	if (r == 0)
-		r = remove_all(&run, remove);
-	if (r == 0)
-		r = niwa_client_call(client, "apply.commit", json_pack("{s:I}", "txn", run.txn), COMMIT_DEADLINE_MS,
-				     ret, err);
-	if (run.shown)
-		(void)fputc('\n', stderr);
-	return r;
+	return run_all(&run, &records, remove, ret);
 }

@@ -3,6 +3,7 @@
  * niwa apply: files → checked records → one transaction. Every mistake of every file is shown before
  * the engine is asked for anything.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -59,12 +60,12 @@ static void make_way(const struct niwa_cli *cli)
 		niwa_priority_lower();
 }
 
-/* Loads one file; *ret stays NULL when there were mistakes. */
-static void load_file(const char *path, struct mistakes *m, json_t **ret)
+/* Loads one file; *ret stays empty when there were mistakes. */
+static void load_file(const char *path, struct mistakes *m, struct niwa_file_records *ret)
 {
 	struct niwa_error err = {0};
 
-	if (niwa_file_load(path, keep_mistake, m, ret, &err) < 0) {
+	if (niwa_file_load_records(path, keep_mistake, m, ret, &err) < 0) {
 		(void)fprintf(stderr, "niwa: %s\n%s", err.msg, m->later.data ? m->later.data : "");
 		m->count++;
 	}
@@ -97,20 +98,49 @@ static int merge(json_t *all, json_t *apps, const char *path, struct niwa_map *f
 	return 0;
 }
 
-/* Reads all files; files gets name → path. NULL when there were mistakes, which were said. */
-static json_t *load_files(const struct niwa_cli *cli, struct niwa_map *files)
+static int merge_tenants(json_t *all, const json_t *tenants, const char *path, struct mistakes *mistakes)
+{
+	json_t *tenant, *other;
+	size_t i, n;
+
+	json_array_foreach(tenants, i, tenant)
+	{
+		const char *name = niwa_answer_text(tenant, "name");
+		char text[1024];
+
+		json_array_foreach(all, n, other) if (strcmp(niwa_answer_text(other, "name"), name) == 0)
+		{
+			(void)snprintf(text, sizeof(text), "%s: tenant '%s' is declared in another file already", path,
+				       name);
+			say_mistake(text, mistakes);
+		}
+	}
+	return json_array_extend(all, (json_t *)(uintptr_t)tenants) < 0 ? -ENOMEM : 0;
+}
+
+static void records_fini(struct niwa_file_records *records)
+{
+	json_decref(records->apps);
+	json_decref(records->tenants);
+	*records = (struct niwa_file_records){0};
+}
+
+/* Reads all files; files gets name → path. Negative when there were mistakes, which were said. */
+static int load_files(const struct niwa_cli *cli, struct niwa_map *files, struct niwa_file_records *ret)
 {
 	struct mistakes mistakes = {0};
-	json_t *all = json_array();
-	int r = files && all ? 0 : -ENOMEM;
+	struct niwa_file_records all = {json_array(), json_array()};
+	int r = files && all.apps && all.tenants ? 0 : -ENOMEM;
 
 	for (int i = 0; i < cli->word_count && r == 0; i++) {
-		json_t *apps = NULL;
+		struct niwa_file_records records = {0};
 
-		load_file(cli->words[i], &mistakes, &apps);
-		if (apps)
-			r = merge(all, apps, cli->words[i], files, &mistakes);
-		json_decref(apps);
+		load_file(cli->words[i], &mistakes, &records);
+		if (records.apps)
+			r = merge(all.apps, records.apps, cli->words[i], files, &mistakes);
+		if (records.tenants && r == 0)
+			r = merge_tenants(all.tenants, records.tenants, cli->words[i], &mistakes);
+		records_fini(&records);
 	}
 	if (mistakes.count > MISTAKES_SHOWN)
 		(void)fprintf(stderr, "niwa: and %u more mistakes\n", mistakes.count - MISTAKES_SHOWN);
@@ -119,10 +149,11 @@ static json_t *load_files(const struct niwa_cli *cli, struct niwa_map *files)
 	if (r < 0)
 		(void)fputs("niwa: out of memory\n", stderr);
 	if (mistakes.count || r < 0) {
-		json_decref(all);
-		return NULL;
+		records_fini(&all);
+		return -EINVAL;
 	}
-	return all;
+	*ret = all;
+	return 0;
 }
 
 static void print_names(const json_t *names, const char *kind, char sign, uint64_t count)
@@ -191,24 +222,24 @@ int niwa_verb_apply(struct niwa_cli *cli)
 	NIWA_AUTO(niwa_client_free) struct niwa_client *client = NULL;
 	NIWA_AUTO(niwa_map_free) struct niwa_map *files = niwa_map_new(NIWA_MAP_STRING);
 	struct niwa_blame blame;
-	json_t *apps, *result = NULL;
+	struct niwa_file_records records;
+	json_t *result = NULL;
 	struct niwa_error err = {0};
 	bool dry = cli->option[OPT_DRY_RUN];
 	int r;
 
 	make_way(cli);
-	apps = load_files(cli, files);
-	if (!apps)
+	if (load_files(cli, files, &records) < 0)
 		return NIWA_EXIT_FAILED;
 	if (niwa_cli_connect(cli, &client) < 0) {
-		json_decref(apps);
+		records_fini(&records);
 		return NIWA_EXIT_FAILED;
 	}
 	if (dry)
-		r = compare(client, apps, &result, &err);
+		r = compare(client, records.apps, &result, &err);
 	else
-		r = niwa_transaction_run(cli, client, apps, NULL, &result, &err);
-	blame = (struct niwa_blame){.apps = apps, .files = files};
+		r = niwa_transaction_put(cli, client, &records, &result, &err);
+	blame = (struct niwa_blame){.apps = records.apps, .files = files};
 	if (r == 0) {
 		niwa_blame_warnings(&blame, json_object_get(result, "warnings"));
 		print_result(cli, result, dry ? "would be: " : "");
@@ -217,7 +248,7 @@ int niwa_verb_apply(struct niwa_cli *cli)
 	} else if (r == -EREMOTEIO) {
 		niwa_blame_error(&blame, client, &err);
 	}
-	json_decref(apps);
+	records_fini(&records);
 	json_decref(result);
 	if (r == 0)
 		return NIWA_EXIT_DONE;

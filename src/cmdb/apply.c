@@ -207,6 +207,15 @@ static int set_over(const struct apply *a, struct niwa_cmdb_op *op)
 	return a->ops->override(a->store, op->name, op->json, a->err);
 }
 
+static int put_tenant(const struct apply *a, struct niwa_cmdb_op *op)
+{
+	int r = a->ops->tenant(a->store, op->name, &op->tenant_id, a->err);
+
+	op->kind = NIWA_CMDB_TENANT;
+	op->tenant = op->name;
+	return r < 0 ? r : a->ops->tenant_limits(a->store, op->name, op->json, a->err);
+}
+
 static int apply_all(const struct apply *a)
 {
 	struct niwa_cmdb_op *op;
@@ -214,7 +223,10 @@ static int apply_all(const struct apply *a)
 
 	STAILQ_FOREACH(op, &a->txn->ops, link)
 	{
-		r = op->overrides ? set_over(a, op) : op->json ? put(a, op) : take_away(a, op);
+		r = op->of_tenant   ? put_tenant(a, op)
+		    : op->overrides ? set_over(a, op)
+		    : op->json      ? put(a, op)
+				    : take_away(a, op);
 		if (r < 0)
 			return r;
 	}

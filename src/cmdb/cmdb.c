@@ -243,6 +243,12 @@ int niwa_cmdb_each(struct niwa_cmdb *db, bool with_json, int (*fn)(const struct 
 	return db->ops->each(db->store, with_json, fn, arg, err);
 }
 
+int niwa_cmdb_each_tenant(struct niwa_cmdb *db, int (*fn)(const char *tenant, const char *text, void *arg), void *arg,
+			  struct niwa_error *err)
+{
+	return db->ops->each_tenant(db->store, fn, arg, err);
+}
+
 int niwa_cmdb_get(struct niwa_cmdb *db, uint64_t id, char **ret_json, struct niwa_error *err)
 {
 	return db->ops->get(db->store, id, ret_json, err);

@@ -71,7 +71,21 @@ int niwa_cmdb_txn_remove(struct niwa_cmdb_txn *txn, const char *name);
 #define NIWA_CMDB_OVERRIDE_MAX 255
 int niwa_cmdb_txn_override(struct niwa_cmdb_txn *txn, const char *name, const char *text);
 
-enum niwa_cmdb_change_kind { NIWA_CMDB_ADDED, NIWA_CMDB_CHANGED, NIWA_CMDB_UNCHANGED, NIWA_CMDB_REMOVED };
+/* What holds for a tenant, which may have no app (yet); text NULL: nothing. The store does not read it. Delivered as
+ * NIWA_CMDB_TENANT. -EINVAL: no name, or too long. */
+int niwa_cmdb_txn_tenant(struct niwa_cmdb_txn *txn, const char *tenant, const char *text);
+/* Every tenant of which something was put, and that. As niwa_cmdb_each. */
+int niwa_cmdb_each_tenant(struct niwa_cmdb *db, int (*fn)(const char *tenant, const char *text, void *arg), void *arg,
+			  struct niwa_error *err);
+
+enum niwa_cmdb_change_kind {
+	NIWA_CMDB_ADDED,
+	NIWA_CMDB_CHANGED,
+	NIWA_CMDB_UNCHANGED,
+	NIWA_CMDB_REMOVED,
+	NIWA_CMDB_TENANT, /* app: only tenant, and json, which may be NULL */
+};
+#define NIWA_CMDB_KINDS (NIWA_CMDB_TENANT + 1)
 
 struct niwa_cmdb_change {
 	enum niwa_cmdb_change_kind kind;

@@ -35,6 +35,7 @@ struct niwa_cmdb_row {
 };
 
 typedef int niwa_cmdb_each_fn(const struct niwa_cmdb_app *app, void *arg);
+typedef int niwa_cmdb_tenant_fn(const char *tenant, const char *text, void *arg);
 typedef int niwa_cmdb_addr_fn(uint32_t addr, const char *live_name, void *arg); /* live_name NULL: only remembered */
 
 /* Lookups return 1 found, 0 not found, -errno. begin to commit/rollback are the writer's calls (another thread
@@ -47,6 +48,7 @@ struct niwa_cmdb_store_ops {
 	int (*each)(struct niwa_cmdb_store *s, bool with_json, niwa_cmdb_each_fn *fn, void *arg,
 		    struct niwa_error *err);
 	int (*get)(struct niwa_cmdb_store *s, uint64_t id, char **ret_json, struct niwa_error *err);
+	int (*each_tenant)(struct niwa_cmdb_store *s, niwa_cmdb_tenant_fn *fn, void *arg, struct niwa_error *err);
 	int (*each_address)(struct niwa_cmdb_store *s, niwa_cmdb_addr_fn *fn, void *arg, struct niwa_error *err);
 
 	int (*begin)(struct niwa_cmdb_store *s, struct niwa_error *err);
@@ -58,6 +60,7 @@ struct niwa_cmdb_store_ops {
 	int (*remove)(struct niwa_cmdb_store *s, const char *name, struct niwa_error *err);
 	int (*override)(struct niwa_cmdb_store *s, const char *name, const char *text, struct niwa_error *err);
 	int (*tenant)(struct niwa_cmdb_store *s, const char *name, uint32_t *ret_id, struct niwa_error *err);
+	int (*tenant_limits)(struct niwa_cmdb_store *s, const char *name, const char *text, struct niwa_error *err);
 	/* The number of a tenant's files, given with its first volume and never to another. -EDQUOT: none is left. */
 	int (*files)(struct niwa_cmdb_store *s, const char *tenant, uint32_t *ret, struct niwa_error *err);
 	/* Addresses of removed apps: remember, look up by name, the one that has rested longest, give away. */
@@ -101,6 +104,7 @@ struct niwa_cmdb_op {
 	const char *name, *tenant, *json; /* json NULL: a removal */
 	size_t json_len;
 	bool overrides; /* json: what is set over the record, NULL: taken back */
+	bool of_tenant; /* name: a tenant; json: what holds for it, NULL: nothing */
 	/* result */
 	enum niwa_cmdb_change_kind kind;
 	bool fresh; /* addr came from the range, not from what is remembered */

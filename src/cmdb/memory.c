@@ -15,6 +15,7 @@
 
 struct tenant {
 	uint32_t id, files;
+	char limits[NIWA_CMDB_OVERRIDE_MAX + 1]; /* "": none */
 	char name[];
 };
 
@@ -222,6 +223,26 @@ static int memory_tenant(struct niwa_cmdb_store *s, const char *name, uint32_t *
 	return 0;
 }
 
+/* Not undone with the transaction: the store for tests. */
+static int memory_tenant_limits(struct niwa_cmdb_store *s, const char *name, const char *text, struct niwa_error *err)
+{
+	struct tenant *t = niwa_map_get_str(s->tenants, name);
+
+	(void)snprintf(t->limits, sizeof(t->limits), "%s", text ? text : "");
+	return 0;
+}
+
+static int memory_each_tenant(struct niwa_cmdb_store *s, niwa_cmdb_tenant_fn *fn, void *arg, struct niwa_error *err)
+{
+	size_t pos = 0;
+	int r = 0;
+
+	for (struct tenant *t; r >= 0 && (t = niwa_map_next(s->tenants, &pos));)
+		if (t->limits[0])
+			r = fn(t->name, t->limits, arg);
+	return r < 0 ? r : 0;
+}
+
 /* Like the tenant itself, the number stays when the transaction is undone. */
 static int memory_files(struct niwa_cmdb_store *s, const char *tenant, uint32_t *ret, struct niwa_error *err)
 {
@@ -406,6 +427,8 @@ const struct niwa_cmdb_store_ops niwa_cmdb_memory_ops = {
 	.update = memory_update,
 	.remove = memory_remove,
 	.override = memory_override,
+	.tenant_limits = memory_tenant_limits,
+	.each_tenant = memory_each_tenant,
 	.tenant = memory_tenant,
 	.files = memory_files,
 	.remember = memory_remember,

@@ -29,6 +29,8 @@ static const char *const steps[NIWA_CMDB_SCHEMA_VERSION] = {
 	"CREATE UNIQUE INDEX tenant_files ON tenant(files);",
 	/* 4: what is set over the record of an app. */
 	"ALTER TABLE app ADD COLUMN override TEXT;",
+	/* 5: what holds for all apps of a tenant together. */
+	"ALTER TABLE tenant ADD COLUMN limits TEXT;",
 };
 
 static int refuse_foreign(const char *path, int64_t application, struct niwa_error *err)

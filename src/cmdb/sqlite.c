@@ -292,6 +292,34 @@ static int sqlite_each_address(struct niwa_cmdb_store *s, niwa_cmdb_addr_fn *fn,
 	return rc == SQLITE_DONE ? 0 : niwa_cmdb_sqlite_fail(err, s->reader, rc, s->path);
 }
 
+static int sqlite_each_tenant(struct niwa_cmdb_store *s, niwa_cmdb_tenant_fn *fn, void *arg, struct niwa_error *err)
+{
+	sqlite3_stmt *stmt = NULL;
+	int r = 0, rc = sqlite3_prepare_v2(s->reader, "SELECT name, limits FROM tenant WHERE limits IS NOT NULL", -1,
+					   &stmt, NULL);
+
+	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
+		const char *name, *text;
+
+		rc = sqlite3_step(stmt);
+		if (rc != SQLITE_ROW)
+			break;
+		name = (const char *)sqlite3_column_text(stmt, 0);
+		text = (const char *)sqlite3_column_text(stmt, 1);
+		if (!name || !text) {
+			rc = SQLITE_NOMEM;
+			break;
+		}
+		r = fn(name, text, arg);
+		if (r < 0)
+			break;
+	}
+	(void)sqlite3_finalize(stmt); /* repeats the error of the step */
+	if (r < 0)
+		return r;
+	return rc == SQLITE_DONE ? 0 : niwa_cmdb_sqlite_fail(err, s->reader, rc, s->path);
+}
+
 const struct niwa_cmdb_store_ops niwa_cmdb_sqlite_ops = {
 	.threaded = true,
 	.open = sqlite_open,
@@ -307,6 +335,8 @@ const struct niwa_cmdb_store_ops niwa_cmdb_sqlite_ops = {
 	.update = niwa_cmdb_sqlite_update,
 	.remove = niwa_cmdb_sqlite_remove,
 	.override = niwa_cmdb_sqlite_override,
+	.tenant_limits = niwa_cmdb_sqlite_tenant_limits,
+	.each_tenant = sqlite_each_tenant,
 	.tenant = niwa_cmdb_sqlite_tenant,
 	.files = niwa_cmdb_sqlite_files,
 	.remember = niwa_cmdb_sqlite_remember,

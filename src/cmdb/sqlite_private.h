@@ -21,6 +21,7 @@ enum niwa_cmdb_statement {
 	NIWA_CMDB_OVERRIDE,
 	NIWA_CMDB_TENANT_FIND,
 	NIWA_CMDB_TENANT_ADD,
+	NIWA_CMDB_TENANT_LIMITS,
 	NIWA_CMDB_FILES_FIND,
 	NIWA_CMDB_FILES_LAST,
 	NIWA_CMDB_FILES_GIVE,
@@ -45,7 +46,7 @@ int niwa_cmdb_sqlite_fail(struct niwa_error *err, sqlite3 *db, int rc, const cha
 /* Makes the schema of a new file, or brings an older one up to date, in one transaction. Refuses a newer one and
  * files of other programs. */
 int niwa_cmdb_schema_migrate(sqlite3 *db, const char *path, struct niwa_error *err);
-#define NIWA_CMDB_SCHEMA_VERSION 4
+#define NIWA_CMDB_SCHEMA_VERSION 5
 
 /* Runs text without a result. */
 int niwa_cmdb_sqlite_exec(sqlite3 *db, const char *sql, const char *path, struct niwa_error *err);
@@ -63,6 +64,8 @@ int niwa_cmdb_sqlite_update(struct niwa_cmdb_store *s, const struct niwa_cmdb_ro
 int niwa_cmdb_sqlite_remove(struct niwa_cmdb_store *s, const char *name, struct niwa_error *err);
 int niwa_cmdb_sqlite_override(struct niwa_cmdb_store *s, const char *name, const char *text, struct niwa_error *err);
 int niwa_cmdb_sqlite_tenant(struct niwa_cmdb_store *s, const char *name, uint32_t *ret_id, struct niwa_error *err);
+int niwa_cmdb_sqlite_tenant_limits(struct niwa_cmdb_store *s, const char *name, const char *text,
+				   struct niwa_error *err);
 int niwa_cmdb_sqlite_files(struct niwa_cmdb_store *s, const char *tenant, uint32_t *ret, struct niwa_error *err);
 int niwa_cmdb_sqlite_remember(struct niwa_cmdb_store *s, const char *name, uint32_t addr, uint64_t now_us,
 			      struct niwa_error *err);

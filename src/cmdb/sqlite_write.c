@@ -14,6 +14,7 @@ static const char *const sql[NIWA_CMDB_STATEMENTS] = {
 	[NIWA_CMDB_OVERRIDE] = "UPDATE app SET override = ? WHERE name = ?",
 	[NIWA_CMDB_TENANT_FIND] = "SELECT id FROM tenant WHERE name = ?",
 	[NIWA_CMDB_TENANT_ADD] = "INSERT INTO tenant (name) VALUES (?)",
+	[NIWA_CMDB_TENANT_LIMITS] = "UPDATE tenant SET limits = ? WHERE name = ?",
 	[NIWA_CMDB_FILES_FIND] = "SELECT files FROM tenant WHERE name = ? AND files IS NOT NULL",
 	[NIWA_CMDB_FILES_LAST] = "SELECT coalesce(max(files), 0) FROM tenant",
 	[NIWA_CMDB_FILES_GIVE] = "UPDATE tenant SET files = ? WHERE name = ?",
@@ -164,9 +165,10 @@ int niwa_cmdb_sqlite_remove(struct niwa_cmdb_store *s, const char *name, struct 
 	return stmt ? step(s, stmt, bind_text(stmt, 1, name, -1), err) : -EIO;
 }
 
-int niwa_cmdb_sqlite_override(struct niwa_cmdb_store *s, const char *name, const char *text, struct niwa_error *err)
+static int set_text(struct niwa_cmdb_store *s, enum niwa_cmdb_statement which, const char *name, const char *text,
+		    struct niwa_error *err)
 {
-	sqlite3_stmt *stmt = ready(s, NIWA_CMDB_OVERRIDE, err);
+	sqlite3_stmt *stmt = ready(s, which, err);
 	int rc;
 
 	if (!stmt)
@@ -175,6 +177,17 @@ int niwa_cmdb_sqlite_override(struct niwa_cmdb_store *s, const char *name, const
 	if (rc == SQLITE_OK)
 		rc = bind_text(stmt, 2, name, -1);
 	return step(s, stmt, rc, err);
+}
+
+int niwa_cmdb_sqlite_override(struct niwa_cmdb_store *s, const char *name, const char *text, struct niwa_error *err)
+{
+	return set_text(s, NIWA_CMDB_OVERRIDE, name, text, err);
+}
+
+int niwa_cmdb_sqlite_tenant_limits(struct niwa_cmdb_store *s, const char *name, const char *text,
+				   struct niwa_error *err)
+{
+	return set_text(s, NIWA_CMDB_TENANT_LIMITS, name, text, err);
 }
 
 int niwa_cmdb_sqlite_tenant(struct niwa_cmdb_store *s, const char *name, uint32_t *ret_id, struct niwa_error *err)

@@ -288,6 +288,48 @@ static void what_is_set_over_a_record_outlives_its_changes_and_goes_with_the_app
 	niwa_cmdb_txn_free(&txn);
 }
 
+static int note_tenant(const char *tenant, const char *text, void *arg)
+{
+	char *all = arg;
+
+	(void)snprintf(all + strlen(all), 64 - strlen(all), "%s=%s;", tenant, text);
+	return 0;
+}
+
+static void expect_tenants(struct fixture *f, const char *expected)
+{
+	char all[64] = "";
+
+	assert_int_equal(niwa_cmdb_each_tenant(f->db, note_tenant, all, NULL), 0);
+	assert_string_equal(all, expected);
+}
+
+static void what_holds_for_a_tenant_is_kept_also_without_an_app(struct fixture *f)
+{
+	struct niwa_cmdb_txn *txn = niwa_cmdb_txn_new(f->db);
+	const struct outcome *out;
+
+	expect_tenants(f, "");
+	assert_int_equal(niwa_cmdb_txn_tenant(txn, "", "x"), -EINVAL);
+	assert_int_equal(niwa_cmdb_txn_tenant(txn, "t", ""), -EINVAL);
+	assert_int_equal(niwa_cmdb_txn_tenant(txn, "t", "{}"), 0);
+	assert_int_equal(niwa_cmdb_txn_put(txn, "a", "t", "{\"a\":1}", 7), 0);
+	out = fixture_commit(f, txn);
+	assert_null(out->refused);
+	assert_int_equal(out->kept[0].kind, NIWA_CMDB_TENANT);
+	assert_int_equal(out->kept[1].kind, NIWA_CMDB_ADDED);
+	assert_int_equal(out->kept[0].tenant_id, out->kept[1].tenant_id);
+	expect_tenants(f, "t={};");
+	assert_non_null(fixture_remove(f, "a"));
+	expect_tenants(f, "t={};");
+	txn = niwa_cmdb_txn_new(f->db);
+	assert_int_equal(niwa_cmdb_txn_tenant(txn, "t", "[]"), 0);
+	assert_int_equal(niwa_cmdb_txn_tenant(txn, "t", NULL), 0);
+	assert_int_equal(niwa_cmdb_txn_tenant(txn, "u", "1"), 0);
+	assert_null(fixture_commit(f, txn)->refused);
+	expect_tenants(f, "u=1;");
+}
+
 static void one_name_may_come_several_times_in_a_transaction(struct fixture *f)
 {
 	static const enum niwa_cmdb_change_kind kinds[] = {NIWA_CMDB_ADDED, NIWA_CMDB_CHANGED, NIWA_CMDB_UNCHANGED,
@@ -587,6 +629,7 @@ static const struct {
 	TEST(an_address_goes_to_another_app_only_when_no_other_is_free_and_after_a_day),
 	TEST(a_removal_of_an_unknown_name_refuses_the_whole_transaction),
 	TEST(what_is_set_over_a_record_outlives_its_changes_and_goes_with_the_app),
+	TEST(what_holds_for_a_tenant_is_kept_also_without_an_app),
 	TEST(one_name_may_come_several_times_in_a_transaction),
 	TEST(an_empty_transaction_is_answered_once),
 	TEST(bad_puts_are_refused_and_leave_the_transaction_whole),

@@ -169,7 +169,7 @@ static void a_migration_that_fails_leaves_the_old_version_whole(void **state)
 	with_sql(f, version_1);
 	with_sql(f, "CREATE TABLE removed (x)"); /* step 2 will stumble on it */
 	assert_true(fixture_try_open(f, NET, 24, &err) < 0);
-	assert_non_null(strstr(err.msg, "bring the schema from version 1 to 4"));
+	assert_non_null(strstr(err.msg, "bring the schema from version 1 to 5"));
 	with_sql(f, "DROP TABLE removed");
 	fixture_open(f, NET, 24);
 	assert_int_equal(fixture_count(f), 2);

@@ -141,7 +141,9 @@ static int add(struct niwa_cmdb_txn *txn, const struct niwa_cmdb_op *wanted)
 	if (r < 0)
 		return r;
 	op = take(txn, sizeof(*op));
-	*op = (struct niwa_cmdb_op){.name = copy(txn, wanted->name, name_len), .overrides = wanted->overrides};
+	*op = (struct niwa_cmdb_op){.name = copy(txn, wanted->name, name_len),
+				    .overrides = wanted->overrides,
+				    .of_tenant = wanted->of_tenant};
 	if (wanted->tenant)
 		op->tenant = copy(txn, wanted->tenant, tenant_len);
 	if (wanted->json) {
@@ -172,4 +174,12 @@ int niwa_cmdb_txn_override(struct niwa_cmdb_txn *txn, const char *name, const ch
 		return -EINVAL;
 	return add(txn, &(struct niwa_cmdb_op){
 				.name = name, .json = text, .json_len = text ? strlen(text) : 0, .overrides = true});
+}
+
+int niwa_cmdb_txn_tenant(struct niwa_cmdb_txn *txn, const char *tenant, const char *text)
+{
+	if (text && (!*text || strlen(text) > NIWA_CMDB_OVERRIDE_MAX))
+		return -EINVAL;
+	return add(txn, &(struct niwa_cmdb_op){
+				.name = tenant, .json = text, .json_len = text ? strlen(text) : 0, .of_tenant = true});
 }

@@ -44,6 +44,7 @@ struct niwa_host {
 	 * NIWA_LAYER_BYTES), charged to the app's memory; or a folder of the disk, slower and without a bound. */
 	uint64_t layer_bytes;
 	bool layer_on_disk;
+	uint32_t cpu_centi_max; /* hybrid: of the group that instances' groups are in, which refuses more; 0: any */
 	uint64_t nofile_max; /* hard limit of niwa-keep, 0: not known; limits.open_files above it is refused */
 };
 

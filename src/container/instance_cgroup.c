@@ -71,12 +71,15 @@ static void limits_unified(struct builder *b, const struct niwa_limits *l)
 static void limits_hybrid(struct builder *b, const struct niwa_limits *l)
 {
 	const struct niwa_host *h = b->host;
+	uint32_t cpu_centi = l->cpu_centi;
 	uint64_t quota, period;
 
+	if (h->cpu_centi_max && cpu_centi > h->cpu_centi_max)
+		cpu_centi = h->cpu_centi_max;
 	if (l->memory_bytes)
 		write_u64(b, h->cgroup_memory, "memory.limit_in_bytes", l->memory_bytes);
 	if (l->cpu_centi) {
-		niwa_cpu_quota(l->cpu_centi, &quota, &period);
+		niwa_cpu_quota(cpu_centi, &quota, &period);
 		if (period != PERIOD_US)
 			write_u64(b, h->cgroup_cpu, "cpu.cfs_period_us", period);
 		write_u64(b, h->cgroup_cpu, "cpu.cfs_quota_us", quota);

@@ -19,6 +19,7 @@
 #include "engine/applog.h"
 #include "engine/folder.h"
 #include "engine/folder_claim.h"
+#include "engine/group_tenant.h"
 #include "engine/labels.h"
 #include "engine/leave.h"
 #include "engine/names.h"
@@ -33,6 +34,7 @@
 #include "engine/snapshot.h"
 #include "engine/start.h"
 #include "engine/template.h"
+#include "engine/tenant_limit.h"
 #include "engine/wake.h"
 
 static void count(struct niwa_app *app, bool counted)
@@ -173,6 +175,7 @@ static struct niwa_tenant *tenant_get(struct niwa_engine *e, const char *name, u
 		free(t);
 		return NULL;
 	}
+	niwa_tenant_limits_find(e, t);
 	return t;
 }
 
@@ -184,6 +187,7 @@ void niwa_app_tenant_unref(struct niwa_engine *e, struct niwa_tenant **tenant)
 	if (!t || --t->users)
 		return;
 	niwa_tenant_forget(e, t->name);
+	niwa_group_tenant_drop(e, t->id);
 	(void)niwa_map_del_str(e->tenants, t->name);
 	free(t);
 }

@@ -19,6 +19,7 @@
 #include "engine/criu.h"
 #include "engine/dump_manifest.h"
 #include "engine/dumpable.h"
+#include "engine/group_tenant.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
 #include "engine/roots.h"
@@ -176,11 +177,12 @@ static int run_criu(struct niwa_dump *d, struct niwa_error *err)
 					  .nfds = NIWA_ARRAY_LEN(fds),
 					  .done = on_criu,
 					  .arg = d};
+	struct niwa_group_host host;
 	struct niwa_plan plan = {0};
 	int r = niwa_dumpable_look(e, i, err);
 
 	if (r == 0)
-		r = niwa_dump_plan(&e->host, &params, &plan, err);
+		r = niwa_dump_plan(niwa_group_host(e, i, &host), &params, &plan, err);
 	if (r < 0)
 		return r;
 	(void)niwa_fault("niwad.dump-looked");

@@ -36,6 +36,7 @@
 #include "engine/sleep.h"
 #include "engine/snapshot_host.h"
 #include "engine/start.h"
+#include "engine/tenant_limit.h"
 #include "engine/trash.h"
 #include "net/diag.h"
 
@@ -107,8 +108,8 @@ static int make_maps(struct niwa_engine *e, struct niwa_error *err)
 	struct niwa_map **numbers[] = {&e->apps_by_id,        &e->apps_by_addr, &e->instances, &e->instances_by_addr,
 				       &e->waiters_by_ticket, &e->silent,       &e->checks,    &e->execs,
 				       &e->published,         &e->claims,       &e->criu};
-	struct niwa_map **names[] = {&e->apps_by_name, &e->tenants, &e->images,       &e->shares,
-				     &e->whys,         &e->routes,  &e->route_claims, &e->folders};
+	struct niwa_map **names[] = {&e->apps_by_name, &e->tenants, &e->tenant_limits, &e->images, &e->shares,
+				     &e->whys,         &e->routes,  &e->route_claims,  &e->folders};
 
 	e->apps_in_order = niwa_order_new(offsetof(struct niwa_app, name));
 	if (!e->apps_in_order)
@@ -282,6 +283,8 @@ static int open_all(struct niwa_engine *e, struct niwa_error *err)
 		niwa_snapshots_open(e);
 	if (r == 0)
 		r = niwa_trash_new(&e->trash, err);
+	if (r == 0)
+		r = niwa_tenant_limits_load(e, err);
 	if (r == 0)
 		r = niwa_cmdb_each(e->cmdb, true, load_one, e, err);
 	return r;

@@ -36,6 +36,7 @@
 #include "net/wake.h"
 #include "snapshot/key.h"
 #include "spec/app.h"
+#include "spec/tenant.h"
 
 struct niwa_engine;
 struct niwa_app;
@@ -63,7 +64,10 @@ struct niwa_tenant {
 	bool hosts_dirty;   /* the tenant's hosts file does not say what is declared */
 	uint32_t resolvers; /* which name servers its resolv.conf says, as a sum */
 	struct niwa_wake_flow starts;
-	LIST_HEAD(, niwa_app) app_list; /* apps that point here */
+	LIST_HEAD(, niwa_app) app_list;          /* apps that point here */
+	unsigned instances;                      /* of its apps, those that end too */
+	const struct niwa_tenant_limits *limits; /* tenant_limit.c; NULL: none */
+	bool limits_written;                     /* into its control groups */
 	char name[];
 };
 
@@ -201,7 +205,7 @@ struct niwa_tag {
 	uint32_t work;                /* CRIU: enum niwa_criu_work */
 	uint32_t restored; /* an instance made from an image: while it is not SERVING, half of it may be there */
 	/* dumpable.h. dump_pid 0: no image of it can be made. Times: what its clocks are ahead of the host's */
-	uint32_t dump_pid, unused;
+	uint32_t dump_pid, group_tenant; /* group_tenant.h; 0: its groups are in no tenant's */
 	int64_t dump_monotonic_ns, dump_boottime_ns;
 	uint64_t ready_us; /* CLOCK_MONOTONIC; 0: not yet, or not known */
 	struct niwa_snapshot_key start_key;
@@ -280,6 +284,7 @@ struct niwa_instance {
 	struct niwa_place place;
 	LIST_ENTRY(niwa_instance) place_link; /* in engine.places */
 	struct niwa_instance_usage usage;
+	uint32_t group_tenant;          /* as in its tag */
 	unsigned execs;                 /* processes of `niwa exec` in it: as long as there are any it is not quiet */
 	LIST_ENTRY(niwa_instance) link; /* in engine.instance_list */
 	SLIST_ENTRY(niwa_instance) dead_link; /* in engine.dead */
@@ -331,7 +336,7 @@ struct niwa_engine {
 	unsigned templates; /* in apps_by_id too */
 	uint64_t next_template;
 	struct niwa_order *apps_in_order; /* those of apps_by_name */
-	struct niwa_map *apps_by_id, *apps_by_name, *apps_by_addr, *tenants;
+	struct niwa_map *apps_by_id, *apps_by_name, *apps_by_addr, *tenants, *tenant_limits;
 	struct niwa_map *instances, *instances_by_addr, *images, *waiters_by_ticket, *silent, *checks, *execs, *criu;
 	LIST_HEAD(, niwa_instance) instance_list;
 	LIST_HEAD(, niwa_class) classes;

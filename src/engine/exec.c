@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "engine/group_tenant.h"
 #include "engine/images.h"
 #include "engine/keep_client.h"
 
@@ -33,6 +34,7 @@ static int make_plan(struct niwa_engine *e, struct niwa_instance *i, uint64_t id
 	struct niwa_exec_params p = {
 		.id = id, .instance = i->id, .spec = i->spec, .argv = argv, .terminal = terminal != NULL};
 	NIWA_AUTO(niwa_free_ptr) char *home = NULL;
+	struct niwa_group_host host;
 	struct niwa_plan plan = {0};
 	int r = niwa_images_get(e, i->spec->image, &p.image, err);
 
@@ -47,7 +49,7 @@ static int make_plan(struct niwa_engine *e, struct niwa_instance *i, uint64_t id
 	if (r == 0)
 		p.home = home = niwa_image_home(p.image, p.uid);
 	if (r == 0)
-		r = niwa_exec_plan(&e->host, &p, &plan, err);
+		r = niwa_exec_plan(niwa_group_host(e, i, &host), &p, &plan, err);
 	*ret_last_op = (int)plan.count - 1;
 	if (r == 0)
 		r = niwa_plan_to_memfd(&plan, err);

@@ -147,9 +147,54 @@ int niwa_group_detect(struct niwa_engine *e, struct niwa_error *err)
 	return r;
 }
 
+/* The tenant's group that an instance nobody knows is in; 0: none. */
+static uint32_t search(const char *base, uint64_t id)
+{
+	DIR *dir = opendir(base);
+	struct dirent *entry;
+	char path[PATH_MAX];
+	uint64_t tenant, found = 0;
+
+	if (!dir)
+		return 0;
+	while (!found && (entry = readdir(dir))) {
+		if (entry->d_name[0] != 't' || niwa_parse_u64(entry->d_name + 1, UINT32_MAX, &tenant) < 0)
+			continue;
+		(void)snprintf(path, sizeof(path), "%s/t%" PRIu64 "/i%" PRIu64, base, tenant, id);
+		if (access(path, F_OK) == 0)
+			found = tenant;
+	}
+	(void)closedir(dir);
+	return (uint32_t)found;
+}
+
+/* The folder of an instance in the hierarchy of `base`, "" for one that this host has not: group_tenant.h. */
+static void folder_of(struct niwa_engine *e, uint64_t id, const char *base, char *buf, size_t size)
+{
+	const struct niwa_instance *i = niwa_map_get(e->instances, id);
+	bool hybrid = e->host.cgroup_layout == NIWA_CGROUP_HYBRID;
+	uint32_t tenant = i ? i->group_tenant : 0;
+
+	(void)snprintf(buf, size, "%s/i%" PRIu64, base ? base : "", id);
+	if (!base || base == e->host.cgroup_blkio || (hybrid && base == e->host.cgroup_v2) || (i && !tenant))
+		return;
+	if (!i && access(buf, F_OK) < 0)
+		tenant = search(base, id);
+	if (tenant)
+		(void)snprintf(buf, size, "%s/t%" PRIu32 "/i%" PRIu64, base, tenant, id);
+}
+
+static void file_in(struct niwa_engine *e, uint64_t id, const char *base, const char *file, char *buf, size_t size)
+{
+	char folder[PATH_MAX / 2];
+
+	folder_of(e, id, base, folder, sizeof(folder));
+	(void)snprintf(buf, size, "%s/%s", folder, file);
+}
+
 static void file_of(struct niwa_engine *e, uint64_t id, const char *file, char *buf, size_t size)
 {
-	(void)snprintf(buf, size, "%s/i%" PRIu64 "/%s", e->host.cgroup_v2, id, file);
+	file_in(e, id, e->host.cgroup_v2, file, buf, size);
 }
 
 int niwa_group_freeze(struct niwa_engine *e, uint64_t id, bool frozen)
@@ -216,7 +261,7 @@ int niwa_group_remove(struct niwa_engine *e, uint64_t id)
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(bases); i++) {
 		if (!bases[i])
 			continue;
-		(void)snprintf(path, sizeof(path), "%s/i%" PRIu64, bases[i], id);
+		folder_of(e, id, bases[i], path, sizeof(path));
 		if (rmdir(path) < 0 && errno == EBUSY)
 			r = -EBUSY;
 	}
@@ -263,8 +308,7 @@ int niwa_group_memory(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes)
 	if (e->host.cgroup_layout == NIWA_CGROUP_UNIFIED)
 		file_of(e, id, "memory.current", path, sizeof(path));
 	else
-		(void)snprintf(path, sizeof(path), "%s/i%" PRIu64 "/memory.usage_in_bytes",
-			       e->host.cgroup_memory ? e->host.cgroup_memory : "", id);
+		file_in(e, id, e->host.cgroup_memory, "memory.usage_in_bytes", path, sizeof(path));
 	n = niwa_file_read(path, text, sizeof(text));
 	if (n < 0)
 		return (int)n;
@@ -292,8 +336,7 @@ int niwa_group_needs(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes)
 	if (unified)
 		file_of(e, id, "memory.stat", path, sizeof(path));
 	else
-		(void)snprintf(path, sizeof(path), "%s/i%" PRIu64 "/memory.stat",
-			       e->host.cgroup_memory ? e->host.cgroup_memory : "", id);
+		file_in(e, id, e->host.cgroup_memory, "memory.stat", path, sizeof(path));
 	n = niwa_file_read(path, text, sizeof(text));
 	if (n < 0)
 		return (int)n;
@@ -310,16 +353,16 @@ bool niwa_group_ran_out(struct niwa_engine *e, uint64_t id)
 	if (e->host.cgroup_layout == NIWA_CGROUP_UNIFIED)
 		file_of(e, id, "memory.events", path, sizeof(path));
 	else
-		(void)snprintf(path, sizeof(path), "%s/i%" PRIu64 "/memory.oom_control",
-			       e->host.cgroup_memory ? e->host.cgroup_memory : "", id);
+		file_in(e, id, e->host.cgroup_memory, "memory.oom_control", path, sizeof(path));
 	if (niwa_file_read(path, text, sizeof(text)) < 0)
 		return false;
 	count = strstr(text, "\noom_kill ");
 	return count && strtoull(count + strlen("\noom_kill "), NULL, 10) > 0;
 }
 
-static int each_in(const char *base, int (*fn)(uint64_t id, void *arg), void *arg)
+static int each_in(const char *base, bool top, int (*fn)(uint64_t id, void *arg), void *arg)
 {
+	char path[PATH_MAX];
 	DIR *dir = opendir(base);
 	struct dirent *entry;
 	uint64_t id;
@@ -327,9 +370,16 @@ static int each_in(const char *base, int (*fn)(uint64_t id, void *arg), void *ar
 
 	if (!dir)
 		return -errno;
-	while (r >= 0 && (entry = readdir(dir)))
-		if (entry->d_name[0] == 'i' && niwa_parse_u64(entry->d_name + 1, UINT64_MAX, &id) == 0)
+	while (r >= 0 && (entry = readdir(dir))) {
+		if (niwa_parse_u64(entry->d_name + 1, UINT64_MAX, &id) < 0)
+			continue;
+		if (entry->d_name[0] == 'i')
 			r = fn(id, arg);
+		if (entry->d_name[0] != 't' || !top)
+			continue;
+		(void)snprintf(path, sizeof(path), "%s/%s", base, entry->d_name);
+		r = each_in(path, false, fn, arg);
+	}
 	(void)closedir(dir);
 	return r;
 }
@@ -342,6 +392,6 @@ int niwa_group_each(struct niwa_engine *e, int (*fn)(uint64_t id, void *arg), vo
 
 	for (size_t i = 0; r >= 0 && i < NIWA_ARRAY_LEN(bases); i++)
 		if (bases[i])
-			r = each_in(bases[i], fn, arg);
+			r = each_in(bases[i], true, fn, arg);
 	return r;
 }

@@ -28,6 +28,7 @@
 #include "engine/dumpable.h"
 #include "engine/folder.h"
 #include "engine/group.h"
+#include "engine/group_tenant.h"
 #include "engine/images.h"
 #include "engine/keep_client.h"
 #include "engine/leave.h"
@@ -109,7 +110,10 @@ void niwa_instance_bury(struct niwa_engine *e, struct niwa_instance *i)
 	niwa_applog_close(i);
 	SLIST_INSERT_HEAD(&e->dead, i, dead_link);
 	(void)sd_event_source_set_enabled(e->bury_source, SD_EVENT_ON);
-	niwa_app_tenant_unref(e, &i->tenant);
+	if (i->tenant) {
+		i->tenant->instances--;
+		niwa_app_tenant_unref(e, &i->tenant);
+	}
 	if (!app)
 		return;
 	app->instance_count--;
@@ -275,6 +279,7 @@ void niwa_prepared_fini(struct niwa_prepared *prepared)
 static int build_plan(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
 {
 	NIWA_AUTO(niwa_prepared_fini) struct niwa_prepared p = {0};
+	struct niwa_group_host host;
 	struct niwa_plan plan = {0};
 	int r = niwa_tenant_files(e, i->app->tenant, err);
 
@@ -283,7 +288,7 @@ static int build_plan(struct niwa_engine *e, struct niwa_instance *i, struct niw
 	if (r == 0)
 		r = niwa_snapshot_prepare(e, i, &p.params, err);
 	if (r == 0)
-		r = niwa_instance_plan(&e->host, &p.params, &plan, err);
+		r = niwa_instance_plan(niwa_group_host(e, i, &host), &p.params, &plan, err);
 	if (r == 0)
 		r = niwa_plan_to_memfd(&plan, err);
 	niwa_plan_fini(&plan);
@@ -314,6 +319,7 @@ static void fill_tag(const struct niwa_instance *i, struct niwa_tag *tag)
 				 .stop_deadline_us = i->stop_deadline_us,
 				 .stop_grace_us = i->spec ? i->spec->stop.grace_us : 0,
 				 .stop_signal = i->spec ? (uint32_t)i->spec->stop.signal : 0,
+				 .group_tenant = i->group_tenant,
 				 .record = i->record,
 				 .limits_changed = i->limits_changed,
 				 .copy = i->copy};
@@ -354,12 +360,24 @@ static int hand_over(struct niwa_engine *e, struct niwa_instance *i, struct niwa
 	return 0;
 }
 
+static int join_tenant(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
+{
+	int64_t group = i->tenant ? niwa_group_tenant_make(e, i->tenant, err) : 0;
+
+	if (group < 0)
+		return (int)group;
+	i->group_tenant = (uint32_t)group;
+	return 0;
+}
+
 static int make(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
 {
 	int r = niwa_app_spec_read(e, i->app, &i->spec, err);
 
 	if (r == 0)
 		i->record = NIWA_TAG_RECORD_KNOWN | (niwa_rotate_declared(i->spec) ? NIWA_TAG_RECORD_OVERLAPS : 0);
+	if (r == 0)
+		r = join_tenant(e, i, err);
 	if (r == 0)
 		r = niwa_folder_take(e, i, err);
 	if (r == 0)
@@ -430,6 +448,7 @@ int niwa_instance_make(struct niwa_engine *e, struct niwa_app *app, struct niwa_
 	if (!app->template) {
 		i->tenant = app->tenant;
 		i->tenant->users++;
+		i->tenant->instances++;
 	}
 	i->began_us = niwa_now_us();
 	i->life = NIWA_LIFE_CLONING;
@@ -470,8 +489,11 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	i->mark = tag->mark;
 	i->life = (enum niwa_phase_of_life)tag->life;
 	i->tenant = app->tenant ? niwa_app_tenant(e, app, tag->tenant) : NULL;
-	if (i->tenant)
+	if (i->tenant) {
 		i->tenant->users++;
+		i->tenant->instances++;
+	}
+	i->group_tenant = tag->group_tenant;
 	i->adopting = true;
 	i->restored = tag->restored;
 	i->follow = tag->follow;

@@ -18,6 +18,7 @@
 #include "engine/app.h"
 #include "engine/applog.h"
 #include "engine/group.h"
+#include "engine/group_tenant.h"
 #include "engine/trash.h"
 
 #define AGAIN_US (100 * NIWA_MS)
@@ -108,6 +109,7 @@ static const struct {
 	int (*collect)(struct niwa_engine *e);
 } leftovers[] = {
 	{"control groups, and the processes in them", collect_groups},
+	{"control groups of tenants", niwa_group_tenant_collect},
 	{"writable layers", collect_layers},
 	{"network interfaces", collect_veths},
 	{"connections of the kernel's table", collect_connections},

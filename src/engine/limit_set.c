@@ -16,6 +16,7 @@
 #include "engine/app.h"
 #include "engine/background.h"
 #include "engine/group_limit.h"
+#include "engine/group_tenant.h"
 #include "engine/instance.h"
 
 static const char *const names[] = {"cpu", "memory"};
@@ -104,6 +105,7 @@ void niwa_limits_begin(struct niwa_engine *e, struct niwa_instance *i)
 {
 	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "set limits"};
 	struct niwa_limit_place place;
+	struct niwa_group_host host;
 	struct niwa_limits limits;
 	struct niwa_error err;
 
@@ -111,7 +113,7 @@ void niwa_limits_begin(struct niwa_engine *e, struct niwa_instance *i)
 		return;
 	limits = niwa_limits_over(i->app, &i->spec->limits);
 	i->limits_changed = true;
-	niwa_limit_place(&e->host, i->id, &place);
+	niwa_limit_place(niwa_group_host(e, i, &host), i->id, &place);
 	if (niwa_limit_both(&place, &limits, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
 }
@@ -246,6 +248,7 @@ static struct change *change_new(struct niwa_engine *e, struct niwa_app *app, co
 	LIST_FOREACH(i, &e->instance_list, link)
 	{
 		struct item *item = &c->items[c->count];
+		struct niwa_group_host host;
 
 		if (i->app != app || i->life == NIWA_LIFE_GONE || !i->spec)
 			continue;
@@ -253,7 +256,7 @@ static struct change *change_new(struct niwa_engine *e, struct niwa_app *app, co
 			c->newest = i->id - 1 < c->newest ? i->id - 1 : c->newest;
 			continue;
 		}
-		niwa_limit_place(&e->host, i->id, &item->place);
+		niwa_limit_place(niwa_group_host(e, i, &host), i->id, &item->place);
 		i->cpu_limit_centi = 0; /* widened from what is set now, if it is to be */
 		item->before = niwa_limits_over(app, &i->spec->limits);
 		item->after = over(set, &i->spec->limits);

@@ -14,6 +14,7 @@
 #include "container/instance_snapshot.h"
 #include "engine/app.h"
 #include "engine/criu.h"
+#include "engine/group_tenant.h"
 #include "engine/instance.h"
 #include "engine/put_away.h"
 #include "engine/snapshot.h"
@@ -121,8 +122,9 @@ static int run_criu(struct niwa_engine *e, struct niwa_instance *i, struct niwa_
 					  .fds = fds,
 					  .nfds = NIWA_ARRAY_LEN(fds),
 					  .done = on_criu};
+	struct niwa_group_host host;
 	struct niwa_plan plan = {0};
-	int r = niwa_criu_restore_plan(&e->host, &params, &plan, err);
+	int r = niwa_criu_restore_plan(niwa_group_host(e, i, &host), &params, &plan, err);
 
 	return r < 0 ? r : niwa_criu_start(e, &plan, &run, &s->criu, err);
 }

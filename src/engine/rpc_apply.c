@@ -20,6 +20,8 @@
 #include "engine/publish_claim.h"
 #include "engine/route_claim.h"
 #include "engine/rpc.h"
+#include "engine/tenant_limit.h"
+#include "spec/tenant.h"
 
 #define NAMES_MAX 100
 
@@ -31,8 +33,8 @@ struct commit {
 	struct niwa_route_claims *routes;
 	struct niwa_apply_checks *checks;
 	uint64_t began_us;
-	json_int_t counts[4]; /* by enum niwa_cmdb_change_kind */
-	json_t *names[4];
+	json_int_t counts[NIWA_CMDB_KINDS]; /* by enum niwa_cmdb_change_kind */
+	json_t *names[NIWA_CMDB_KINDS];
 };
 
 static struct niwa_rpc_state *state_of(struct niwa_call *call)
@@ -101,6 +103,46 @@ static int put_one(struct niwa_call *call, const json_t *json, struct niwa_refus
 	return r < 0 ? niwa_fail(err, r == -E2BIG ? NIWA_CALLER : NIWA_TEMPORARY, -r, "%s", spec->name) : 0;
 }
 
+static int put_tenant(struct niwa_call *call, const json_t *json, struct niwa_refusal *at, struct niwa_error *err)
+{
+	NIWA_AUTO(niwa_tenant_spec_free) struct niwa_tenant_spec *spec = NULL;
+	NIWA_AUTO(niwa_free_ptr) char *text = NULL;
+	json_t *canonical;
+	bool limited;
+	int r = niwa_tenant_from_json(json, &spec, at->key, err);
+
+	if (r < 0)
+		return r;
+	canonical = niwa_tenant_to_json(spec);
+	limited = json_object_get(canonical, "limits") != NULL;
+	text = canonical ? json_dumps(canonical, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+	json_decref(canonical);
+	if (!text)
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "tenant %s", spec->name);
+	r = niwa_cmdb_txn_tenant(niwa_rpc_state(call->conn)->txn, spec->name, limited ? text : NULL);
+	return r < 0 ? niwa_fail(err, r == -E2BIG ? NIWA_CALLER : NIWA_TEMPORARY, -r, "tenant %s", spec->name) : 0;
+}
+
+/* One bad record refuses all. */
+static bool put_tenants(struct niwa_call *call, struct niwa_rpc_state *s)
+{
+	json_t *tenants = json_object_get(call->params, "tenants"), *tenant;
+	struct niwa_refusal at = {0};
+	struct niwa_error err;
+	size_t index;
+
+	json_array_foreach(tenants, index, tenant)
+	{
+		if (put_tenant(call, tenant, &at, &err) == 0)
+			continue;
+		drop(call, s);
+		niwa_call_fail_at(call, err.kind == NIWA_CALLER ? NIWA_RPC_BAD_PARAMS : NIWA_RPC_FAILED, &err, at.app,
+				  at.key);
+		return false;
+	}
+	return true;
+}
+
 void niwa_rpc_apply_put(struct niwa_call *call)
 {
 	json_t *apps = json_object_get(call->params, "apps"), *app;
@@ -116,6 +158,8 @@ void niwa_rpc_apply_put(struct niwa_call *call)
 				    "params.apps: an array of app records is missing");
 		return;
 	}
+	if (!put_tenants(call, s))
+		return;
 	json_array_foreach(apps, index, app)
 	{
 		if (put_one(call, app, &at, &err) < 0) {
@@ -172,6 +216,9 @@ static void take_change(struct niwa_engine *e, const struct niwa_cmdb_change *c,
 		if (app && !app->removed)
 			niwa_app_forget(e, app, txn);
 		break;
+	case NIWA_CMDB_TENANT:
+		niwa_tenant_limits_set(e, c->app.tenant, c->app.json);
+		break;
 	case NIWA_CMDB_UNCHANGED:
 		break;
 	}
@@ -193,11 +240,11 @@ static void on_checked(json_t *warnings, void *arg)
 	struct commit *c = arg;
 
 	niwa_call_answer(c->call,
-			 json_pack("{s:o,s:I,s:I,s:I,s:I,s:{s:O,s:O,s:O}}", "warnings", warnings, "added",
-				   c->counts[NIWA_CMDB_ADDED], "changed", c->counts[NIWA_CMDB_CHANGED], "unchanged",
-				   c->counts[NIWA_CMDB_UNCHANGED], "removed", c->counts[NIWA_CMDB_REMOVED], "names",
-				   "added", c->names[NIWA_CMDB_ADDED], "changed", c->names[NIWA_CMDB_CHANGED],
-				   "removed", c->names[NIWA_CMDB_REMOVED]));
+			 json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:{s:O,s:O,s:O}}", "warnings", warnings, "tenants",
+				   c->counts[NIWA_CMDB_TENANT], "added", c->counts[NIWA_CMDB_ADDED], "changed",
+				   c->counts[NIWA_CMDB_CHANGED], "unchanged", c->counts[NIWA_CMDB_UNCHANGED], "removed",
+				   c->counts[NIWA_CMDB_REMOVED], "names", "added", c->names[NIWA_CMDB_ADDED], "changed",
+				   c->names[NIWA_CMDB_CHANGED], "removed", c->names[NIWA_CMDB_REMOVED]));
 	commit_free(c);
 }
 
@@ -221,7 +268,7 @@ static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool l
 	txn = niwa_net_txn_new(c->engine->net);
 	for (size_t i = 0; i < count; i++) {
 		take_change(c->engine, &changes[i], txn);
-		if (c->counts[changes[i].kind]++ < NAMES_MAX)
+		if (c->counts[changes[i].kind]++ < NAMES_MAX && changes[i].kind != NIWA_CMDB_TENANT)
 			(void)json_array_append_new(c->names[changes[i].kind], json_string(changes[i].app.name));
 	}
 	if (txn && niwa_net_commit(&txn, &net_err) < 0) {

@@ -18,6 +18,7 @@
 #include "engine/scale.h"
 #include "engine/sleep.h"
 #include "engine/start.h"
+#include "engine/tenant_limit.h"
 
 #define LIST_MAX      200  /* rows */
 #define LOOKED_AT_MAX 4000 /* apps, by one call of app.list */
@@ -208,7 +209,7 @@ void niwa_rpc_app_show(struct niwa_call *call)
 	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
 	struct niwa_error err;
 	char waits[200];
-	json_t *r;
+	json_t *r, *tenant;
 
 	if (!app)
 		return;
@@ -227,6 +228,9 @@ void niwa_rpc_app_show(struct niwa_call *call)
 		niwa_rpc_show_limits(app, spec, r);
 	}
 	add_past(r, app);
+	tenant = niwa_tenant_limits_show(e, app->tenant);
+	if (tenant)
+		(void)json_object_set_new(r, "tenant_limits", tenant);
 	if (*niwa_start_explain(e, app, waits, sizeof(waits)))
 		(void)json_object_set_new(r, "waits_for", json_string(waits));
 	add_usage(e, r, app);

@@ -22,10 +22,13 @@
 #include "engine/past.h"
 #include "engine/reclaim.h"
 #include "engine/snapshot.h"
+#include "engine/tenant_limit.h"
 #include "engine/wake.h"
 
 #define LOOK_US      (100 * NIWA_MS)
 #define SHORT_US     (20 * NIWA_MS)
+#define SHORT_LOOKS  64              /* starts that are looked at then, */
+#define RECLAIMS     2               /* for so many of them something is put to sleep */
 #define COLD_US      (300 * NIWA_MS) /* what is charged where nothing was measured */
 #define RESTORE_US   (50 * NIWA_MS)
 #define COST_MAX_US  (10 * NIWA_SEC)
@@ -43,6 +46,7 @@ struct niwa_start {
 	enum waits waits;
 	uint64_t since_us, until_us; /* until: of a start that waits for memory */
 	uint64_t needs_bytes, free_bytes;
+	bool tenant_full;
 	bool for_visitors;
 };
 
@@ -283,10 +287,21 @@ static void no_memory(struct niwa_engine *e, struct niwa_start *s)
 	struct niwa_app *app = s->app;
 	struct niwa_error err;
 
+	(void)niwa_format_duration(e->config.start_wait_us, waited, sizeof(waited));
+	if (s->tenant_full) {
+		(void)niwa_fail(
+			&err, NIWA_TEMPORARY, 0,
+			"%s: tenant %s has %u instances and may have %u (limits.awake); none of them was idle in "
+			"%s",
+			app->name, app->tenant->name, app->tenant->instances,
+			app->tenant->limits ? app->tenant->limits->awake : 0, waited);
+		forget(s);
+		refuse(e, app, &err);
+		return;
+	}
 	(void)niwa_format_size(s->needs_bytes / 1024 * 1024, needs, sizeof(needs));
 	(void)niwa_format_size(s->free_bytes / 1024 * 1024, there, sizeof(there));
 	(void)niwa_format_size(niwa_admit_reserve(e) / 1024 * 1024, reserve, sizeof(reserve));
-	(void)niwa_format_duration(e->config.start_wait_us, waited, sizeof(waited));
 	(void)niwa_fail(
 		&err, NIWA_TEMPORARY, 0,
 		"%s: needs %s of memory, and %s are available beyond memory_reserve (%s); nothing idle could be "
@@ -300,6 +315,10 @@ static bool admit(struct niwa_engine *e, struct niwa_start *s, uint64_t *ret_mis
 {
 	struct niwa_admission a;
 
+	s->tenant_full = niwa_tenant_is_full(s->app->tenant);
+	*ret_missing = 1;
+	if (s->tenant_full)
+		return false;
 	niwa_admit(e, s->app, &a);
 	s->needs_bytes = a.needs_bytes;
 	s->free_bytes = a.free_bytes;
@@ -307,28 +326,42 @@ static bool admit(struct niwa_engine *e, struct niwa_start *s, uint64_t *ret_mis
 	return !a.missing_bytes;
 }
 
-/* Those who wait longest first; something is put to sleep for the first one that does not fit. Refused is who has
- * waited too long: they stand in the order of their deadlines. */
+/* Once it is known that one does not fit: something is put to sleep for it, or it is refused. */
+static void make_room(struct niwa_engine *e, struct niwa_start *s, uint64_t missing, unsigned *reclaims)
+{
+	if (niwa_now_us() >= s->until_us) {
+		stop_waiting(e, s);
+		no_memory(e, s);
+		return;
+	}
+	if (!*reclaims)
+		return;
+	if (!s->tenant_full)
+		*reclaims = 0; /* those behind it want the same memory */
+	else
+		--*reclaims;
+	(void)niwa_reclaim(e, s->tenant_full ? 0 : missing, s->tenant_full ? s->app->tenant : NULL);
+}
+
+/* Those who wait longest first. One is let in a turn: what it takes is seen in the next one. */
 static int on_short(sd_event_source *source, uint64_t usec, void *arg)
 {
 	struct niwa_engine *e = arg;
-	struct niwa_start *s;
+	struct niwa_start *s = TAILQ_FIRST(&e->starts_short), *next;
+	unsigned reclaims = RECLAIMS;
 	uint64_t missing;
 
 	(void)usec;
-	while ((s = TAILQ_FIRST(&e->starts_short))) {
-		if (admit(e, s, &missing)) {
-			stop_waiting(e, s);
-			wait_for_place(e, s, s->entry.rank);
-			niwa_start_look(e);
-			break; /* what it takes is seen in the next turn */
-		}
-		if (niwa_now_us() < s->until_us) {
-			(void)niwa_reclaim(e, missing, NULL);
-			break;
+	for (unsigned n = 0; s && n < SHORT_LOOKS; n++, s = next) {
+		next = TAILQ_NEXT(s, link);
+		if (!admit(e, s, &missing)) {
+			make_room(e, s, missing, &reclaims);
+			continue;
 		}
 		stop_waiting(e, s);
-		no_memory(e, s);
+		wait_for_place(e, s, s->entry.rank);
+		niwa_start_look(e);
+		break;
 	}
 	if (!e->short_count)
 		return sd_event_source_set_enabled(source, SD_EVENT_OFF);
@@ -512,6 +545,9 @@ const char *niwa_start_explain(const struct niwa_engine *e, const struct niwa_ap
 	(void)niwa_format_duration((niwa_now_us() - s->since_us) / NIWA_MS * NIWA_MS, since, sizeof(since));
 	if (s->waits == FOR_A_FOLDER)
 		(void)snprintf(buf, size, "its start waits for %s until another instance lets go of a folder", since);
+	else if (s->waits == FOR_MEMORY && s->tenant_full)
+		(void)snprintf(buf, size, "its start waits for %s: its tenant has as many instances as it may (%u)",
+			       since, app->tenant->instances);
 	else if (s->waits == FOR_MEMORY)
 		(void)snprintf(buf, size, "its start waits for %s: it needs %s of memory, %s are available", since,
 			       niwa_format_size(s->needs_bytes / 1024 * 1024, needs, sizeof(needs)),

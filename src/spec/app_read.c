@@ -282,39 +282,37 @@ const struct niwa_kind niwa_kind_list = {
 	.allowed = list_allowed,
 };
 
-int niwa_app_read(struct niwa_reader *r, const json_t *json, struct niwa_app_spec **ret)
+int niwa_record_read(struct niwa_reader *r, const struct niwa_group *group, const char *what, const json_t *json,
+		     void *ret)
 {
-	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = niwa_zalloc(sizeof(*spec));
-
-	if (!spec)
-		return -ENOMEM;
-	memcpy(spec, niwa_group_defaults(&niwa_schema_app), sizeof(*spec));
+	memcpy(ret, niwa_group_defaults(group), group->size);
 	if (!json_is_object(json)) {
-		niwa_reader_problem(r, "found %s; allowed: a map that declares an app",
-				    niwa_json_describe(json, (char[72]){0}, 72));
+		niwa_reader_problem(r, "found %s; allowed: a map that declares %s",
+				    niwa_json_describe(json, (char[72]){0}, 72), what);
 		return -EINVAL;
 	}
-	read_group(r, &niwa_schema_app, json, spec);
+	read_group(r, group, json, ret);
 	if (r->no_memory)
 		return -ENOMEM;
 	if (r->problems == 0 && r->bytes > NIWA_APP_JSON_MAX)
 		niwa_reader_problem(r, "found about %zu bytes of declaration; allowed: at most %d", r->bytes,
 				    NIWA_APP_JSON_MAX);
-	if (r->problems > 0)
-		return -EINVAL;
-	*ret = NIWA_TAKE(spec);
-	return 0;
+	return r->problems > 0 ? -EINVAL : 0;
 }
 
-struct first_problem {
-	char *ret_key;
-	struct niwa_error *err;
-	bool done;
-};
-
-static void keep_first(const char *path, const char *msg, void *arg)
+int niwa_app_read(struct niwa_reader *r, const json_t *json, struct niwa_app_spec **ret)
 {
-	struct first_problem *first = arg;
+	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = niwa_zalloc(sizeof(*spec));
+	int result = spec ? niwa_record_read(r, &niwa_schema_app, "an app", json, spec) : -ENOMEM;
+
+	if (result == 0)
+		*ret = NIWA_TAKE(spec);
+	return result;
+}
+
+void niwa_keep_first_problem(const char *path, const char *msg, void *arg)
+{
+	struct niwa_first_problem *first = arg;
 
 	if (first->done)
 		return;
@@ -326,8 +324,8 @@ static void keep_first(const char *path, const char *msg, void *arg)
 
 int niwa_app_from_json(const json_t *json, struct niwa_app_spec **ret, char *ret_key, struct niwa_error *err)
 {
-	struct first_problem first = {.ret_key = ret_key, .err = err};
-	struct niwa_reader r = {.report = keep_first, .arg = &first};
+	struct niwa_first_problem first = {.ret_key = ret_key, .err = err};
+	struct niwa_reader r = {.report = niwa_keep_first_problem, .arg = &first};
 	int result;
 
 	if (ret_key)

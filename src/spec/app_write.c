@@ -98,3 +98,8 @@ json_t *niwa_app_to_json(const struct niwa_app_spec *spec)
 {
 	return write_group(spec, &niwa_schema_app, (const char *)spec, niwa_group_defaults(&niwa_schema_app));
 }
+
+json_t *niwa_record_write(const struct niwa_group *group, const void *record)
+{
+	return write_group(NULL, group, record, niwa_group_defaults(group));
+}

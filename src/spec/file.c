@@ -17,8 +17,10 @@
 #include "spec/schema_private.h"
 #include "spec/yaml_private.h"
 
-#define PROBLEMS_MAX  100   /* reported of one file */
-#define APP_NODES_MAX 20000 /* keys and values of one app; more would not fit NIWA_APP_JSON_MAX */
+#define TENANTS_MAX      50000
+#define TENANT_NODES_MAX 100
+#define PROBLEMS_MAX     100   /* reported of one file */
+#define APP_NODES_MAX    20000 /* keys and values of one app; more would not fit NIWA_APP_JSON_MAX */
 
 struct loader {
 	const char *name; /* for messages */
@@ -34,6 +36,7 @@ struct loader {
 	json_t *said;      /* problems of the defaults that were reported */
 	struct niwa_claims *claims;
 	/* the app at hand */
+	const char *list; /* "apps" */
 	size_t index;
 	const struct niwa_yaml_node *node;
 };
@@ -87,7 +90,7 @@ static void app_problem(const char *path, const char *msg, void *arg)
 	if (in_defaults)
 		report_of_defaults(l, other, path, msg);
 	else
-		problem_at(l, line, "apps[%zu]%s%s: %s", l->index, *path ? "." : "", path, msg);
+		problem_at(l, line, "%s[%zu]%s%s: %s", l->list, l->index, *path ? "." : "", path, msg);
 }
 
 static void app_problem_at(struct loader *l, const char *path, const char *fmt, ...)
@@ -333,6 +336,62 @@ static void load_apps(struct loader *l, const struct niwa_yaml_node *apps, json_
 		l->also("there is more; mend these first", l->arg);
 }
 
+/* Each once: which of two would hold? */
+static bool is_new(struct loader *l, const char *name, const json_t *ret)
+{
+	const json_t *other;
+	size_t i;
+
+	json_array_foreach(ret, i, other)
+	{
+		if (strcmp(json_string_value(json_object_get(other, "name")), name) != 0)
+			continue;
+		app_problem_at(l, "name", "found '%s' again; allowed: each tenant once", name);
+		return false;
+	}
+	return true;
+}
+
+static void load_tenant(struct loader *l, const json_t *tenant, json_t *ret)
+{
+	NIWA_AUTO(niwa_tenant_spec_free) struct niwa_tenant_spec *spec = NULL;
+	struct niwa_reader r = {.report = app_problem, .arg = l};
+	int result = niwa_tenant_read(&r, tenant, &spec);
+
+	if (result == -ENOMEM)
+		l->no_memory = true;
+	if (result == 0 && is_new(l, spec->name, ret) && json_array_append_new(ret, niwa_tenant_to_json(spec)) < 0)
+		l->no_memory = true;
+}
+
+static void load_tenants(struct loader *l, const struct niwa_yaml_node *tenants, json_t *ret)
+{
+	const struct niwa_yaml_node *defaults = l->defaults;
+
+	l->list = "tenants";
+	l->defaults = NULL; /* they are of apps */
+	if (tenants->type != NIWA_YAML_LIST || tenants->count > TENANTS_MAX)
+		problem_at(l, tenants->line,
+			   "tenants: found %s; allowed: a list of at most %d, each begins with '- name:'",
+			   tenants->type == NIWA_YAML_LIST ? "more" : "no list", TENANTS_MAX);
+	else
+		for (uint32_t i = 0; i < tenants->count && !l->no_memory && l->problems <= PROBLEMS_MAX; i++) {
+			json_t *tenant = NULL;
+
+			l->index = i;
+			l->node = tenants->items[i];
+			if (l->node->nodes > TENANT_NODES_MAX)
+				app_problem("", "found too many values", l);
+			else if (!(tenant = niwa_yaml_to_json(l->node)))
+				l->no_memory = true;
+			else
+				load_tenant(l, tenant, ret);
+			json_decref(tenant);
+		}
+	l->defaults = defaults;
+	l->list = "apps";
+}
+
 static void load_defaults(struct loader *l, const struct niwa_yaml_node *defaults)
 {
 	if (niwa_yaml_is_empty(defaults))
@@ -356,10 +415,11 @@ static void load_defaults(struct loader *l, const struct niwa_yaml_node *default
 		l->no_memory = true;
 }
 
-static void load_top(struct loader *l, const struct niwa_yaml_node *root, json_t *ret)
+static void load_top(struct loader *l, const struct niwa_yaml_node *root, const struct niwa_file_records *ret)
 {
-	static const char *const keys[] = {"apps", "defaults"};
+	static const char *const keys[] = {"apps", "defaults", "tenants"};
 	const struct niwa_yaml_node *apps = niwa_yaml_get(root, "apps"), *defaults = niwa_yaml_get(root, "defaults");
+	const struct niwa_yaml_node *tenants = niwa_yaml_get(root, "tenants");
 	char quoted[64], hint[64];
 
 	if (niwa_yaml_get(root, "services") && !apps) {
@@ -371,21 +431,25 @@ static void load_top(struct loader *l, const struct niwa_yaml_node *root, json_t
 
 		/* "x-..." holds anchors, as in Compose files. */
 		if (root->pairs[i].value == apps || root->pairs[i].value == defaults ||
-		    strncmp(key->text, "x-", 2) == 0)
+		    root->pairs[i].value == tenants || strncmp(key->text, "x-", 2) == 0)
 			continue;
-		problem_at(l, key->line, "%s: unknown key; allowed: apps, defaults, and x-... for anchors%s",
+		problem_at(l, key->line, "%s: unknown key; allowed: apps, defaults, tenants, and x-... for anchors%s",
 			   niwa_quote(key->text, key->count, quoted, sizeof(quoted)),
 			   niwa_did_you_mean(key->text, keys, NIWA_ARRAY_LEN(keys), hint, sizeof(hint)));
 	}
 	if (defaults)
 		load_defaults(l, defaults);
-	if (!apps)
+	if (tenants)
+		load_tenants(l, tenants, ret->tenants);
+	if (!apps && !tenants)
 		problem_at(l, root->line, "apps: missing; allowed: a list of apps");
+	else if (!apps)
+		return;
 	else if (apps->type != NIWA_YAML_LIST || apps->count == 0)
 		problem_at(l, apps->line,
 			   "apps: found no apps; allowed: a list of at least one, each begins with '- name:'");
 	else
-		load_apps(l, apps, ret);
+		load_apps(l, apps, ret->apps);
 }
 
 static void loader_free(struct loader **lp)
@@ -416,45 +480,66 @@ static struct loader *loader_new(void)
 	return NIWA_TAKE(l);
 }
 
-int niwa_file_load_text(const struct niwa_file_text *file, void (*also)(const char *msg, void *arg), void *arg,
-			json_t **ret, struct niwa_error *err)
+static int load(const struct niwa_file_text *file, struct loader *l, struct niwa_file_records *ret)
 {
 	NIWA_AUTO(niwa_yaml_free) struct niwa_yaml *yaml = NULL;
+	const struct niwa_yaml_node *root;
+	int r = niwa_yaml_parse(file->name, file->text, file->len, &yaml, l->err);
+
+	if (r < 0)
+		return r;
+	root = niwa_yaml_root(yaml);
+	if (root && root->type == NIWA_YAML_MAP)
+		load_top(l, root, ret);
+	else
+		problem_at(l, root ? root->line : 1, "found no apps; allowed: apps: and a list of them");
+	if (l->no_memory)
+		return niwa_fail(l->err, NIWA_TEMPORARY, ENOMEM, "read %s", file->name);
+	return l->problems ? -EINVAL : 0;
+}
+
+static int load_records(const struct niwa_file_text *file, void (*also)(const char *msg, void *arg), void *arg,
+			struct niwa_file_records *ret, struct niwa_error *err)
+{
 	NIWA_AUTO(loader_free) struct loader *l = loader_new();
-	json_t *apps = json_array();
+	struct niwa_file_records records = {json_array(), json_array()};
 	int r;
 
-	if (!l || !apps) {
-		json_decref(apps);
-		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "read %s", file->name);
+	if (!l || !records.apps || !records.tenants) {
+		r = niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "read %s", file->name);
+	} else {
+		l->name = file->name;
+		l->path = file->path;
+		l->list = "apps";
+		l->also = also;
+		l->arg = arg;
+		l->err = err;
+		r = load(file, l, &records);
 	}
-	l->name = file->name;
-	l->path = file->path;
-	l->also = also;
-	l->arg = arg;
-	l->err = err;
-	r = niwa_yaml_parse(file->name, file->text, file->len, &yaml, err);
 	if (r == 0) {
-		const struct niwa_yaml_node *root = niwa_yaml_root(yaml);
-
-		if (root && root->type == NIWA_YAML_MAP)
-			load_top(l, root, apps);
-		else
-			problem_at(l, root ? root->line : 1, "found no apps; allowed: apps: and a list of them");
-		if (l->no_memory)
-			r = niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "read %s", file->name);
-		else if (l->problems)
-			r = -EINVAL;
+		*ret = records;
+		return 0;
 	}
-	if (r == 0)
-		*ret = apps;
-	else
-		json_decref(apps);
+	json_decref(records.apps);
+	json_decref(records.tenants);
 	return r;
 }
 
-int niwa_file_load(const char *path, void (*also)(const char *msg, void *arg), void *arg, json_t **ret,
-		   struct niwa_error *err)
+int niwa_file_load_text(const struct niwa_file_text *file, void (*also)(const char *msg, void *arg), void *arg,
+			json_t **ret, struct niwa_error *err)
+{
+	struct niwa_file_records records;
+	int r = load_records(file, also, arg, &records, err);
+
+	if (r < 0)
+		return r;
+	json_decref(records.tenants);
+	*ret = records.apps;
+	return 0;
+}
+
+int niwa_file_load_records(const char *path, void (*also)(const char *msg, void *arg), void *arg,
+			   struct niwa_file_records *ret, struct niwa_error *err)
 {
 	NIWA_AUTO(niwa_free_ptr) char *text = NULL;
 	struct niwa_file_text file = {.path = path, .name = strcmp(path, "-") == 0 ? "(standard input)" : path};
@@ -463,5 +548,18 @@ int niwa_file_load(const char *path, void (*also)(const char *msg, void *arg), v
 	if (r < 0)
 		return r;
 	file.text = text;
-	return niwa_file_load_text(&file, also, arg, ret, err);
+	return load_records(&file, also, arg, ret, err);
+}
+
+int niwa_file_load(const char *path, void (*also)(const char *msg, void *arg), void *arg, json_t **ret,
+		   struct niwa_error *err)
+{
+	struct niwa_file_records records;
+	int r = niwa_file_load_records(path, also, arg, &records, err);
+
+	if (r < 0)
+		return r;
+	json_decref(records.tenants);
+	*ret = records.apps;
+	return 0;
 }

@@ -22,7 +22,14 @@
 int niwa_file_load(const char *path, void (*also)(const char *msg, void *arg), void *arg, json_t **ret,
 		   struct niwa_error *err);
 
-/* The same for text in memory. */
+/* The same with the tenants that the file declares. Free with json_decref. */
+struct niwa_file_records {
+	json_t *apps, *tenants; /* arrays of canonical objects */
+};
+int niwa_file_load_records(const char *path, void (*also)(const char *msg, void *arg), void *arg,
+			   struct niwa_file_records *ret, struct niwa_error *err);
+
+/* The first one for text in memory. */
 struct niwa_file_text {
 	const char *name; /* for messages */
 	const char *path; /* env files are looked up beside it */

@@ -68,6 +68,11 @@ char *niwa_schema_man(void)
 
 	niwa_text_add(&out, ".Bl -tag -width Ds\n");
 	add_group(&out, "", &niwa_schema_app);
+	niwa_text_add(&out,
+		      ".El\n.Pp\nLimits of tenants stand beside\n.Cm apps ,\nin\n.Cm tenants ,\n"
+		      "a list of maps with these keys.\nThey stay until they are declared anew; a tenant with its name "
+		      "alone has none.\n.Bl -tag -width Ds\n");
+	add_group(&out, "tenants[].", &niwa_schema_tenant);
 	niwa_text_add(&out, ".El\n");
 	if (out.failed)
 		niwa_text_fini(&out);

@@ -15,6 +15,7 @@
 
 #include "base/text.h"
 #include "spec/app.h"
+#include "spec/tenant.h"
 
 #define NIWA_KEY_PATH_MAX 128 /* bytes of "ports[0].protocol" */
 
@@ -91,7 +92,7 @@ struct niwa_group {
 	void (*finish)(struct niwa_reader *r, const json_t *json, void *base);
 };
 
-extern const struct niwa_group niwa_schema_app;
+extern const struct niwa_group niwa_schema_app, niwa_schema_tenant;
 extern const struct niwa_kind niwa_kind_text, niwa_kind_path, niwa_kind_number, niwa_kind_duration, niwa_kind_size,
 	niwa_kind_percent, niwa_kind_bool, niwa_kind_flag, niwa_kind_word, niwa_kind_signal, niwa_kind_publish,
 	niwa_kind_owner; /* scalars, kinds.c */
@@ -143,7 +144,21 @@ void niwa_finish_sleep(struct niwa_reader *r, const json_t *json, void *base);
 void niwa_finish_ready(struct niwa_reader *r, const json_t *json, void *base);
 void niwa_finish_restart(struct niwa_reader *r, const json_t *json, void *base);
 
+/* The first problem of a record as an error. */
+struct niwa_first_problem {
+	char *ret_key;
+	struct niwa_error *err;
+	bool done;
+};
+void niwa_keep_first_problem(const char *path, const char *msg, void *arg);
+
+/* A record of the group's size, which the caller frees also after an error. what: "an app", for messages. As
+ * niwa_app_read. */
+int niwa_record_read(struct niwa_reader *r, const struct niwa_group *group, const char *what, const json_t *json,
+		     void *ret);
+json_t *niwa_record_write(const struct niwa_group *group, const void *record);
 /* Reads a record, reporting every problem. 0 with *ret, -EINVAL after problems, -ENOMEM. */
+int niwa_tenant_read(struct niwa_reader *r, const json_t *json, struct niwa_tenant_spec **ret);
 int niwa_app_read(struct niwa_reader *r, const json_t *json, struct niwa_app_spec **ret);
 
 #endif

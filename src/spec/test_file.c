@@ -147,11 +147,24 @@ static const struct {
 	{"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", "f.yaml:1: nested deeper than 32 levels"},
 	/* The top of a file. */
 	{"services: {}", "f.yaml:1: this is a Compose file; niwa import makes an app file from it"},
-	{"app: []", "f.yaml:1: app: unknown key; allowed: apps, defaults, and x-... for anchors; did you mean 'apps'?\n"
-		    "f.yaml:1: apps: missing; allowed: a list of apps"},
+	{"app: []",
+	 "f.yaml:1: app: unknown key; allowed: apps, defaults, tenants, and x-... for anchors; did you mean 'apps'?\n"
+	 "f.yaml:1: apps: missing; allowed: a list of apps"},
 	{"apps: []", "f.yaml:1: apps: found no apps; allowed: a list of at least one, each begins with '- name:'"},
 	{"apps:\n  name: x",
 	 "f.yaml:2: apps: found no apps; allowed: a list of at least one, each begins with '- name:'"},
+	{"tenants: {name: a}", "f.yaml:1: tenants: found no list; allowed: a list of at most 50000, each begins with "
+			       "'- name:'"},
+	{"tenants:\n- name: a\n  limits:\n    memory: much\n- limits: {}\n- a",
+	 "f.yaml:4: tenants[0].limits.memory: found 'much'; allowed: a size such as 64M or 1.5G (units K, M, G, T), "
+	 "from 1M to 64T, or none\n"
+	 "f.yaml:5: tenants[1].name: missing; allowed: lower case letters, digits and inner '-' and '.', at most 63 "
+	 "characters, not 'any'\n"
+	 "f.yaml:6: tenants[2]: found 'a'; allowed: a map that declares a tenant"},
+	{"tenants:\n- name: a\n- name: a\n  limits: {awake: -1, disk: 1M}",
+	 "f.yaml:4: tenants[1].limits.awake: found '-1'; allowed: a number from 1 to 1000000, or none\n"
+	 "f.yaml:4: tenants[1].limits.disk: unknown key; allowed: memory, cpu, processes, awake, wakes"},
+	{"tenants:\n- name: a\n- name: a", "f.yaml:3: tenants[1].name: found 'a' again; allowed: each tenant once"},
 	{"apps:\n- a\n- [b]", "f.yaml:2: apps[0]: found 'a'; allowed: a map that declares an app\n"
 			      "f.yaml:3: apps[1]: found a list; allowed: a map that declares an app"},
 	{"defaults: x\n" APP "}", "f.yaml:1: defaults: found what is not a map; allowed: keys of an app"},

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Groups of tenants. In v2 there is one tree, so all of an instance is below its tenant; on hybrid hosts only what
+ * limits something is, and the freezer's groups stay flat.
+ */
+#include "engine/group_tenant.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "engine/background.h"
+
+static bool is_unified(const struct niwa_engine *e)
+{
+	return e->host.cgroup_layout == NIWA_CGROUP_UNIFIED;
+}
+
+static void below(const char **path, char buf[300], uint32_t tenant)
+{
+	if (!*path)
+		return;
+	(void)snprintf(buf, 300, "%s/t%" PRIu32, *path, tenant);
+	*path = buf;
+}
+
+static const struct niwa_host *host_of(const struct niwa_engine *e, uint32_t tenant, struct niwa_group_host *buf)
+{
+	buf->host = e->host;
+	if (is_unified(e)) {
+		below(&buf->host.cgroup_v2, buf->v2, tenant);
+		return &buf->host;
+	}
+	below(&buf->host.cgroup_memory, buf->memory, tenant);
+	below(&buf->host.cgroup_cpu, buf->cpu, tenant);
+	below(&buf->host.cgroup_pids, buf->pids, tenant);
+	return &buf->host;
+}
+
+const struct niwa_host *niwa_group_host(const struct niwa_engine *e, const struct niwa_instance *i,
+					struct niwa_group_host *buf)
+{
+	if (!i->group_tenant)
+		return &e->host;
+	(void)host_of(e, i->group_tenant, buf);
+	if (i->tenant && i->tenant->limits)
+		buf->host.cpu_centi_max = i->tenant->limits->cpu_centi;
+	return &buf->host;
+}
+
+/* The folders of a tenant's group, at most three; NULL ends. */
+static void folders(const struct niwa_host *h, const char *ret[4])
+{
+	size_t n = 0;
+
+	if (h->cgroup_layout == NIWA_CGROUP_UNIFIED) {
+		ret[n++] = h->cgroup_v2;
+	} else {
+		const char *const all[] = {h->cgroup_memory, h->cgroup_cpu, h->cgroup_pids};
+
+		for (size_t i = 0; i < NIWA_ARRAY_LEN(all); i++)
+			if (all[i])
+				ret[n++] = all[i];
+	}
+	ret[n] = NULL;
+}
+
+static int put(const char *folder, const char *file, const char *text)
+{
+	char path[PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", folder, file);
+	return niwa_file_write(path, text);
+}
+
+static int make_folders(const struct niwa_host *h, struct niwa_error *err)
+{
+	static const char *const controllers[] = {"+memory", "+cpu", "+pids", "+io"};
+	const char *all[4];
+
+	folders(h, all);
+	for (size_t n = 0; all[n]; n++) {
+		if (mkdir(all[n], 0755) < 0) {
+			if (errno == EEXIST)
+				continue;
+			return niwa_fail(err, NIWA_TEMPORARY, errno, "make '%s'", all[n]);
+		}
+		if (h->cgroup_layout != NIWA_CGROUP_UNIFIED) {
+			(void)put(all[n], "memory.use_hierarchy", "1"); /* always so from Linux 5.11 */
+			continue;
+		}
+		for (size_t c = 0; c < NIWA_ARRAY_LEN(controllers); c++)
+			(void)put(all[n], "cgroup.subtree_control", controllers[c]); /* niwa doctor tells */
+	}
+	return 0;
+}
+
+/* Everything that writing the limits needs, for a thread. */
+struct setting {
+	struct niwa_limit_place place;
+	char pids[300], tenant[NIWA_NAME_MAX + 1];
+	struct niwa_tenant_limits limits;
+};
+
+static void fill(struct setting *s, const struct niwa_host *h, const struct niwa_tenant *tenant)
+{
+	const char *memory = h->cgroup_memory, *cpu = h->cgroup_cpu, *pids = h->cgroup_pids;
+
+	*s = (struct setting){.place.unified = h->cgroup_layout == NIWA_CGROUP_UNIFIED};
+	if (s->place.unified)
+		memory = cpu = pids = h->cgroup_v2;
+	(void)snprintf(s->place.memory, sizeof(s->place.memory), "%s", memory ? memory : "");
+	(void)snprintf(s->place.cpu, sizeof(s->place.cpu), "%s", cpu ? cpu : "");
+	(void)snprintf(s->pids, sizeof(s->pids), "%s", pids ? pids : "");
+	(void)snprintf(s->tenant, sizeof(s->tenant), "%s", tenant->name);
+	if (tenant->limits)
+		s->limits = *tenant->limits;
+}
+
+static int set_processes(const struct setting *s, struct niwa_error *err)
+{
+	char text[24] = "max";
+	int r;
+
+	if (s->limits.processes)
+		(void)snprintf(text, sizeof(text), "%u", s->limits.processes);
+	else if (!*s->pids)
+		return 0;
+	r = put(s->pids, "pids.max", text);
+	return r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "processes: write the limit into '%s'", s->pids) : 0;
+}
+
+/* All of them are tried. */
+static int set(const struct setting *s, struct niwa_error *err)
+{
+	int r = 0;
+
+	if ((s->limits.memory_bytes || *s->place.memory) &&
+	    niwa_limit_memory(&s->place, s->limits.memory_bytes, err) < 0)
+		r = -EBUSY;
+	if ((s->limits.cpu_centi || *s->place.cpu) && niwa_limit_cpu(&s->place, s->limits.cpu_centi, err) < 0)
+		r = -EBUSY;
+	if (set_processes(s, err) < 0)
+		r = -EBUSY;
+	return r;
+}
+
+static bool wants_group(const struct niwa_tenant *tenant)
+{
+	const struct niwa_tenant_limits *l = tenant->limits;
+
+	return l && (l->memory_bytes || l->cpu_centi || l->processes);
+}
+
+int64_t niwa_group_tenant_make(struct niwa_engine *e, struct niwa_tenant *tenant, struct niwa_error *err)
+{
+	struct niwa_group_host buf;
+	const struct niwa_host *h;
+	struct niwa_error why;
+	struct setting s;
+	int r;
+
+	if (!wants_group(tenant))
+		return 0;
+	h = host_of(e, tenant->id, &buf);
+	r = make_folders(h, err);
+	if (r < 0)
+		return r;
+	if (!tenant->limits_written) {
+		fill(&s, h, tenant);
+		r = set(&s, &why);
+		/* those who run use more than a limit that was lowered: it is tried again, and the others hold */
+		if (r < 0 && tenant->instances == 0)
+			return niwa_fail(err, NIWA_CALLER, 0, "limits of tenant %s: %s", tenant->name, why.msg);
+		tenant->limits_written = r == 0;
+	}
+	return tenant->id;
+}
+
+static int change_work(void *arg, struct niwa_error *err)
+{
+	return set(arg, err);
+}
+
+static void change_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct setting *s = arg;
+
+	if (r < 0)
+		niwa_log(NIWA_LOG_WARN, NULL, "limits of tenant %s: %s; tried again when the next of its apps starts",
+			 s->tenant, err->msg);
+	free(s);
+}
+
+void niwa_group_tenant_change(struct niwa_engine *e, struct niwa_tenant *tenant)
+{
+	struct niwa_group_host buf;
+	const struct niwa_host *h = host_of(e, tenant->id, &buf);
+	const char *all[4];
+	struct niwa_error err;
+	struct setting *s;
+
+	tenant->limits_written = false;
+	folders(h, all);
+	if (!all[0] || access(all[0], F_OK) < 0) /* nobody is in it */
+		return;
+	s = niwa_zalloc(sizeof(*s));
+	if (!s)
+		return;
+	fill(s, h, tenant);
+	if (niwa_background_run(e->event, change_work, change_done, s, &err) < 0)
+		free(s);
+}
+
+void niwa_group_tenant_drop(struct niwa_engine *e, uint32_t tenant)
+{
+	struct niwa_group_host buf;
+	const char *all[4];
+
+	if (!tenant)
+		return;
+	folders(host_of(e, tenant, &buf), all);
+	for (size_t n = 0; all[n]; n++)
+		(void)rmdir(all[n]); /* an instance is in it still, or it never was */
+}
+
+int niwa_group_tenant_collect(struct niwa_engine *e)
+{
+	const char *all[4];
+	struct dirent *entry;
+	uint64_t id;
+	DIR *dir;
+
+	folders(&e->host, all);
+	for (size_t n = 0; all[n]; n++) {
+		dir = opendir(all[n]);
+		if (!dir)
+			return -errno;
+		while ((entry = readdir(dir)))
+			if (entry->d_name[0] == 't' && niwa_parse_u64(entry->d_name + 1, UINT32_MAX, &id) == 0)
+				niwa_group_tenant_drop(e, (uint32_t)id); /* one with instances stays */
+		(void)closedir(dir);
+	}
+	return 0;
+}
+
+static uint64_t number(const char *folder, const char *file)
+{
+	char path[PATH_MAX], text[64];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", folder ? folder : "", file);
+	return niwa_file_read(path, text, sizeof(text)) < 0 ? 0 : strtoull(text, NULL, 10);
+}
+
+void niwa_group_tenant_usage(const struct niwa_engine *e, const struct niwa_tenant *tenant,
+			     struct niwa_group_usage *ret)
+{
+	struct niwa_group_host buf;
+	const struct niwa_host *h = host_of(e, tenant->id, &buf);
+
+	if (is_unified(e)) {
+		ret->memory_bytes = number(h->cgroup_v2, "memory.current");
+		ret->processes = number(h->cgroup_v2, "pids.current");
+	} else {
+		ret->memory_bytes = number(h->cgroup_memory, "memory.usage_in_bytes");
+		ret->processes = number(h->cgroup_pids, "pids.current");
+	}
+}

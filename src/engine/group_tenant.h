@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The control groups of tenants that have limits: "t<id>" in niwa's own group of each hierarchy that limits something,
+ * with the groups of its instances in it. An instance stays in the group that it was started in.
+ */
+#ifndef NIWA_ENGINE_GROUP_TENANT_H
+#define NIWA_ENGINE_GROUP_TENANT_H
+
+#include "engine/engine_private.h"
+#include "engine/group_limit.h"
+
+/* The host as an instance's plans see it: with its tenant's group in the paths. Borrows from e and from itself. */
+struct niwa_group_host {
+	struct niwa_host host;
+	char v2[300], memory[300], cpu[300], pids[300];
+};
+const struct niwa_host *niwa_group_host(const struct niwa_engine *e, const struct niwa_instance *i,
+					struct niwa_group_host *buf);
+
+/* Before an instance of a tenant with limits is made: its groups are there, and the limits that can be set are. Returns
+ * the number to be noted with the instance (0: it needs no such group), or -errno. */
+int64_t niwa_group_tenant_make(struct niwa_engine *e, struct niwa_tenant *tenant, struct niwa_error *err);
+/* The limits of a tenant have changed: they are written off the loop. */
+void niwa_group_tenant_change(struct niwa_engine *e, struct niwa_tenant *tenant);
+/* Nothing is left in it. */
+void niwa_group_tenant_drop(struct niwa_engine *e, uint32_t tenant);
+/* Groups of tenants that have no instance. */
+int niwa_group_tenant_collect(struct niwa_engine *e);
+
+/* What all its instances in the group use; 0 where it is not known. */
+struct niwa_group_usage {
+	uint64_t memory_bytes, processes;
+};
+void niwa_group_tenant_usage(const struct niwa_engine *e, const struct niwa_tenant *tenant,
+			     struct niwa_group_usage *ret);
+
+#endif
