@@ -121,8 +121,9 @@ void niwa_limits_begin(struct niwa_engine *e, struct niwa_instance *i)
 int niwa_limits_cpu(struct niwa_engine *e, struct niwa_instance *i, uint32_t centi, struct niwa_error *err)
 {
 	struct niwa_limit_place place;
+	struct niwa_group_host host;
 
-	niwa_limit_place(&e->host, i->id, &place);
+	niwa_limit_place(niwa_group_host(e, i, &host), i->id, &place);
 	if (!i->limits_changed) {
 		i->limits_changed = true;
 		niwa_instance_write_tag(e, i);
