@@ -20,7 +20,7 @@
 
 #define HOSTS_MAX 5000 /* lines; a tenant with more uses DNS */
 
-static void hosts_text(struct niwa_engine *e, const struct niwa_tenant *tenant, struct niwa_text *out)
+static void hosts_text(const struct niwa_engine *e, const struct niwa_tenant *tenant, struct niwa_text *out)
 {
 	char addr[INET_ADDRSTRLEN];
 	const struct niwa_app *app;
