@@ -68,6 +68,10 @@ void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_s
 	}
 	if (niwa_state_is_down(to) && !niwa_state_is_down(from))
 		niwa_app_note_woke(app, NIWA_WAKE_GIVEN_UP); /* unless its wake has ended before */
+	if (from == NIWA_RESTORING && to == NIWA_STARTING) {
+		e->counts.failed_restores++;
+		niwa_app_note_fell_back(app);
+	}
 	niwa_app_note_move(app, from, to, why);
 	niwa_log(NIWA_LOG_INFO, &ctx, "%s -> %s (%s)", niwa_state_name(from), niwa_state_name(to), why);
 	niwa_resident_moved(e, app);

@@ -69,6 +69,7 @@ void niwa_metrics_init(struct niwa_metrics *m);
 
 /* "start", "restore", "thaw"; what is none of them counts as a start. */
 enum niwa_wake_path niwa_metrics_path(const char *name);
+const char *niwa_metrics_path_name(enum niwa_wake_path path);
 void niwa_metrics_woke(struct niwa_metrics *m, const char *path, enum niwa_wake_outcome outcome);
 /* A stage of a wake was reached; either 0: it was not. */
 void niwa_metrics_stage(struct niwa_metrics *m, const char *path, enum niwa_stage stage, uint64_t accepted_us,

@@ -9,6 +9,5 @@
 
 /* Microseconds; bucket below NIWA_BUCKETS - 1. */
 uint32_t niwa_histogram_bound(enum niwa_scale scale, unsigned bucket);
-const char *niwa_metrics_path_name(enum niwa_wake_path path);
 
 #endif

@@ -103,8 +103,14 @@ void niwa_app_note_woke(struct niwa_app *app, enum niwa_wake_outcome outcome)
 		app->past->last = *s;
 		app->past->last_took_us = s->ready_us - s->accepted_us;
 	}
-	if (outcome != NIWA_WAKE_FELL_BACK) /* that one goes on */
-		s->accepted_us = 0;
+	s->accepted_us = 0;
+}
+
+void niwa_app_note_fell_back(const struct niwa_app *app)
+{
+	if (app->past && app->past->now.accepted_us)
+		niwa_metrics_woke(&app->engine->metrics, niwa_metrics_path_name(NIWA_PATH_RESTORE),
+				  NIWA_WAKE_FELL_BACK);
 }
 
 void niwa_app_note_error(struct niwa_app *app, const char *text)

@@ -18,6 +18,8 @@ const char *niwa_app_why(const struct niwa_app *app, unsigned n);
 const char *niwa_app_last_why(const struct niwa_app *app);
 /* The wake under way, if there is one, has ended so: it is counted, with its stages when it went well. */
 void niwa_app_note_woke(struct niwa_app *app, enum niwa_wake_outcome outcome);
+/* The wake under way goes on as a start, because the image could not be restored. */
+void niwa_app_note_fell_back(const struct niwa_app *app);
 /* What went wrong last, "". */
 void niwa_app_note_error(struct niwa_app *app, const char *text);
 const char *niwa_app_last_error(const struct niwa_app *app);

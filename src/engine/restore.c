@@ -2,7 +2,6 @@
  *
  * Restores.
  */
-#include "engine/past.h"
 #include "engine/restore.h"
 
 #include <stdio.h>
@@ -64,8 +63,6 @@ static void failed(struct niwa_engine *e, struct niwa_instance *i, const char *r
 	if (app->current != i ||
 	    app->state != NIWA_RESTORING) /* it is being stopped: nothing is wrong with the image */
 		return;
-	e->counts.failed_restores++;
-	niwa_app_note_woke(app, NIWA_WAKE_FELL_BACK);
 	if (niwa_snapshot_of(app))
 		app->snapshot->failures++;
 	if (fault != OF_TIME || !is_forgiven(app, reason))

@@ -250,7 +250,6 @@ static int make_instance(struct niwa_engine *e, struct niwa_app *app, struct niw
 
 	if (r >= 0 || r == -EINPROGRESS || app->state != NIWA_RESTORING)
 		return r;
-	niwa_app_note_woke(app, NIWA_WAKE_FELL_BACK);
 	niwa_app_set_state(e, app, NIWA_STARTING, "its image cannot be used");
 	niwa_wake_note_path(app, "start");
 	return niwa_instance_make(e, app, &app->current, err);

@@ -54,6 +54,16 @@ def shared_host():
     h.stop()
 
 
+@pytest.fixture
+def garden():
+    """A fresh host that has CRIU."""
+    from host import CRIU, Host
+
+    h = Host(criu=CRIU).start()
+    yield h
+    h.stop()
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """A failed test shows what niwad said; in a virtual machine at once, for it may hang before the end."""

@@ -16,6 +16,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("NIWA_BUILD", TOP / "build"))
 CGROUP_V2 = Path("/sys/fs/cgroup/unified" if Path("/sys/fs/cgroup/unified").exists() else "/sys/fs/cgroup")
+CRIU = Path(os.environ.get("NIWA_CRIU", "/usr/local/libexec/niwa/criu"))  # as scripts/build-criu leaves it
 SLOW = float(os.environ.get("NIWA_TEST_SLOWNESS", "1"))  # patience on slow machines (emulation, sanitizers)
 
 

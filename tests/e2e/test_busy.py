@@ -7,9 +7,9 @@ import time
 
 import pytest
 from clients import apply, record
-from host import SLOW, Host, wait_for
+from host import CRIU, SLOW, Host, wait_for
 from inside import QUIET, app, run
-from test_snapshot import CRIU, taken
+from test_snapshot import taken
 
 SLEEPS = {"freeze": "200ms", "page": "never", "save": "never"}
 

@@ -4,8 +4,7 @@
 import subprocess
 
 import pytest
-from host import TOP
-from test_snapshot import CRIU
+from host import CRIU, TOP
 
 SCRIPT = TOP / "scripts/build-criu"
 SECURITY = "deb http://security.invalid/debian-security bookworm-security main"

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from clients import AWAKE, Broken, MariaDB, Postgres, apply, psql, records
-from host import SLOW, Host, wait_for
+from host import CRIU, SLOW, Host, wait_for
 
-CRIU = Path(os.environ.get("NIWA_CRIU", "/usr/local/libexec/niwa/criu"))
 SESSION = {"postgres": Postgres, "wordpress-db": MariaDB}
 SLEEPS = {"freeze": "never", "page": "never", "save": "100ms", "connection": "1s", "cpu": "50%"}
 HIBERNATES = {**SLEEPS, "keep": "memory"}

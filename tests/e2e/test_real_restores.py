@@ -2,15 +2,12 @@
 """Software that takes long to start, woken from images of its ready point, and software that starts fast, woken whichever
 way is faster: again and again, many at once, and where one app wakes another."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from clients import ASK, AWAKE, apply, ask_wordpress, next_path, record, records
-from host import SLOW, Host, wait_for
+from host import CRIU, SLOW, Host, wait_for
 
-CRIU = Path(os.environ.get("NIWA_CRIU", "/usr/local/libexec/niwa/criu"))
 SLOW_ONES = ("wordpress", "rails", "django", "java", "node")
 FAST_ONES = ("static", "dovecot", "postgres")
 PATIENT = {"ready": {"deadline": f"{60 * SLOW:.0f}s"}, "wake_deadline": f"{60 * SLOW:.0f}s"}

@@ -2,17 +2,15 @@
 """`niwa set`: limits are widened and narrowed at once, kept over the record, and taken back."""
 
 import json
-import os
 import threading
 
 import echo
 import inside
 import pytest
 from crash import get, wait_dead
-from host import CGROUP_V2, Host, RpcError, wait_for
+from host import CGROUP_V2, CRIU, Host, RpcError, wait_for
 
 MIB = 1 << 20
-CRIU = os.environ.get("NIWA_CRIU", "/usr/local/libexec/niwa/criu")
 
 
 @pytest.fixture(scope="module")

@@ -16,18 +16,9 @@ from pathlib import Path
 
 import pytest
 from clients import ASK, apply, next_path, record
-from host import SLOW, Host, wait_for
+from host import CRIU, SLOW, Host, wait_for
 
-CRIU = Path(os.environ.get("NIWA_CRIU", "/usr/local/libexec/niwa/criu"))
 AWAKE = {"freeze": "never", "page": "never", "save": "never"}
-
-
-@pytest.fixture
-def garden():
-    """A host that has CRIU."""
-    host = Host(criu=CRIU).start()
-    yield host
-    host.stop()
 
 
 def image(host, name):

@@ -3,13 +3,10 @@
 
 import os
 import urllib.request
-from pathlib import Path
 
-import pytest
 from clients import apply
-from host import Host, wait_for
+from host import wait_for
 
-CRIU = Path(os.environ.get("NIWA_CRIU", "/usr/local/libexec/niwa/criu"))
 AWAKE = {"freeze": "never", "page": "never", "save": "never"}
 HIBERNATES = {"freeze": "200ms", "page": "never", "save": "500ms", "connection": "1s", "keep": "memory"}
 
@@ -30,14 +27,6 @@ class Answer(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_): pass
 http.server.ThreadingHTTPServer(("", 80), Answer).serve_forever()
 """
-
-
-@pytest.fixture
-def garden():
-    """A host that has CRIU."""
-    host = Host(criu=CRIU).start()
-    yield host
-    host.stop()
 
 
 def app(**keys):

@@ -12,18 +12,10 @@ from pathlib import Path
 
 import pytest
 from clients import ASK, apply, record
-from host import SLOW, Host, wait_for
-from test_snapshot import AWAKE, COUNTER, CRIU, HIBERNATES, answered_by_a_start, ask, asleep_with_image, counting, image, path, taken
+from host import CRIU, Host, wait_for
+from test_snapshot import AWAKE, COUNTER, HIBERNATES, answered_by_a_start, ask, asleep_with_image, counting, image, path, taken
 
 UNAME26 = 0x0020000
-
-
-@pytest.fixture
-def garden():
-    """A host that has CRIU."""
-    host = Host(criu=CRIU).start()
-    yield host
-    host.stop()
 
 
 # -- what a new niwad has adopted ----------------------------------------------------------------------------------

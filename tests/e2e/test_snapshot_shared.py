@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 from clients import AWAKE, apply
-from host import SLOW, Host, wait_for
-
-CRIU = Path(os.environ.get("NIWA_CRIU", "/usr/local/libexec/niwa/criu"))
+from host import CRIU, SLOW, Host, wait_for
 
 # Remembers what it saw at its start, and answers with it; its environment is asked for only then.
 SERVER = """
@@ -38,14 +36,6 @@ class Answer(http.server.BaseHTTPRequestHandler):
         pass
 http.server.ThreadingHTTPServer(("", 80), Answer).serve_forever()
 """
-
-
-@pytest.fixture
-def garden():
-    """A host that has CRIU."""
-    host = Host(criu=CRIU).start()
-    yield host
-    host.stop()
 
 
 def app(name, program=SERVER, **keys):

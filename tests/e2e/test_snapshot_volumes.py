@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Images of apps with writable volumes: what an app has in memory must not meet data that others have changed."""
 
-import os
 import urllib.request
-from pathlib import Path
 
 import pytest
 from clients import apply
-from host import Host, wait_for
+from host import wait_for
 
-CRIU = Path(os.environ.get("NIWA_CRIU", "/usr/local/libexec/niwa/criu"))
 AWAKE = {"freeze": "never", "page": "never", "save": "never"}
 
 SERVER = """
@@ -25,14 +22,6 @@ class Answer(http.server.BaseHTTPRequestHandler):
         pass
 http.server.ThreadingHTTPServer(("", 80), Answer).serve_forever()
 """
-
-
-@pytest.fixture
-def garden():
-    """A host that has CRIU."""
-    host = Host(criu=CRIU).start()
-    yield host
-    host.stop()
 
 
 def start(host, opening, to="/data"):

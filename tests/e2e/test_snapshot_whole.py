@@ -6,10 +6,9 @@ import time
 import urllib.request
 from pathlib import Path
 
-import pytest
 from clients import apply
-from host import SLOW, Host, wait_for
-from test_snapshot import AWAKE, CRIU, HIBERNATES, image
+from host import CRIU, SLOW, Host, wait_for
+from test_snapshot import AWAKE, HIBERNATES, image
 
 SERVER = """
 import http.server, os, subprocess, time
@@ -36,14 +35,6 @@ class Answer(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("", 80), Answer).serve_forever()
 """
 HELPER = """subprocess.run(["sh", "-c", "setsid sleep 12345 & echo $! > /tmp/helper"])"""
-
-
-@pytest.fixture
-def garden():
-    """A host that has CRIU."""
-    host = Host(criu=CRIU).start()
-    yield host
-    host.stop()
 
 
 def serve(host, opening, **keys):
