@@ -56,9 +56,9 @@ void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_s
 	assert(niwa_state_may_follow(from, to));
 	if ((to == NIWA_STOPPING || to == NIWA_SAVING) && niwa_state_is_awake(from))
 		niwa_admit_note(e, app);
-	if (from == NIWA_FROZEN)
+	if (from == NIWA_FROZEN || from == NIWA_PAGED)
 		e->frozen--;
-	if (to == NIWA_FROZEN)
+	if (to == NIWA_FROZEN || to == NIWA_PAGED)
 		e->frozen++;
 	app->state = (uint8_t)to;
 	if (app->counted) {

@@ -73,6 +73,15 @@ static const struct key keys[] = {
 	 "What an app is thought to need that was not seen awake yet, if limits.memory is not less."},
 	{"memory_reserve", SIZE, NUM(memory_reserve), "0", UINT64_C(1) << 50,
 	 "Memory of the host that starts leave available; 0: a twentieth of all, at most 1G."},
+	{"wait_worth", DURATION, NUM(wait_worth_us), "1m", 0,
+	 "What a visitor's waiting is worth: a second of it as much as holding 1 GiB of memory for so long. With it "
+	 "and "
+	 "the visits so far an app is put to sleep before its declared times where that costs less; 0: at these "
+	 "times."},
+	{"page_budget", SIZE, NUM(page_budget_bytes), "1G", UINT64_C(1) << 50,
+	 "Memory of frozen apps that is moved to swap within a minute; 0: none."},
+	{"page_deadline", DURATION, NUM(page_deadline_us), "2s", 0,
+	 "How long that may take for one app. What is not moved by then stays where it is."},
 	{"log_max", SIZE, NUM(log_max_bytes), "8M", UINT64_C(1) << 40,
 	 "An app's log is renamed to .1 beyond this size."},
 	{"drain", DURATION, NUM(drain_us), "30s", 0, "How long a replaced instance may finish its connections."},

@@ -28,6 +28,7 @@
 #include "engine/instance.h"
 #include "engine/keep_client.h"
 #include "engine/leave.h"
+#include "engine/pressure.h"
 #include "engine/limit_set.h"
 #include "engine/ready.h"
 #include "engine/resident.h"
@@ -96,6 +97,7 @@ static int on_second(sd_event_source *s, uint64_t usec, void *arg)
 
 	if (e->frozen)
 		niwa_sleep_read_knocked(e);
+	niwa_pressure_look(e);
 	if (e->adopted && ++e->seconds % CHECK_SECONDS == 0 && niwa_net_check(e->net, &err) == 0)
 		on_ruleset_lost(e);
 	(void)sd_notify(0, "WATCHDOG=1");
@@ -311,6 +313,7 @@ int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, 
 	STAILQ_INIT(&e->deferred);
 	raise_limits();
 	fill_host(e);
+	niwa_pressure_look(e);
 	r = open_all(e, err);
 	if (r < 0) {
 		niwa_engine_free(&e);
@@ -359,6 +362,7 @@ void niwa_engine_free(struct niwa_engine **ep)
 	(void)sd_event_source_disable_unref(e->rebuild);
 	(void)sd_event_source_disable_unref(e->sharing);
 	niwa_start_close(e);
+	niwa_pressure_close(e);
 	niwa_channel_free(&e->relay);
 	niwa_channel_free(&e->keep);
 	niwa_net_close(&e->net);

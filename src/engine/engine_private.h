@@ -33,6 +33,8 @@
 #include "engine/metrics.h"
 #include "engine/state.h"
 #include "engine/wake_queue.h"
+#include "governor/gaps.h"
+#include "governor/pressure.h"
 #include "net/wake.h"
 #include "snapshot/key.h"
 #include "spec/app.h"
@@ -113,6 +115,8 @@ struct niwa_app_past {
 	uint64_t usage_round;               /* usage.c: the last one in which it had a row, */
 	uint32_t usage_row;                 /* at this place */
 	uint64_t needs_bytes;               /* memory, when it left last; 0: not known */
+	uint64_t visited_us, woke_us;       /* the last visit; the last wake that was no thaw took so long */
+	struct niwa_gaps gaps;              /* between visits */
 	uint64_t backoff_us, not_before_us; /* after a failed start */
 	char *last_error;                   /* NULL: there was none */
 	struct niwa_move history[NIWA_HISTORY];
@@ -273,6 +277,8 @@ struct niwa_instance {
 	struct niwa_busy busy;
 	/* the governor's last look */
 	uint64_t seen_bytes, seen_cpu_us, looked_us, active_us;
+	uint64_t held_bytes; /* measured when it was frozen; 0: not yet */
+	bool page_failed;    /* it is not tried again as long as it is frozen */
 	uint64_t check_ticket;
 	unsigned check_status; /* what the last HTTP ready check got instead of 2xx or 3xx; 0: no answer */
 	unsigned cleanup_tries;
@@ -306,6 +312,7 @@ struct niwa_rpc;
 struct niwa_trash;
 struct niwa_deferred; /* adopt.c */
 struct niwa_snapshots;
+struct paging; /* paging.c */
 struct niwa_metrics_disk;
 struct niwa_relay_asks;
 struct niwa_usage;
@@ -357,9 +364,15 @@ struct niwa_engine {
 	sd_event_source *bury_source, *second, *tenant_source;
 	uint64_t next_instance, next_check, started_us;
 	uint32_t next_class;
-	bool folders_changed; /* starts_held are tried again at the end of this turn */
-	bool redeclare;       /* a change of what is declared failed: the kernel may have something else */
-	unsigned frozen, seconds;
+	bool folders_changed;      /* starts_held are tried again at the end of this turn */
+	bool redeclare;            /* a change of what is declared failed: the kernel may have something else */
+	unsigned frozen, seconds;  /* frozen: and paged */
+	struct niwa_memory memory; /* pressure.c */
+	struct niwa_pressure pressure;
+	uint64_t memory_sampled_us;
+	sd_event_source *pressure_step;
+	struct paging *paging; /* paging.c: the one that is under way */
+	uint64_t page_budget_left, page_budget_us, page_us, pagings;
 	uint64_t relay_instance;
 	pid_t relay_pid, keep_pid;
 	int relay_listener, relay_engine_end;

@@ -34,7 +34,7 @@ static int drop_capabilities(void)
 {
 	static const cap_value_t keep[] = {CAP_NET_ADMIN,       CAP_NET_RAW, CAP_NET_BIND_SERVICE, CAP_KILL,
 					   CAP_DAC_OVERRIDE,    CAP_CHOWN,   CAP_FOWNER,           CAP_FSETID,
-					   CAP_DAC_READ_SEARCH, CAP_MKNOD};
+					   CAP_DAC_READ_SEARCH, CAP_MKNOD,   CAP_SYS_NICE};
 	cap_t caps = cap_init();
 	int r = -1;
 

@@ -102,6 +102,8 @@ void niwa_app_note_woke(struct niwa_app *app, enum niwa_wake_outcome outcome)
 		niwa_metrics_stage(m, app->past->path, NIWA_STAGE_READY, s->accepted_us, s->ready_us);
 		app->past->last = *s;
 		app->past->last_took_us = s->ready_us - s->accepted_us;
+		if (strcmp(app->past->path, "thaw") != 0)
+			app->past->woke_us = app->past->last_took_us;
 	}
 	s->accepted_us = 0;
 }

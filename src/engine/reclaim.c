@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * One walk over the instances: what is ending is counted, and of those that may be saved the one that has been quiet
- * longest is chosen. What serves somebody, or was declared never to be saved, is left alone.
+ * One walk over the instances: what is ending is counted, and of those that may be saved the one is chosen that is
+ * needed least for its size (govern.h); of those that are alike, who has been quiet longest. What serves somebody, or
+ * was declared never to be saved, is left alone.
  */
 #include "engine/reclaim.h"
 
 #include "base/clock.h"
+#include "engine/govern.h"
 #include "engine/leave.h"
 #include "engine/sleep.h"
 
 #define QUIET_US (2 * NIWA_SEC) /* of an app that is not frozen */
 #define TRIES    4
+#define ALIKE    2 /* values that are not this many times another */
 
 static bool is_going(const struct niwa_instance *i)
 {
@@ -32,25 +35,49 @@ static uint64_t used_us(const struct niwa_instance *i, uint64_t now)
 	return i->active_us;
 }
 
-/* Used first after `after`: those before it could not be put away. */
-static struct niwa_instance *choose(struct niwa_engine *e, const struct niwa_tenant *tenant, uint64_t after)
+/* What would be lost by putting it away decides; where that is about the same, who was quiet longest. */
+struct victim {
+	struct niwa_instance *instance;
+	uint64_t used_us;
+	double value;
+};
+
+static bool goes_before(const struct victim *a, const struct victim *b)
 {
-	struct niwa_instance *i, *best = NULL;
-	uint64_t now = niwa_now_us(), best_us = UINT64_MAX;
+	if (!b->instance || a->value * ALIKE < b->value)
+		return true;
+	return a->value < b->value * ALIKE && a->used_us < b->used_us;
+}
+
+static bool was_tried(struct niwa_instance *const *tried, unsigned count, const struct niwa_instance *i)
+{
+	for (unsigned n = 0; n < count; n++)
+		if (tried[n] == i)
+			return true;
+	return false;
+}
+
+static struct niwa_instance *choose(struct niwa_engine *e, const struct niwa_tenant *tenant,
+				    struct niwa_instance *const *tried, unsigned count)
+{
+	struct victim best = {0};
+	uint64_t now = niwa_now_us();
+	struct niwa_instance *i;
 
 	LIST_FOREACH(i, &e->instance_list, link)
 	{
-		uint64_t at;
+		struct victim one = {.instance = i};
 
-		if ((tenant && i->tenant != tenant) || i->active_us <= after || i->active_us >= best_us)
+		if ((tenant && i->tenant != tenant) || was_tried(tried, count, i))
 			continue;
-		at = used_us(i, now);
-		if (at < best_us) {
-			best_us = at;
-			best = i;
-		}
+		one.used_us = used_us(i, now);
+		if (one.used_us == UINT64_MAX)
+			continue;
+		one.value = niwa_govern_value(e, i);
+		if (goes_before(&one, &best))
+			best = one;
 	}
-	return best;
+	return best.instance;
 }
 
 static uint64_t going_bytes(struct niwa_engine *e, const struct niwa_tenant *tenant, unsigned *ret_count)
@@ -71,14 +98,13 @@ static uint64_t going_bytes(struct niwa_engine *e, const struct niwa_tenant *ten
 
 bool niwa_reclaim(struct niwa_engine *e, uint64_t bytes, const struct niwa_tenant *tenant)
 {
-	struct niwa_instance *i;
-	uint64_t after = 0;
+	struct niwa_instance *i, *tried[TRIES];
 	unsigned going;
 
 	if (going_bytes(e, tenant, &going) >= bytes && going)
 		return true;
-	for (unsigned n = 0; n < TRIES && (i = choose(e, tenant, after)); n++) {
-		after = i->active_us;
+	for (unsigned n = 0; n < TRIES && (i = choose(e, tenant, tried, n)); n++) {
+		tried[n] = i;
 		if (niwa_leave_idle(e, i, NIWA_LEAVE_SLEEPS,
 				    tenant ? "its tenant is at its limit" : "memory is wanted") == 0)
 			return true;

@@ -115,7 +115,7 @@ void niwa_rpc_app_freeze(struct niwa_call *call)
 
 	if (!app)
 		return;
-	if (app->state == NIWA_FROZEN) {
+	if (app->state == NIWA_FROZEN || app->state == NIWA_PAGED) {
 		niwa_call_answer(call, state_of(app));
 		return;
 	}

@@ -17,10 +17,12 @@
 #include "base/log.h"
 #include "engine/app.h"
 #include "engine/busy.h"
+#include "engine/govern.h"
 #include "engine/group.h"
 #include "engine/leave.h"
-#include "engine/scale.h"
+#include "engine/paging.h"
 #include "engine/past.h"
+#include "engine/scale.h"
 #include "engine/wake.h"
 #include "net/diag.h"
 
@@ -28,6 +30,7 @@
 #define LOOK_MAX_US        NIWA_SEC
 #define FREEZE_DEADLINE_US (2 * NIWA_SEC)
 #define RETRY_DEEPER_US    (60 * NIWA_SEC)
+#define PAGE_SPREAD        4
 
 static int on_look(sd_event_source *s, uint64_t usec, void *arg);
 
@@ -106,6 +109,8 @@ static uint64_t look(struct niwa_engine *e, struct niwa_instance *i)
 	if (bytes != i->seen_bytes || i->execs || !TAILQ_EMPTY(&i->app->waiters) ||
 	    (cpu - i->seen_cpu_us) * 10000 >= (uint64_t)i->spec->sleep.cpu_centi * (elapsed ? elapsed : 1))
 		i->active_us = now;
+	if (bytes != i->seen_bytes)
+		niwa_govern_visit(i->app, now);
 	i->seen_bytes = bytes;
 	i->seen_cpu_us = cpu;
 	i->looked_us = now;
@@ -114,13 +119,25 @@ static uint64_t look(struct niwa_engine *e, struct niwa_instance *i)
 	return now - i->active_us;
 }
 
-static void go_deeper(struct niwa_engine *e, struct niwa_instance *i)
+/* Frozen, and time to be paged: where that cannot be now it is asked for again. */
+static void go_paged(struct niwa_engine *e, struct niwa_instance *i, const char *why)
+{
+	if (niwa_paging_begin(e, i, why) < 0) /* not all of them at the same moment */
+		look_after(i, LOOK_MAX_US * (1 + i->id % PAGE_SPREAD));
+}
+
+static void go_deeper(struct niwa_engine *e, struct niwa_instance *i, const char *why)
 {
 	uint64_t pause =
 		i->spec->sleep.connection_us < RETRY_DEEPER_US ? i->spec->sleep.connection_us : RETRY_DEEPER_US;
 
-	if (niwa_leave_idle(e, i, NIWA_LEAVE_SLEEPS, "quiet for sleep.save") < 0)
-		look_after(i, pause < LOOK_MAX_US ? LOOK_MAX_US : pause);
+	if (niwa_leave_idle(e, i, NIWA_LEAVE_SLEEPS, why) == 0)
+		return;
+	look_after(i, pause < LOOK_MAX_US ? LOOK_MAX_US : pause);
+	/* with a connection open it cannot be saved; its memory can go all the same */
+	if (i->app->state == NIWA_FROZEN && i->spec->sleep.page_us && !i->page_failed &&
+	    niwa_govern_can_page(e, i->held_bytes))
+		(void)niwa_paging_begin(e, i, "quiet, with a connection open"); /* else with the next try */
 }
 
 /* A request may wait inside the app for a disk or a timer, without a byte and without CPU: frozen, it would never be
@@ -152,10 +169,25 @@ static void look_running(struct niwa_engine *e, struct niwa_instance *i)
 		return;
 	}
 	if (!i->spec->sleep.freeze_us && i->spec->sleep.save_us && quiet >= i->spec->sleep.save_us) {
-		go_deeper(e, i);
+		go_deeper(e, i, "quiet for sleep.save");
 		return;
 	}
 	look_after(i, next_pause(i, quiet));
+}
+
+/* No instruction is executed in it: nothing is to be seen but the time. */
+static void look_frozen(struct niwa_engine *e, struct niwa_instance *i)
+{
+	struct niwa_governor_answer a;
+	uint64_t now = niwa_now_us();
+
+	niwa_govern_ask(e, i, now > i->active_us ? now - i->active_us : 0, &a);
+	if (a.next == NIWA_DEPTH_SAVED)
+		go_deeper(e, i, niwa_govern_why(&a, "quiet for sleep.save"));
+	else if (a.next == NIWA_DEPTH_PAGED && i->app->state == NIWA_FROZEN)
+		go_paged(e, i, niwa_govern_why(&a, "quiet for sleep.page"));
+	else if (a.again_us)
+		look_after(i, a.again_us);
 }
 
 static int on_look(sd_event_source *s, uint64_t usec, void *arg)
@@ -166,8 +198,8 @@ static int on_look(sd_event_source *s, uint64_t usec, void *arg)
 	(void)s, (void)usec;
 	if (i->app->state == NIWA_RUNNING)
 		look_running(e, i);
-	else if (i->app->state == NIWA_FROZEN)
-		go_deeper(e, i);
+	else if (i->app->state == NIWA_FROZEN || i->app->state == NIWA_PAGED)
+		look_frozen(e, i);
 	return 0;
 }
 
@@ -201,12 +233,17 @@ static int set_frozen_element(struct niwa_engine *e, struct niwa_instance *i, en
 
 void niwa_sleep_resume_frozen(struct niwa_engine *e, struct niwa_instance *i)
 {
-	uint64_t at = i->active_us + i->spec->sleep.save_us, now = niwa_now_us();
+	struct niwa_governor_answer a;
+	uint64_t now = niwa_now_us();
 
-	(void)e;
 	i->timer = sd_event_source_disable_unref(i->timer);
-	if (i->spec->sleep.save_us)
-		look_after(i, at > now + LOOK_MIN_US ? at - now : LOOK_MIN_US);
+	if (!i->held_bytes)
+		niwa_govern_measure(e, i);
+	niwa_govern_ask(e, i, now > i->active_us ? now - i->active_us : 0, &a);
+	if (a.next > (i->app->state == NIWA_PAGED ? NIWA_DEPTH_PAGED : NIWA_DEPTH_FROZEN))
+		look_after(i, LOOK_MIN_US);
+	else if (a.again_us)
+		look_after(i, a.again_us);
 }
 
 static void frozen_now(struct niwa_engine *e, struct niwa_instance *i)
@@ -224,6 +261,8 @@ static void frozen_now(struct niwa_engine *e, struct niwa_instance *i)
 		niwa_sleep_thaw(e, i, "it is busy");
 		return;
 	}
+	i->held_bytes = 0;
+	i->page_failed = false;
 	niwa_app_set_state(e, i->app, NIWA_FROZEN, "quiet");
 	(void)niwa_fault("niwad.frozen-known");
 	niwa_sleep_resume_frozen(e, i);
@@ -278,11 +317,15 @@ int niwa_sleep_freeze(struct niwa_engine *e, struct niwa_instance *i, const char
 void niwa_sleep_thaw(struct niwa_engine *e, struct niwa_instance *i, const char *why)
 {
 	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "thaw"};
+	bool paged = i->app->state == NIWA_PAGED;
 	struct niwa_error err;
 	int r;
 
 	(void)niwa_fault("niwad.before-thaw");
+	niwa_paging_stop(e, i);
 	r = niwa_group_freeze(e, i->id, false);
+	if (paged)
+		niwa_paging_fetch(e, i);
 	if (r < 0)
 		niwa_log(NIWA_LOG_ERR, &ctx, "thaw the control group: error %d", -r);
 	e->counts.thaws++;
@@ -304,6 +347,7 @@ void niwa_sleep_release(struct niwa_engine *e, struct niwa_instance *i)
 {
 	struct niwa_error err;
 
+	niwa_paging_stop(e, i);
 	(void)niwa_group_freeze(e, i->id, false); /* a group that is gone needs none */
 	if (i->in_frozen && set_frozen_element(e, i, NIWA_DEL, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
@@ -322,11 +366,16 @@ static void clear_knock(struct niwa_engine *e, uint32_t private_addr)
 		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
 }
 
+static bool stands_still(const struct niwa_instance *i)
+{
+	return i->app->state == NIWA_FREEZING || i->app->state == NIWA_FROZEN || i->app->state == NIWA_PAGED;
+}
+
 void niwa_sleep_knocked(struct niwa_engine *e, uint32_t private_addr)
 {
 	struct niwa_instance *i = niwa_map_get(e->instances_by_addr, private_addr);
 
-	if (i && i->app->current == i && (i->app->state == NIWA_FROZEN || i->app->state == NIWA_FREEZING)) {
+	if (i && i->app->current == i && stands_still(i)) {
 		niwa_wake_note(e, i->app, NULL, "thaw", niwa_now_us());
 		niwa_sleep_thaw(e, i, "traffic");
 	} else {
@@ -342,7 +391,7 @@ void niwa_sleep_compare_frozen(struct niwa_engine *e)
 	{
 		uint64_t rx, tx;
 
-		if (i->app->current != i || (i->app->state != NIWA_FROZEN && i->app->state != NIWA_FREEZING))
+		if (i->app->current != i || !stands_still(i))
 			continue;
 		if (niwa_net_veth_bytes(e->net, i->veth, &rx, &tx) == 0 && rx + tx == i->seen_bytes)
 			continue;

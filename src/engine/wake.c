@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "engine/app.h"
 #include "engine/dump.h"
+#include "engine/govern.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
 #include "engine/past.h"
@@ -88,6 +89,7 @@ void niwa_wake_note(struct niwa_engine *e, struct niwa_app *app, const struct ni
 	struct niwa_app_past *past = niwa_app_past(app);
 
 	e->counts.wakes++;
+	niwa_govern_visit(app, accepted_us);
 	if (!past)
 		return;
 	past->now = (struct niwa_stages){.accepted_us = accepted_us, .decided_us = niwa_now_us()};

@@ -10,7 +10,7 @@
 
 #define NIWA_GAPS_BUCKETS 36
 #define NIWA_GAPS_LEAST   ((uint64_t)1000000) /* shorter ones are not counted: nothing is decided so soon */
-#define NIWA_GAPS_ENOUGH  8                   /* from so many on an app's past says something of its future */
+#define NIWA_GAPS_ENOUGH  6                   /* from so many on an app's past says something of its future */
 
 struct niwa_gaps {
 	uint16_t weight[NIWA_GAPS_BUCKETS];
