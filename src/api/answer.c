@@ -160,6 +160,17 @@ static void put_address(struct answer *a, const struct niwa_dns *dns, uint32_t a
 	a->answers++;
 }
 
+static void put_address6(struct answer *a, const struct niwa_dns *dns, uint32_t addr)
+{
+	uint8_t six[16];
+
+	niwa_ula_make(&dns->ula, NIWA_ULA_SERVICE, addr, six);
+	put_head(a, LDNS_HEADER_SIZE, LDNS_RR_TYPE_AAAA, dns->ttl);
+	put16(a, sizeof(six));
+	put_bytes(a, six, sizeof(six));
+	a->answers++;
+}
+
 static void put_server(struct answer *a, const struct niwa_dns *dns, size_t apex)
 {
 	put_head(a, apex, LDNS_RR_TYPE_NS, dns->ttl);
@@ -215,6 +226,8 @@ static int fill_name(struct answer *a, const struct niwa_dns *dns, struct query 
 		return LDNS_RCODE_SERVFAIL;
 	if (found == NIWA_ZONE_ADDRESS && asks_for(q, LDNS_RR_TYPE_A))
 		put_address(a, dns, addr);
+	if (found == NIWA_ZONE_ADDRESS && dns->ula.on && asks_for(q, LDNS_RR_TYPE_AAAA))
+		put_address6(a, dns, addr);
 	return found == NIWA_ZONE_NOTHING ? LDNS_RCODE_NXDOMAIN : LDNS_RCODE_NOERROR;
 }
 

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/ula.h"
+
 #include "api/zone.h"
 
 #define NIWA_DNS_UDP_MAX 1232 /* passes everywhere in one piece; what we say and keep to */
@@ -22,6 +24,7 @@ struct niwa_dns {
 	uint8_t apex[NIWA_ZONE_KEY_MAX]; /* the domain in wire form, lower case */
 	size_t apex_len;                 /* with the last empty label */
 	uint32_t server_addr;            /* of this server, network order; 0: not to be told */
+	struct niwa_ula ula;             /* names have an IPv6 address made of the other one, too */
 	uint32_t ttl, negative_ttl;      /* seconds */
 	uint32_t serial;                 /* grows with each change of the names */
 	bool complete; /* all names are known: what is not there is not there; before, the answer is SERVFAIL */

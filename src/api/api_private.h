@@ -21,6 +21,7 @@ struct niwa_settings { /* as niwad tells them */
 	struct sockaddr_in listen[NIWA_DOORS]; /* port 0: not at this door */
 	struct sockaddr_in metrics;            /* port 0: they are not told */
 	uint32_t ttl, negative_ttl;
+	struct niwa_ula ula;
 	unsigned tcp_connections;
 	uint64_t tcp_idle_us;
 	uint32_t instance_rate; /* questions a second */

@@ -91,6 +91,7 @@ int niwa_api_settle(struct niwa_api *api, const struct niwa_settings *settings, 
 		return niwa_fail(err, NIWA_CALLER, 0, "domain = %s of niwad.conf is no DNS name in lower case",
 				 settings->domain);
 	api->dns.server_addr = settings->listen[NIWA_DOOR_HOST].sin_addr.s_addr;
+	api->dns.ula = settings->ula;
 	api->dns.ttl = settings->ttl;
 	api->dns.negative_ttl = settings->negative_ttl;
 	api->dns.serial = (uint32_t)(niwa_realtime_us() / NIWA_SEC);

@@ -90,10 +90,12 @@ static void describe(const uint8_t *wire, size_t len, struct niwa_text *out)
 #define SOA "niwa.internal. 1 IN SOA niwa.internal. hostmaster.niwa.internal. 42 3600 600 86400 1\n"
 #define IN  LDNS_RR_CLASS_IN
 
-static const struct {
+struct case_of_answer {
 	struct ask ask;
 	const char *answer;
-} answers[] = {
+};
+
+static const struct case_of_answer answers[] = {
 	{{"blog.niwa.internal", LDNS_RR_TYPE_A, IN}, "NOERROR aa rd|blog.niwa.internal. 3600 IN A 10.64.0.16\n|"},
 	{{"BlOg.nIWa.iNTERNAL", LDNS_RR_TYPE_A, IN}, "NOERROR aa rd|BlOg.nIWa.iNTERNAL. 3600 IN A 10.64.0.16\n|"},
 	{{"blog.niwa.internal", LDNS_RR_TYPE_A, IN, true},
@@ -129,20 +131,23 @@ static const struct {
 	{{"niwa.internal", LDNS_RR_TYPE_AXFR, IN}, "REFUSED rd||"},
 };
 
-static void each_question_has_its_answer(void **state)
+static void check_answer(const struct case_of_answer *c)
 {
 	uint8_t query[512], out[NIWA_DNS_ROOM];
+	size_t len = make(&c->ask, query);
+	struct niwa_text said = {0};
 
-	for (size_t i = 0; i < NIWA_ARRAY_LEN(answers); i++) {
-		size_t len = make(&answers[i].ask, query);
-		struct niwa_text said = {0};
+	len = niwa_dns_answer(&dns, query, len, out, NIWA_DNS_ROOM);
+	describe(out, len, &said);
+	if (strcmp(said.data, c->answer) != 0)
+		fail_msg("%s: %s\n%s", c->ask.name, said.data, c->answer);
+	niwa_text_fini(&said);
+}
 
-		len = niwa_dns_answer(&dns, query, len, out, NIWA_DNS_ROOM);
-		describe(out, len, &said);
-		if (strcmp(said.data, answers[i].answer) != 0)
-			fail_msg("%s: %s\n%s", answers[i].ask.name, said.data, answers[i].answer);
-		niwa_text_fini(&said);
-	}
+static void each_question_has_its_answer(void **state)
+{
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(answers); i++)
+		check_answer(&answers[i]);
 }
 
 static void before_all_names_are_known_none_is_denied(void **state)
@@ -250,10 +255,29 @@ static void a_later_version_of_edns_is_refused_by_its_own_code(void **state)
 	ldns_pkt_free(pkt);
 }
 
+static void names_have_ipv6_addresses_where_there_is_a_prefix(void **state)
+{
+	static const struct case_of_answer six[] = {
+		{{"blog.niwa.internal", LDNS_RR_TYPE_AAAA, IN},
+		 "NOERROR aa rd|blog.niwa.internal. 3600 IN AAAA fd6e:6977:6100:1::a40:10\n|"},
+		{{"blog.niwa.internal", LDNS_RR_TYPE_A, IN},
+		 "NOERROR aa rd|blog.niwa.internal. 3600 IN A 10.64.0.16\n|"},
+		{{"http.niwa.internal", LDNS_RR_TYPE_AAAA, IN}, "NOERROR aa rd||" SOA},
+		{{"nothing.niwa.internal", LDNS_RR_TYPE_AAAA, IN}, "NXDOMAIN aa rd||" SOA},
+	};
+
+	(void)state;
+	assert_int_equal(niwa_ula_parse("fd6e:6977:6100::/48", &dns.ula), 0);
+	for (size_t i = 0; i < sizeof(six) / sizeof(six[0]); i++)
+		check_answer(&six[i]);
+	dns.ula.on = false;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_question_has_its_answer),
+		cmocka_unit_test(names_have_ipv6_addresses_where_there_is_a_prefix),
 		cmocka_unit_test(before_all_names_are_known_none_is_denied),
 		cmocka_unit_test(what_does_not_fit_is_left_out_and_said),
 		cmocka_unit_test(the_longest_name_there_is_has_an_answer),

@@ -70,16 +70,16 @@ static int read_settings(const json_t *result, struct niwa_settings *ret)
 	struct niwa_settings s = {.listen[NIWA_DOOR_HOST].sin_family = AF_INET,
 				  .listen[NIWA_DOOR_INSTANCES].sin_family = AF_INET,
 				  .metrics.sin_family = AF_INET};
-	const char *domain, *address, *metrics = "0.0.0.0", *instances = "0.0.0.0";
+	const char *domain, *address, *metrics = "0.0.0.0", *instances = "0.0.0.0", *ula = "none";
 	json_int_t port, metrics_port = 0, instances_port = 0, instance_rate = 0, ttl, negative_ttl, connections,
 			 idle_us;
 
-	if (json_unpack((json_t *)result, "{s:s,s:s,s:I,s?s,s?I,s?s,s?I,s?I,s:I,s:I,s:I,s:I}", "domain", &domain,
+	if (json_unpack((json_t *)result, "{s:s,s:s,s:I,s?s,s?I,s?s,s?I,s?I,s:I,s:I,s:I,s:I,s?s}", "domain", &domain,
 			"address", &address, "port", &port, "metrics_address", &metrics, "metrics_port", &metrics_port,
 			"instances_address", &instances, "instances_port", &instances_port, "instance_rate",
 			&instance_rate, "ttl", &ttl, "negative_ttl", &negative_ttl, "tcp_connections", &connections,
-			"tcp_idle_us", &idle_us) < 0 ||
-	    inet_pton(AF_INET, address, &s.listen[NIWA_DOOR_HOST].sin_addr) != 1 ||
+			"tcp_idle_us", &idle_us, "ula_prefix", &ula) < 0 ||
+	    niwa_ula_parse(ula, &s.ula) < 0 || inet_pton(AF_INET, address, &s.listen[NIWA_DOOR_HOST].sin_addr) != 1 ||
 	    inet_pton(AF_INET, instances, &s.listen[NIWA_DOOR_INSTANCES].sin_addr) != 1 ||
 	    inet_pton(AF_INET, metrics, &s.metrics.sin_addr) != 1 || strlen(domain) >= sizeof(s.domain))
 		return -EPROTO;
@@ -108,7 +108,8 @@ static bool same_settings(const struct niwa_settings *a, const struct niwa_setti
 			return false;
 	return strcmp(a->domain, b->domain) == 0 && same_address(&a->metrics, &b->metrics) && a->ttl == b->ttl &&
 	       a->negative_ttl == b->negative_ttl && a->tcp_connections == b->tcp_connections &&
-	       a->tcp_idle_us == b->tcp_idle_us && a->instance_rate == b->instance_rate;
+	       a->tcp_idle_us == b->tcp_idle_us && a->instance_rate == b->instance_rate && a->ula.on == b->ula.on &&
+	       memcmp(a->ula.prefix, b->ula.prefix, sizeof(a->ula.prefix)) == 0;
 }
 
 /* The answer to names.watch; all names follow. */

@@ -136,6 +136,8 @@ static void print_head(const json_t *app)
 	(void)snprintf(text, sizeof(text), "%s%s%s", niwa_answer_text(app, "state"), *why ? ": " : "", why);
 	line("state", text);
 	line("address", niwa_answer_text(app, "service_address"));
+	if (*niwa_answer_text(app, "service_address6"))
+		line("", niwa_answer_text(app, "service_address6"));
 	line("ports", niwa_answer_ports(app, text, sizeof(text)));
 	line("url", niwa_answer_text(app, "url"));
 	print_wake(app);

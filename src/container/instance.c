@@ -102,6 +102,24 @@ static void id_map(struct builder *b)
 	plan_pair(b, NIWA_OP_ID_MAP, 0, map, map);
 }
 
+struct addresses6 {
+	uint8_t private[16], service[16], gateway[16];
+};
+
+static void link_of6(const struct builder *b, struct addresses6 *six, struct niwa_rtnl_link *ret)
+{
+	const struct niwa_ula *ula = &b->host->ula;
+
+	if (!ula->on || b->host->no_ipv6)
+		return;
+	niwa_ula_make(ula, NIWA_ULA_PRIVATE, b->params->private_addr, six->private);
+	niwa_ula_make(ula, NIWA_ULA_SERVICE, b->params->service_addr, six->service);
+	niwa_ula_make(ula, NIWA_ULA_PRIVATE, b->host->gateway_addr, six->gateway);
+	ret->private6 = six->private;
+	ret->service6 = b->params->service_addr ? six->service : NULL;
+	ret->gateway6 = six->gateway;
+}
+
 static void link_of(const struct builder *b, struct niwa_rtnl_link *ret)
 {
 	const struct niwa_instance_params *p = b->params;
@@ -122,10 +140,12 @@ static void link_of(const struct builder *b, struct niwa_rtnl_link *ret)
 static void network(struct builder *b)
 {
 	struct niwa_rtnl_link link;
+	struct addresses6 six;
 	struct niwa_rtnl batch;
 	char text[32];
 
 	link_of(b, &link);
+	link_of6(b, &six, &link);
 	niwa_rtnl_host(&link, &batch);
 	(void)snprintf(text, sizeof(text), "%u", batch.pid_offset);
 	niwa_plan_add(b->plan,

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/ula.h"
 #include "container/image.h"
 #include "container/plan.h"
 #include "spec/app.h"
@@ -39,6 +40,7 @@ struct niwa_host {
 	uint32_t veth_group;   /* interface group of the host ends */
 	uint8_t host_mac[6];   /* of every host end (permanent neighbour of the instances) */
 	const char *domain;    /* "niwa.internal" */
+	struct niwa_ula ula;   /* on: instances have IPv6 addresses, too */
 	bool no_ipv6;          /* the host's kernel has none (/proc/sys/net/ipv6 is missing) */
 	/* Where an app writes outside its volumes, when it sets no limits.disk: a tmpfs of layer_bytes (0:
 	 * NIWA_LAYER_BYTES), charged to the app's memory; or a folder of the disk, slower and without a bound. */

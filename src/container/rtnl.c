@@ -161,7 +161,7 @@ static void settings(struct niwa_rtnl *b, const struct niwa_rtnl_link *l)
 	message_end(b, msg);
 }
 
-/* Nobody routes IPv6 yet; ::1 stays. */
+/* No address that it makes itself; ::1 stays. */
 static void silent_eth0(struct niwa_rtnl *b)
 {
 	struct ifinfomsg eth0 = {.ifi_family = AF_UNSPEC, .ifi_index = NIWA_ETH0_INDEX};
@@ -188,6 +188,50 @@ static void address(struct niwa_rtnl *b, uint32_t index, uint32_t addr, uint8_t 
 
 	attr_u32(b, IFA_LOCAL, addr);
 	attr_u32(b, IFA_ADDRESS, addr);
+	message_end(b, msg);
+}
+
+/* Can be used at once: nobody else has it. */
+static void address6(struct niwa_rtnl *b, uint32_t index, const uint8_t addr[16])
+{
+	struct ifaddrmsg ifa = {
+		.ifa_family = AF_INET6, .ifa_prefixlen = 128, .ifa_flags = IFA_F_NODAD, .ifa_index = index};
+	uint32_t msg = message(b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &ifa, sizeof(ifa));
+
+	attr(b, IFA_LOCAL, addr, 16);
+	attr(b, IFA_ADDRESS, addr, 16);
+	message_end(b, msg);
+}
+
+static void neighbour6(struct niwa_rtnl *b, uint32_t index, const uint8_t addr[16], const uint8_t mac[6])
+{
+	struct ndmsg nd = {.ndm_family = AF_INET6, .ndm_ifindex = (int)index, .ndm_state = NUD_PERMANENT};
+	uint32_t msg = message(b, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &nd, sizeof(nd));
+
+	attr(b, NDA_DST, addr, 16);
+	attr(b, NDA_LLADDR, mac, 6);
+	message_end(b, msg);
+}
+
+/* Through the interface: to one address directly (to and bits 128), or to all by way of the gateway (to NULL). */
+static void route6(struct niwa_rtnl *b, uint32_t index, const uint8_t *to, const uint8_t *gateway,
+		   const uint8_t *source)
+{
+	struct rtmsg rt = {.rtm_family = AF_INET6,
+			   .rtm_dst_len = to ? 128 : 0,
+			   .rtm_table = RT_TABLE_MAIN,
+			   .rtm_protocol = RTPROT_STATIC,
+			   .rtm_type = RTN_UNICAST,
+			   .rtm_flags = gateway ? RTNH_F_ONLINK : 0};
+	uint32_t msg = message(b, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &rt, sizeof(rt));
+
+	if (to)
+		attr(b, RTA_DST, to, 16);
+	if (gateway)
+		attr(b, RTA_GATEWAY, gateway, 16);
+	attr_u32(b, RTA_OIF, index);
+	if (source)
+		attr(b, RTA_PREFSRC, source, 16);
 	message_end(b, msg);
 }
 
@@ -222,6 +266,10 @@ void niwa_rtnl_host(const struct niwa_rtnl_link *link, struct niwa_rtnl *ret)
 	attr_u32(ret, RTA_PREFSRC, link->gateway_addr); /* else the relay would come from any address of the host's */
 	message_end(ret, msg);
 	neighbour(ret, link->host_index, link->private_addr, link->mac);
+	if (link->private6) {
+		route6(ret, link->host_index, link->private6, NULL, link->gateway6);
+		neighbour6(ret, link->host_index, link->private6, link->mac);
+	}
 	assert(!ret->overflow);
 }
 
@@ -249,6 +297,13 @@ void niwa_rtnl_child(const struct niwa_rtnl_link *link, struct niwa_rtnl *ret)
 	attr_u32(ret, RTA_OIF, NIWA_ETH0_INDEX);
 	attr_u32(ret, RTA_PREFSRC, link->private_addr);
 	message_end(ret, msg);
+	if (link->private6) {
+		if (link->service6)
+			address6(ret, 1, link->service6);
+		address6(ret, NIWA_ETH0_INDEX, link->private6);
+		neighbour6(ret, NIWA_ETH0_INDEX, link->gateway6, link->host_mac);
+		route6(ret, NIWA_ETH0_INDEX, NULL, link->gateway6, link->private6);
+	}
 	assert(!ret->overflow);
 }
 

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define NIWA_RTNL_MAX   1024
+#define NIWA_RTNL_MAX   1536
 #define NIWA_ETH0_INDEX 2
 
 /* A batch: netlink messages, each aligned, each asking for an acknowledgement, sequence numbers from 1. */
@@ -29,6 +29,8 @@ struct niwa_rtnl_link {
 	uint32_t group;
 	uint8_t host_mac[6], mac[6];
 	uint32_t private_addr, service_addr, gateway_addr; /* network order; service_addr 0: none */
+	/* IPv6: NULL, or 16 bytes each, beside the IPv4 address of the same thing */
+	const uint8_t *private6, *service6, *gateway6;
 	bool host_has_ipv6; /* the ends get no link-local address (its chatter would look like traffic) */
 };
 

@@ -487,8 +487,14 @@ static void names_of_an_instance_are_unique_and_fit(void **state)
 
 static void netlink_batches_are_whole_messages(void **state)
 {
-	struct niwa_rtnl_link link = {
-		.veth = "nw3w5e11264sgsf", .host_index = 0x20000007, .host_has_ipv6 = true, .service_addr = 1};
+	static const uint8_t six[16] = {0xfd};
+	struct niwa_rtnl_link link = {.veth = "nw3w5e11264sgsf",
+				      .host_index = 0x20000007,
+				      .host_has_ipv6 = true,
+				      .service_addr = 1,
+				      .private6 = six,
+				      .service6 = six,
+				      .gateway6 = six};
 	struct niwa_rtnl host, child, settle;
 	const struct niwa_rtnl *all[] = {&host, &child, &settle};
 

@@ -184,6 +184,8 @@ void niwa_adopt_stored(struct niwa_engine *e, const struct niwa_keep_msg *m, int
 		return;
 	if (strcmp(m->name, "relay-listener") == 0)
 		e->relay_listener = NIWA_TAKE_FD(fds[0]);
+	else if (strcmp(m->name, "relay-listener6") == 0)
+		e->relay_listener6 = NIWA_TAKE_FD(fds[0]);
 	else if (strcmp(m->name, "relay-engine-end") == 0)
 		e->relay_engine_end = NIWA_TAKE_FD(fds[0]);
 	else if (strcmp(m->name, GUARD_NAME) == 0)

@@ -46,6 +46,8 @@ static const struct key keys[] = {
 	{"service_range", NETWORK, NET(service), "10.64.0.0/12", 24, "Service addresses come from here. Must be free."},
 	{"private_range", NETWORK, NET(private), "10.80.0.0/16", 24,
 	 "Addresses of instances, seen by this host only. Must be free. The first one is the host's own."},
+	{"ula_prefix", WORD, TEXT(ula_prefix), "none", 0,
+	 "A /48 of unique local IPv6 addresses, such as fd6e:6977:6100::/48, for apps and instances; none: no IPv6."},
 	{"relay_port", NUMBER, NUM(relay_port), "9999", 65535, "TCP port of the transparent listener, on 127.0.0.1."},
 	{"nflog_group", NUMBER, NUM(nflog_group), "6480", 65535, "NFLOG group of the wake events."},
 	{"veth_group", NUMBER, NUM(veth_group), "6480", 1000000, "Interface group of the instances' host ends."},
@@ -345,6 +347,11 @@ static int check_whole(struct niwa_config *c, const char *path, struct niwa_erro
 		return niwa_fail(err, NIWA_CALLER, 0,
 				 "%s: lease_base and lease_count must end before %u, where the ids of tenants begin",
 				 path, NIWA_TENANT_IDS_FIRST);
+	if (niwa_ula_parse(c->ula_prefix, &c->ula) < 0)
+		return niwa_fail(err, NIWA_CALLER, 0,
+				 "%s: ula_prefix = %s: must be none, or a /48 of fc00::/7 such as "
+				 "fd6e:6977:6100::/48",
+				 path, c->ula_prefix);
 	if (c->return_mark &&
 	    (!c->return_rule || !c->return_table || (c->return_table >= 253 && c->return_table <= 255)))
 		return niwa_fail(err, NIWA_CALLER, 0,

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/ula.h"
 
 /* On disk the ids of tenants begin here and go up to the end; lease_base and lease_count end before. */
 #define NIWA_TENANT_IDS_FIRST UINT32_C(0x50000000)
@@ -17,6 +18,8 @@
 struct niwa_config {
 	char run_dir[108], state_dir[256], log_dir[256], cgroup[128], libexec_dir[256], domain[128], relay_user[64];
 	char criu[256], api_user[64], dns_listen[32], metrics_listen[32], dns_instances[32];
+	char ula_prefix[64];
+	struct niwa_ula ula;                             /* of ula_prefix, off where the host has no IPv6 */
 	uint32_t service_net, private_net, gateway_addr; /* network order */
 	unsigned service_bits, private_bits;
 	uint64_t relay_port, nflog_group, veth_group, return_mark, return_table, return_rule;

@@ -156,6 +156,13 @@ static int make_folders(struct niwa_engine *e, struct niwa_error *err)
 	return r;
 }
 
+static bool is_one(const char *path)
+{
+	char text[8] = "";
+
+	return niwa_file_read(path, text, sizeof(text)) > 0 && text[0] == '1';
+}
+
 static void fill_host(struct niwa_engine *e)
 {
 	static const uint8_t mac[6] = {0x02, 'n', 'i', 'w', 'a', 0x00};
@@ -169,6 +176,13 @@ static void fill_host(struct niwa_engine *e)
 	e->host.gateway_addr = e->config.gateway_addr;
 	e->host.veth_group = (uint32_t)e->config.veth_group;
 	e->host.domain = e->config.domain;
+	e->host.no_ipv6 = access("/proc/sys/net/ipv6", F_OK) < 0;
+	if (e->config.ula.on && (e->host.no_ipv6 || is_one("/proc/sys/net/ipv6/conf/all/disable_ipv6") ||
+				 is_one("/proc/sys/net/ipv6/conf/lo/disable_ipv6"))) {
+		niwa_log(NIWA_LOG_WARN, NULL, "this host has no IPv6: ula_prefix of niwad.conf is left alone");
+		e->config.ula.on = false;
+	}
+	e->host.ula = e->config.ula;
 	memcpy(e->host.host_mac, mac, sizeof(mac));
 }
 
@@ -186,6 +200,7 @@ static int open_net(struct niwa_engine *e, struct niwa_error *err)
 					    .return_mark = (uint32_t)c->return_mark,
 					    .return_table = (uint32_t)c->return_table,
 					    .return_rule = (uint32_t)c->return_rule,
+					    .ula = c->ula,
 					    .held_rate = (unsigned)c->held_rate,
 					    .held_burst = (unsigned)c->held_burst,
 					    .instance_connections = (unsigned)c->instance_connections,
@@ -300,7 +315,7 @@ int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, 
 	if (!e)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start");
 	e->config = *config;
-	e->relay_listener = e->relay_engine_end = -1;
+	e->relay_listener = e->relay_listener6 = e->relay_engine_end = -1;
 	e->next_instance =
 		niwa_realtime_us() / 1000; /* never repeats: instances are made more slowly than one a millisecond */
 	e->started_us = niwa_now_us();

@@ -81,6 +81,7 @@ struct niwa_waiter {
 	uint16_t port;     /* host order; 0 for a waiter of the socket */
 	uint32_t client;   /* network order */
 	unsigned attempts; /* READY answers that could not be connected */
+	bool client6;      /* came by IPv6; client is 0 */
 	bool answered;     /* not in the app's list any more: the relay connects */
 	uint64_t since_us;
 	const char *why;                                       /* static text; NULL: a connection, or somebody asked */
@@ -375,7 +376,7 @@ struct niwa_engine {
 	uint64_t page_budget_left, page_budget_us, page_us, pagings;
 	uint64_t relay_instance;
 	pid_t relay_pid, keep_pid;
-	int relay_listener, relay_engine_end;
+	int relay_listener, relay_listener6, relay_engine_end;
 	gid_t log_group; /* may read the logs; 0: root alone */
 	bool adopted, leftover_groups, guarded;
 	struct niwa_map *claims;       /* published ports of commits under way → struct claim of publish_claim.c */

@@ -14,6 +14,7 @@
 #include "engine/busy.h"
 #include "engine/dump.h"
 #include "engine/instance.h"
+#include "engine/ready.h"
 #include "engine/restore.h"
 #include "engine/rotate.h"
 #include "engine/scale.h"
@@ -35,12 +36,21 @@ static bool is_direct(const struct niwa_app_spec *spec, uint16_t number)
 	return false;
 }
 
+/* By IPv6 the kernel's way is for ports on which the instance listens there; others are served by the relay. */
+static void put_port(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change, uint16_t port)
+{
+	bool six = change == NIWA_ADD && niwa_ready_listens6(i, port);
+
+	niwa_net_awake(txn, change, i->app->service_addr, port, i->private_addr, port);
+	/* without: takes away what another instance may have left there */
+	niwa_net_awake6(txn, six ? NIWA_ADD : NIWA_DEL, i->app->service_addr, port, i->private_addr, port);
+}
+
 static void put_awake(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change)
 {
 	for (size_t n = 0; n < i->spec->port_count; n++)
 		if (is_direct(i->spec, i->spec->ports[n].number))
-			niwa_net_awake(txn, change, i->app->service_addr, i->spec->ports[n].number, i->private_addr,
-				       i->spec->ports[n].number);
+			put_port(i, txn, change, i->spec->ports[n].number);
 }
 
 void niwa_awake_elements(struct niwa_instance *i, struct niwa_net_txn *txn)
@@ -88,8 +98,7 @@ int niwa_awake_replace(struct niwa_engine *e, struct niwa_instance *old, struct 
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "announce %s to the kernel", fresh->app->name);
 	for (size_t n = 0; old->in_awake && n < old->spec->port_count; n++)
 		if (!is_direct(fresh->spec, old->spec->ports[n].number))
-			niwa_net_awake(txn, NIWA_DEL, old->app->service_addr, old->spec->ports[n].number,
-				       old->private_addr, old->spec->ports[n].number);
+			put_port(old, txn, NIWA_DEL, old->spec->ports[n].number);
 	put_awake(fresh, txn, NIWA_ADD);
 	r = niwa_net_commit(&txn, err);
 	fresh->in_awake = r == 0;
@@ -116,7 +125,7 @@ static int change_port(struct niwa_engine *e, struct niwa_instance *i, uint16_t 
 	struct niwa_error err;
 	int r;
 
-	niwa_net_awake(txn, change, i->app->service_addr, port, i->private_addr, port);
+	put_port(i, txn, change, port);
 	r = niwa_net_commit(&txn, &err);
 	if (r < 0)
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);

@@ -58,6 +58,7 @@ static int remove_kernel_state(const struct niwa_config *c)
 					    .return_mark = (uint32_t)c->return_mark,
 					    .return_table = (uint32_t)c->return_table,
 					    .return_rule = (uint32_t)c->return_rule,
+					    .ula = c->ula,
 					    .held_rate = (unsigned)c->held_rate,
 					    .held_burst = (unsigned)c->held_burst,
 					    .instance_connections = (unsigned)c->instance_connections,

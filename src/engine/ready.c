@@ -43,6 +43,17 @@ int niwa_ready_listens(const struct niwa_instance *i)
 	return i->diag_fd < 0 ? -EBADF : niwa_diag_listens(i->diag_fd, i->private_addr, port);
 }
 
+bool niwa_ready_listens6(const struct niwa_instance *i, uint16_t port)
+{
+	const struct niwa_ula *ula = &i->engine->config.ula;
+	uint8_t addr[16];
+
+	if (!ula->on || i->diag_fd < 0)
+		return false;
+	niwa_ula_make(ula, NIWA_ULA_PRIVATE, i->private_addr, addr);
+	return niwa_diag_listens6(i->diag_fd, addr, port) > 0 && niwa_net_reaches6(i->engine->net, i->private_addr);
+}
+
 int niwa_ready_listens_at_all(const struct niwa_instance *i)
 {
 	int r = i->diag_fd < 0 ? -EBADF : i->spec->port_count == 0;

@@ -21,6 +21,8 @@ void niwa_ready_lost(struct niwa_engine *e, struct niwa_instance *i, const char 
 /* 1: the port the app is ready by (its first one by default) has a listener; 0: no; -errno. */
 int niwa_ready_listens(const struct niwa_instance *i);
 /* 1: any of its ports has one. */
+/* Can clients reach it there by IPv6? Without ula_prefix nowhere. */
+bool niwa_ready_listens6(const struct niwa_instance *i, uint16_t port);
 int niwa_ready_listens_at_all(const struct niwa_instance *i);
 
 #endif

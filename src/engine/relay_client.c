@@ -34,6 +34,7 @@
 #define OLD_RELAY_US     (2 * NIWA_SEC)
 #define RELAY_CAPS       (UINT64_C(1) << CAP_NET_RAW) /* for IP_TRANSPARENT; niwa-relay confines itself, see there */
 #define LISTENER_NAME    "relay-listener"
+#define LISTENER6_NAME   "relay-listener6"
 #define ENGINE_END_NAME  "relay-engine-end"
 
 static void send_msg(struct niwa_engine *e, struct niwa_relay_msg *m)
@@ -47,6 +48,19 @@ static void send_msg(struct niwa_engine *e, struct niwa_relay_msg *m)
 static uint32_t ms(uint64_t us)
 {
 	return us / 1000 > UINT32_MAX ? UINT32_MAX : (uint32_t)(us / 1000);
+}
+
+/* Also to a relay that runs since before there was IPv6. */
+static void tell_listener6(struct niwa_engine *e)
+{
+	struct niwa_relay_msg m = {.type = NIWA_RELAY_LISTEN, .flags = NIWA_RELAY_V6};
+	int r;
+
+	if (!e->config.ula.on || e->relay_listener6 < 0 || !e->relay)
+		return;
+	r = niwa_channel_send(e->relay, &m, sizeof(m), &e->relay_listener6, 1);
+	if (r < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "give niwa-relay its IPv6 listener: %s", strerror(-r));
 }
 
 static void hello(struct niwa_engine *e)
@@ -67,6 +81,7 @@ static void hello(struct niwa_engine *e)
 	};
 
 	send_msg(e, &m);
+	tell_listener6(e);
 	niwa_publish_tell_relay(e);
 }
 
@@ -137,6 +152,22 @@ static void on_relayed(struct niwa_engine *e, const struct niwa_relay_msg *m)
 	past->last.measured = true;
 }
 
+/* An instance that came by IPv6 is known by its private address all the same; others have none there. */
+static uint32_t client_of(const struct niwa_engine *e, const struct niwa_relay_msg *m)
+{
+	uint8_t addr[16], of_instance[16];
+	char text[INET6_ADDRSTRLEN];
+
+	if (!(m->flags & NIWA_RELAY_V6))
+		return m->client;
+	memcpy(text, m->text, sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	if (inet_pton(AF_INET6, text, addr) != 1)
+		return 0;
+	niwa_ula_make(&e->config.ula, NIWA_ULA_PRIVATE, niwa_ula_addr(addr), of_instance);
+	return memcmp(addr, of_instance, sizeof(addr)) == 0 ? niwa_ula_addr(addr) : 0;
+}
+
 static void on_open(struct niwa_engine *e, const struct niwa_relay_msg *m)
 {
 	struct niwa_app *app = niwa_map_get(e->apps_by_addr, m->service);
@@ -157,12 +188,13 @@ static void on_open(struct niwa_engine *e, const struct niwa_relay_msg *m)
 		return;
 	}
 	silent_end(e, m->ticket);
-	w = niwa_waiter_new(app, m->ticket, m->port, m->client);
+	w = niwa_waiter_new(app, m->ticket, m->port, client_of(e, m));
 	if (!w) {
 		reply(e, m, NIWA_RELAY_REFUSE, 0);
 		return;
 	}
 	w->since_us = m->accepted_us;
+	w->client6 = m->flags & NIWA_RELAY_V6;
 	niwa_wake(e, app, w, m->accepted_us);
 }
 
@@ -243,11 +275,11 @@ static int take_channel(struct niwa_engine *e, int fd, struct niwa_error *err)
 }
 
 /* When niwa-keep was killed too, its relay goes on until it has noticed. */
-static int bind_patiently(int fd, const struct sockaddr_in *sa)
+static int bind_patiently(int fd, const void *sa, socklen_t len)
 {
 	uint64_t until = niwa_now_us() + OLD_RELAY_US;
 
-	while (bind(fd, (const struct sockaddr *)sa, sizeof(*sa)) < 0) {
+	while (bind(fd, sa, len) < 0) {
 		if (errno != EADDRINUSE || niwa_now_us() >= until)
 			return -1;
 		(void)poll(NULL, 0, 10); /* the loop does not run yet */
@@ -264,12 +296,31 @@ static int open_listener(struct niwa_engine *e, struct niwa_error *err)
 	int one = 1;
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    setsockopt(fd, SOL_IP, IP_TRANSPARENT, &one, sizeof(one)) < 0 || bind_patiently(fd, &sa) < 0 ||
+	    setsockopt(fd, SOL_IP, IP_TRANSPARENT, &one, sizeof(one)) < 0 || bind_patiently(fd, &sa, sizeof(sa)) < 0 ||
 	    listen(fd, 16384) < 0)
 		return niwa_fail(err, NIWA_PERMANENT, errno, "open the transparent listener on 127.0.0.1:%u",
 				 (unsigned)e->config.relay_port);
 	niwa_keep_store(e, LISTENER_NAME, fd);
 	e->relay_listener = NIWA_TAKE_FD(fd);
+	return 0;
+}
+
+static int open_listener6(struct niwa_engine *e, struct niwa_error *err)
+{
+	struct sockaddr_in6 sa = {.sin6_family = AF_INET6,
+				  .sin6_port = htons((uint16_t)e->config.relay_port),
+				  .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	NIWA_AUTO_FD fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int one = 1;
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0 ||
+	    setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, &one, sizeof(one)) < 0 ||
+	    bind_patiently(fd, &sa, sizeof(sa)) < 0 || listen(fd, 16384) < 0)
+		return niwa_fail(err, NIWA_PERMANENT, errno, "open the transparent listener on [::1]:%u",
+				 (unsigned)e->config.relay_port);
+	niwa_keep_store(e, LISTENER6_NAME, fd);
+	e->relay_listener6 = NIWA_TAKE_FD(fd);
 	return 0;
 }
 
@@ -329,7 +380,11 @@ static int start_relay(struct niwa_engine *e, struct niwa_error *err)
 
 int niwa_relay_listen(struct niwa_engine *e, struct niwa_error *err)
 {
-	return e->relay_listener < 0 ? open_listener(e, err) : 0;
+	int r = e->relay_listener < 0 ? open_listener(e, err) : 0;
+
+	if (r == 0 && e->config.ula.on && e->relay_listener6 < 0)
+		r = open_listener6(e, err);
+	return r;
 }
 
 int niwa_relay_begin(struct niwa_engine *e, struct niwa_error *err)
@@ -403,6 +458,10 @@ void niwa_relay_ready(struct niwa_engine *e, const struct niwa_waiter *w, const 
 		.type = NIWA_RELAY_READY, .ticket = w->ticket, .to = i->private_addr, .to_port = w->port};
 
 	m.flags = proxy_flags(i, w->port);
+	if (w->client6 && niwa_ready_listens6(i, w->port)) {
+		m.flags |= NIWA_RELAY_V6;
+		(void)niwa_ula_text(&e->config.ula, NIWA_ULA_PRIVATE, i->private_addr, m.text);
+	}
 	send_msg(e, &m);
 }
 

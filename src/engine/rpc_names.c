@@ -131,13 +131,14 @@ static json_t *settings(const struct niwa_config *c)
 	(void)inet_ntop(AF_INET, &c->dns_addr, addr, sizeof(addr));
 	(void)inet_ntop(AF_INET, &c->gateway_addr, gateway, sizeof(gateway));
 	(void)inet_ntop(AF_INET, &c->metrics_addr, metrics, sizeof(metrics));
-	return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:s,s:I,s:s,s:I,s:I}", "domain", c->domain, "address", addr,
+	return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:s,s:I,s:s,s:I,s:I,s:s}", "domain", c->domain, "address", addr,
 			 "port", (json_int_t)c->dns_port, "ttl", (json_int_t)(c->dns_ttl_us / 1000000), "negative_ttl",
 			 (json_int_t)(c->dns_negative_ttl_us / 1000000), "tcp_connections",
 			 (json_int_t)c->dns_connections, "tcp_idle_us", (json_int_t)c->dns_idle_us, "metrics_address",
 			 metrics, "metrics_port", (json_int_t)c->metrics_port, "instances_address", gateway,
 			 "instances_port", c->dns_instances_addr ? (json_int_t)c->dns_instances_port : 0,
-			 "instance_rate", (json_int_t)c->dns_instance_rate);
+			 "instance_rate", (json_int_t)c->dns_instance_rate, "ula_prefix",
+			 c->ula.on ? c->ula_prefix : "none");
 }
 
 void niwa_rpc_names_watch(struct niwa_call *call)

@@ -71,6 +71,13 @@ static json_t *row(const struct niwa_app *app)
 	if (app->labels)
 		(void)json_object_set_new(r, "labels", niwa_labels_json(app->labels));
 
+	if (app->engine->config.ula.on) {
+		char text[INET6_ADDRSTRLEN];
+
+		(void)json_object_set_new(r, "service_address6",
+					  json_string(niwa_ula_text(&app->engine->config.ula, NIWA_ULA_SERVICE,
+								    app->service_addr, text)));
+	}
 	if (app->past && app->past->wakes)
 		(void)json_object_set_new(r, "last_wake", last_wake(app->past));
 	return r;

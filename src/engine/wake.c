@@ -107,6 +107,8 @@ static const char *why_of(const struct niwa_waiter *w, char *buf, size_t size)
 		return w->why;
 	if (!w->ticket)
 		return "asked for";
+	if (w->client6 && !w->client)
+		return "connection by IPv6";
 	(void)inet_ntop(AF_INET, &w->client, addr, sizeof(addr));
 	(void)snprintf(buf, size, "connection from %s", addr);
 	return buf;

@@ -94,6 +94,20 @@ int niwa_diag_listens(int diag_fd, uint32_t addr, uint16_t port)
 	return r == -ENOENT ? 0 : r;
 }
 
+int niwa_diag_listens6(int diag_fd, const uint8_t addr[16], uint16_t port)
+{
+	char buf[256] __attribute__((aligned(8)));
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct inet_diag_req_v2 *req = put_request(nlh, AF_INET6, 0);
+	int r;
+
+	req->idiag_states = 1u << STATE_LISTEN;
+	req->id.idiag_sport = htons(port);
+	memcpy(req->id.idiag_src, addr, 16);
+	r = talk(diag_fd, nlh, is_listener, NULL);
+	return r == -ENOENT ? 0 : r;
+}
+
 struct activity {
 	uint64_t within_us;
 	unsigned active, total, owed;

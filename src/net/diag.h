@@ -14,6 +14,9 @@
  * Exact look-ups, no dump, about 10 us. addr: the instance's private address, network order. */
 int niwa_diag_listens(int diag_fd, uint32_t addr, uint16_t port);
 
+/* The same for an IPv6 address. */
+int niwa_diag_listens6(int diag_fd, const uint8_t addr[16], uint16_t port);
+
 /* One dump of the established connections: how many there are that moved data within `within_us`
  * (tcp_info last_data_sent/recv), loopback-only ones not counted. ret_total: all of them. */
 int niwa_diag_active(int diag_fd, uint64_t within_us, unsigned *ret_active, unsigned *ret_total);

@@ -49,9 +49,21 @@ static void unpack_port(const uint8_t *from, uint32_t *addr, uint16_t *port)
 	*port = ntohs(be);
 }
 
+/* An IPv6 address is told as the IPv4 one that it was made from. The length that is left. */
+static size_t skip_prefix(const uint8_t **value, size_t len)
+{
+	const size_t prefix = NIWA_ULA_BITS / 8;
+
+	if (len <= prefix)
+		return len;
+	*value += prefix;
+	return len - prefix;
+}
+
 static int append(struct collected *c, const uint8_t *key, const uint8_t *data)
 {
 	struct niwa_net_element *e;
+	size_t key_len, data_len;
 
 	if (c->count == c->size) {
 		size_t size = c->size ? c->size * 2 : 64;
@@ -64,11 +76,13 @@ static int append(struct collected *c, const uint8_t *key, const uint8_t *data)
 	}
 	e = &c->list[c->count++];
 	memset(e, 0, sizeof(*e));
-	if (niwa_set_infos[c->set].key_len == 8)
+	key_len = skip_prefix(&key, niwa_set_infos[c->set].key_len);
+	data_len = skip_prefix(&data, niwa_set_infos[c->set].data_len);
+	if (key_len == 8)
 		unpack_port(key, &e->addr, &e->port);
 	else
 		memcpy(&e->addr, key, sizeof(e->addr));
-	if (niwa_set_infos[c->set].data_len == 8)
+	if (data_len == 8)
 		unpack_port(data, &e->to_addr, &e->to_port);
 	else
 		memcpy(&e->value, data, sizeof(e->value));
@@ -78,7 +92,7 @@ static int append(struct collected *c, const uint8_t *key, const uint8_t *data)
 static int add_element(struct collected *c, const struct nlattr *elem)
 {
 	const struct niwa_set_info *info = &niwa_set_infos[c->set];
-	uint8_t key[8] = {0}, data[8] = {0};
+	uint8_t key[NIWA_ELEMENT_MAX] = {0}, data[NIWA_ELEMENT_MAX] = {0};
 	const struct nlattr *attr;
 
 	mnl_attr_for_each_nested(attr, elem)
@@ -150,28 +164,58 @@ static int dump_set(struct niwa_net *net, struct collected *c)
 	return niwa_nl_dump(&net->nf, put_get(net, buf, c->set, NLM_F_DUMP), collect, c, restart);
 }
 
-int niwa_knocked_clean(struct niwa_net *net)
+/* Behind what was collected before. */
+static int dump_more(struct niwa_net *net, struct collected *c, size_t before)
 {
-	struct collected c = {.set = NIWA_SET_KNOCKED};
+	struct collected more = {.set = c->set};
+	int r = dump_set(net, &more);
+
+	for (size_t i = 0; i < more.count && r == 0; i++) {
+		struct niwa_net_element *list = reallocarray(c->list, before + i + 1, sizeof(*list));
+
+		if (!list) {
+			r = -ENOMEM;
+			break;
+		}
+		c->list = list;
+		c->list[before + i] = more.list[i];
+		c->count = c->size = before + i + 1;
+	}
+	free(more.list);
+	return r;
+}
+
+static int knocked_clean(struct niwa_net *net, enum niwa_set knocked, enum niwa_set frozen)
+{
+	struct collected c = {.set = knocked};
 	struct niwa_net_txn *t = NULL;
+	uint8_t key[NIWA_ELEMENT_MAX];
 	struct niwa_net_element e;
 	int r;
 
 	r = dump_set(net, &c);
 	for (size_t i = 0; i < c.count && r >= 0; i++) {
-		r = niwa_element_get(net, NIWA_SET_FROZEN, (const uint8_t *)&c.list[i].addr, &e);
+		niwa_pack_addr(net, knocked, c.list[i].addr, key);
+		r = niwa_element_get(net, frozen, key, &e);
 		if (r != 0)
 			continue;
 		if (!t && !(t = niwa_net_txn_new(net)))
 			r = -ENOMEM;
 		else
-			niwa_txn_put(t, NIWA_SET_KNOCKED, NIWA_DEL, &c.list[i].addr, NULL);
+			niwa_txn_put(t, knocked, NIWA_DEL, key, NULL);
 	}
 	free(c.list);
 	if (r >= 0 && t)
 		return niwa_net_commit(&t, NULL);
 	niwa_net_txn_free(&t);
 	return r < 0 ? r : 0;
+}
+
+int niwa_knocked_clean(struct niwa_net *net)
+{
+	int r = knocked_clean(net, NIWA_SET_KNOCKED, NIWA_SET_FROZEN);
+
+	return r < 0 ? r : knocked_clean(net, NIWA_SET_KNOCKED6, NIWA_SET_FROZEN6);
 }
 
 int niwa_net_each(struct niwa_net *net, enum niwa_net_set set, int (*fn)(const struct niwa_net_element *e, void *arg),
@@ -185,6 +229,12 @@ int niwa_net_each(struct niwa_net *net, enum niwa_net_set set, int (*fn)(const s
 	struct collected c = {.set = sets[set]};
 	int r = dump_set(net, &c);
 
+	if (r == 0 && set == NIWA_NET_KNOCKED) {
+		size_t four = c.count;
+
+		c.set = NIWA_SET_KNOCKED6;
+		r = dump_more(net, &c, four);
+	}
 	if (r < 0)
 		(void)niwa_fail(err, NIWA_TEMPORARY, -r, "read nftables set %s of table " NIWA_NET_TABLE,
 				niwa_set_infos[c.set].name);

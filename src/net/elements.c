@@ -22,8 +22,8 @@
 
 #define ROUNDS_MAX       8
 #define SMALL            256 /* operations; up to here each is made sure of beforehand */
-#define MESSAGE_ELEMENTS 512 /* a list of elements is an attribute: 64 KiB at most */
-#define ELEMENT_MAX      96  /* bytes an element takes in a message, at most */
+#define MESSAGE_ELEMENTS 384 /* a list of elements is an attribute: 64 KiB at most */
+#define ELEMENT_MAX      128 /* bytes an element takes in a message, at most */
 #define MESSAGE_MAX      128 /* a message without its elements */
 #define MSG_DESTROY      30  /* NFT_MSG_DESTROYSETELEM, which older headers do not have */
 

@@ -25,6 +25,13 @@ enum niwa_set {
 	NIWA_SET_EGRESS,
 	NIWA_SET_EGRESS_LIST,
 	NIWA_SET_EGRESS_NAMES,
+	NIWA_SET_DECLARED6, /* those of IPv6 */
+	NIWA_SET_AWAKE6,
+	NIWA_SET_MARKS6,
+	NIWA_SET_MAY6,
+	NIWA_SET_FROZEN6,
+	NIWA_SET_CLIENT_FIRST6,
+	NIWA_SET_KNOCKED6,
 	NIWA_SET_LOADING,
 	NIWA_SET_COUNT,
 };
@@ -36,6 +43,8 @@ struct niwa_set_info {
 };
 extern const struct niwa_set_info niwa_set_infos[NIWA_SET_COUNT];
 
+#define NIWA_ELEMENT_MAX 20 /* bytes of a key or value: an IPv6 address and a port */
+
 /* One change. */
 struct niwa_op {
 	uint8_t set, change;
@@ -44,7 +53,7 @@ struct niwa_op {
 	bool replace; /* delete first: it is there with another value */
 	bool flush;   /* every element of the set, no key */
 	bool fresh;   /* of `frozen`: when it is there already, leave it and the operation before alone */
-	uint8_t key[8], key_end[8], data[8];
+	uint8_t key[NIWA_ELEMENT_MAX], key_end[8], data[NIWA_ELEMENT_MAX];
 };
 
 struct niwa_net_txn {
@@ -64,6 +73,9 @@ void niwa_txn_fail(struct niwa_net_txn *t); /* out of memory: told at the commit
 struct niwa_net *niwa_txn_net(struct niwa_net_txn *t);
 /* Concatenations have each part padded to four bytes; a port stands in front of its padding. */
 void niwa_pack_port(uint8_t *to, uint32_t addr, uint16_t port);
+
+/* The key of one address in such a set, in its family. key: NIWA_ELEMENT_MAX. */
+void niwa_pack_addr(const struct niwa_net *net, enum niwa_set set, uint32_t addr, uint8_t *key);
 
 /* each.c: the value of one key. 1: found, 0: not there, -errno. */
 int niwa_element_get(struct niwa_net *net, enum niwa_set set, const uint8_t *key, struct niwa_net_element *ret);

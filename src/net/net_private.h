@@ -86,6 +86,10 @@ int niwa_routes_install(struct niwa_nl *rt, const struct niwa_net_config *config
 int niwa_routes_remove(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err);
 int niwa_routes_present(struct niwa_nl *rt, const struct niwa_net_config *config); /* 1, 0, -errno */
 
+/* routes6.c: nothing without IPv6 */
+int niwa_routes6_install(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err);
+int niwa_routes6_remove(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err);
+int niwa_routes6_present(struct niwa_nl *rt, const struct niwa_net_config *config); /* 1, 0, -errno */
 /* return_path.c */
 int niwa_return_collisions(struct niwa_net *net, struct niwa_error *err);
 int niwa_return_install(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err);
@@ -117,6 +121,6 @@ int niwa_monitor_open(struct niwa_net *net, struct niwa_error *err);
 void niwa_monitor_drain(struct niwa_net *net); /* forgets what was heard: it was us */
 
 /* sysctl.c */
-int niwa_net_sysctls(struct niwa_error *err);
+int niwa_net_sysctls(const struct niwa_net_config *config, struct niwa_error *err);
 
 #endif

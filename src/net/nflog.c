@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 
 #include <arpa/inet.h>
+#include <netinet/ip6.h>
+
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_log.h>
 #include <netinet/ip.h>
@@ -54,21 +56,44 @@ static void parse(const struct nlmsghdr *nlh, struct heard *h)
 	}
 }
 
+/* Addresses of instances are the same in both families. */
+static int read_header(const struct heard *h, uint32_t *ret_from, uint32_t *ret_to, size_t *ret_len)
+{
+	struct ip6_hdr six;
+	struct iphdr ip;
+
+	if (h->len < sizeof(ip))
+		return -EBADMSG;
+	memcpy(&ip, h->packet, sizeof(ip));
+	*ret_from = ip.saddr;
+	*ret_to = ip.daddr;
+	*ret_len = ip.ihl * 4u;
+	if (ip.version == 4)
+		return 0;
+	if (h->len < sizeof(six))
+		return -EBADMSG;
+	memcpy(&six, h->packet, sizeof(six));
+	*ret_from = niwa_ula_addr(six.ip6_src.s6_addr);
+	*ret_to = niwa_ula_addr(six.ip6_dst.s6_addr);
+	*ret_len = sizeof(six);
+	return 0;
+}
+
 static void dispatch(struct niwa_net *net, const struct heard *h)
 {
-	struct iphdr ip;
+	uint32_t from, to;
+	size_t header;
 	uint16_t port = 0;
 
-	if (!h->prefix || h->len < sizeof(ip))
+	if (!h->prefix || read_header(h, &from, &to, &header) < 0)
 		return;
-	memcpy(&ip, h->packet, sizeof(ip));
 	if (h->prefix[0] == 'k' && net->events.knocked)
-		net->events.knocked(ip.daddr, net->events.arg);
+		net->events.knocked(to, net->events.arg);
 	if (h->prefix[0] != 'r' || !net->events.refused)
 		return;
-	if (h->len >= ip.ihl * 4u + sizeof(port))
-		memcpy(&port, h->packet + ip.ihl * 4u, sizeof(port)); /* the source port stands first */
-	net->events.refused(ip.saddr, ntohs(port), net->events.arg);
+	if (h->len >= header + sizeof(port))
+		memcpy(&port, h->packet + header, sizeof(port)); /* the source port stands first */
+	net->events.refused(from, ntohs(port), net->events.arg);
 }
 
 static void overflow(struct niwa_net *net)

@@ -25,13 +25,20 @@
 
 struct rule {
 	uint32_t priority, mark, table;
-	uint8_t protocol;
+	uint8_t family, protocol;
 	bool from_host; /* iif lo */
 };
 
-static struct rule wanted(const struct niwa_net_config *c, unsigned n)
+/* Is there a return path in this family? */
+static bool wants(const struct niwa_net_config *c, uint8_t family)
 {
-	return (struct rule){.priority = c->return_rule + n,
+	return c->return_mark && (family == AF_INET || c->ula.on);
+}
+
+static struct rule wanted(const struct niwa_net_config *c, uint8_t family, unsigned n)
+{
+	return (struct rule){.family = family,
+			     .priority = c->return_rule + n,
 			     .mark = c->return_mark,
 			     .table = n == 0 ? (uint32_t)RT_TABLE_MAIN : c->return_table,
 			     .protocol = NIWA_NET_RTPROT,
@@ -41,7 +48,7 @@ static struct rule wanted(const struct niwa_net_config *c, unsigned n)
 static struct rule read_rule(const struct nlmsghdr *nlh)
 {
 	const struct fib_rule_hdr *hdr = mnl_nlmsg_get_payload(nlh);
-	struct rule rule = {.table = hdr->table};
+	struct rule rule = {.family = hdr->family, .table = hdr->table};
 	const struct nlattr *attr;
 
 	mnl_attr_for_each(attr, nlh, sizeof(*hdr))
@@ -71,7 +78,7 @@ static struct rule read_rule(const struct nlmsghdr *nlh)
 
 static bool same(const struct rule *a, const struct rule *b)
 {
-	return a->priority == b->priority && a->mark == b->mark && a->table == b->table &&
+	return a->family == b->family && a->priority == b->priority && a->mark == b->mark && a->table == b->table &&
 	       a->from_host == b->from_host && a->protocol == b->protocol;
 }
 
@@ -81,7 +88,7 @@ static int change_rule(struct niwa_nl *rt, uint16_t type, uint16_t flags, const 
 	struct nlmsghdr *nlh = niwa_nl_put(rt, buf, type, flags);
 	struct fib_rule_hdr *hdr = niwa_nl_put_extra(nlh, sizeof(*hdr));
 
-	hdr->family = AF_INET;
+	hdr->family = rule->family;
 	hdr->action = FR_ACT_TO_TBL;
 	hdr->table = rule->table < 256 ? (uint8_t)rule->table : RT_TABLE_UNSPEC;
 	mnl_attr_put_u32(nlh, FRA_TABLE, rule->table);
@@ -97,6 +104,7 @@ static int change_rule(struct niwa_nl *rt, uint16_t type, uint16_t flags, const 
 
 struct found {
 	const struct niwa_net_config *config;
+	uint8_t family;
 	bool there[RULES];
 	struct rule stale[OURS_MAX]; /* of another configuration */
 	size_t stale_count;
@@ -109,8 +117,8 @@ static int take_rule(const struct nlmsghdr *nlh, void *arg)
 	struct rule rule = read_rule(nlh);
 	bool ours = rule.protocol == NIWA_NET_RTPROT;
 
-	for (unsigned n = 0; ours && f->config->return_mark && n < RULES; n++) {
-		struct rule want = wanted(f->config, n);
+	for (unsigned n = 0; ours && wants(f->config, f->family) && n < RULES; n++) {
+		struct rule want = wanted(f->config, f->family, n);
 
 		if (same(&rule, &want)) {
 			f->there[n] = true;
@@ -119,7 +127,7 @@ static int take_rule(const struct nlmsghdr *nlh, void *arg)
 	}
 	if (ours && f->stale_count < OURS_MAX)
 		f->stale[f->stale_count++] = rule;
-	if (!ours && f->config->return_mark &&
+	if (!ours && wants(f->config, f->family) &&
 	    (rule.mark == f->config->return_mark || rule.table == f->config->return_table))
 		f->foreign = rule;
 	return 0;
@@ -129,7 +137,7 @@ static void restart(void *arg)
 {
 	struct found *f = arg;
 
-	*f = (struct found){.config = f->config};
+	*f = (struct found){.config = f->config, .family = f->family};
 }
 
 static int look(struct niwa_nl *rt, struct found *f)
@@ -138,18 +146,18 @@ static int look(struct niwa_nl *rt, struct found *f)
 	struct nlmsghdr *nlh = niwa_nl_put(rt, buf, RTM_GETRULE, NLM_F_DUMP);
 	struct fib_rule_hdr *hdr = niwa_nl_put_extra(nlh, sizeof(*hdr));
 
-	hdr->family = AF_INET;
+	hdr->family = f->family;
 	return niwa_nl_dump(rt, nlh, take_rule, f, restart);
 }
 
 /* The one route of the table. */
-static int change_default(struct niwa_nl *rt, uint16_t type, uint16_t flags, uint32_t table)
+static int change_default(struct niwa_nl *rt, uint16_t type, uint16_t flags, uint8_t family, uint32_t table)
 {
 	char buf[256];
 	struct nlmsghdr *nlh = niwa_nl_put(rt, buf, type, flags);
 	struct rtmsg *rtm = niwa_nl_put_extra(nlh, sizeof(*rtm));
 
-	rtm->rtm_family = AF_INET;
+	rtm->rtm_family = family;
 	rtm->rtm_protocol = NIWA_NET_RTPROT;
 	rtm->rtm_scope = RT_SCOPE_HOST;
 	rtm->rtm_type = RTN_LOCAL;
@@ -158,12 +166,12 @@ static int change_default(struct niwa_nl *rt, uint16_t type, uint16_t flags, uin
 	return niwa_nl_talk(rt, nlh, NULL, NULL);
 }
 
-int niwa_return_collisions(struct niwa_net *net, struct niwa_error *err)
+static int collisions(struct niwa_net *net, uint8_t family, struct niwa_error *err)
 {
-	struct found f = {.config = &net->config};
+	struct found f = {.config = &net->config, .family = family};
 	int r;
 
-	if (!net->config.return_mark)
+	if (!wants(&net->config, family))
 		return 0;
 	r = look(&net->rt, &f);
 	if (r < 0)
@@ -176,6 +184,13 @@ int niwa_return_collisions(struct niwa_net *net, struct niwa_error *err)
 			 f.foreign.priority, f.foreign.mark, f.foreign.table);
 }
 
+int niwa_return_collisions(struct niwa_net *net, struct niwa_error *err)
+{
+	int r = collisions(net, AF_INET, err);
+
+	return r < 0 ? r : collisions(net, AF_INET6, err);
+}
+
 static int drop_stale(struct niwa_nl *rt, const struct found *f)
 {
 	int r = 0;
@@ -183,31 +198,39 @@ static int drop_stale(struct niwa_nl *rt, const struct found *f)
 	for (size_t i = 0; r == 0 && i < f->stale_count; i++) {
 		r = change_rule(rt, RTM_DELRULE, 0, &f->stale[i]);
 		if (r == 0 && f->stale[i].table != RT_TABLE_MAIN)
-			r = change_default(rt, RTM_DELROUTE, 0, f->stale[i].table);
+			r = change_default(rt, RTM_DELROUTE, 0, f->family, f->stale[i].table);
 		if (r == -ENOENT || r == -ESRCH)
 			r = 0;
 	}
 	return r;
 }
 
-int niwa_return_install(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err)
+static int install(struct niwa_nl *rt, const struct niwa_net_config *config, uint8_t family)
 {
-	struct found f = {.config = config};
-	int r;
+	struct found f = {.config = config, .family = family};
+	int r = look(rt, &f);
 
-	r = look(rt, &f);
-	if (r == -EOPNOTSUPP && !config->return_mark)
-		return 0; /* a kernel without routing rules */
+	if ((r == -EOPNOTSUPP || r == -EAFNOSUPPORT) && !wants(config, family))
+		return 0; /* a kernel without routing rules, or without IPv6 */
 	if (r == 0)
 		r = drop_stale(rt, &f);
-	if (r == 0 && config->return_mark)
-		r = change_default(rt, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, config->return_table);
-	for (unsigned n = 0; r == 0 && config->return_mark && n < RULES; n++) {
-		struct rule want = wanted(config, n);
+	if (r == 0 && wants(config, family))
+		r = change_default(rt, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, family, config->return_table);
+	for (unsigned n = 0; r == 0 && wants(config, family) && n < RULES; n++) {
+		struct rule want = wanted(config, family, n);
 
 		if (!f.there[n])
 			r = change_rule(rt, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, &want);
 	}
+	return r;
+}
+
+int niwa_return_install(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err)
+{
+	int r = install(rt, config, AF_INET);
+
+	if (r == 0)
+		r = install(rt, config, AF_INET6);
 	if (r < 0)
 		return niwa_fail(err, NIWA_PERMANENT, -r,
 				 "add the routing rules %u and %u, by which apps see their clients' own addresses "
@@ -234,7 +257,7 @@ static int take_default(const struct nlmsghdr *nlh, void *arg)
 }
 
 /* The table's own routes only: a dump of all of them takes long on a host with many instances. */
-static int default_present(uint32_t table)
+static int default_present(uint8_t family, uint32_t table)
 {
 	struct niwa_nl rt = {0};
 	char buf[256];
@@ -250,7 +273,7 @@ static int default_present(uint32_t table)
 		r = -errno;
 	nlh = niwa_nl_put(&rt, buf, RTM_GETROUTE, NLM_F_DUMP);
 	rtm = niwa_nl_put_extra(nlh, sizeof(*rtm));
-	rtm->rtm_family = AF_INET;
+	rtm->rtm_family = family;
 	mnl_attr_put_u32(nlh, RTA_TABLE, table);
 	if (r == 0)
 		r = niwa_nl_talk(&rt, nlh, take_default, &there);
@@ -258,15 +281,22 @@ static int default_present(uint32_t table)
 	return r < 0 && r != -ENOENT ? r : there;
 }
 
-int niwa_return_present(struct niwa_nl *rt, const struct niwa_net_config *config)
+static int present(struct niwa_nl *rt, const struct niwa_net_config *config, uint8_t family)
 {
-	struct found f = {.config = config};
+	struct found f = {.config = config, .family = family};
 	int r;
 
-	if (!config->return_mark)
+	if (!wants(config, family))
 		return 1;
 	r = look(rt, &f);
 	if (r < 0)
 		return r;
-	return f.there[0] && f.there[1] ? default_present(config->return_table) : 0;
+	return f.there[0] && f.there[1] ? default_present(family, config->return_table) : 0;
+}
+
+int niwa_return_present(struct niwa_nl *rt, const struct niwa_net_config *config)
+{
+	int r = present(rt, config, AF_INET);
+
+	return r > 0 ? present(rt, config, AF_INET6) : r;
 }

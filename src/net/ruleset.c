@@ -19,21 +19,38 @@
 #include "ruleset_text.h" /* made from ruleset.nft: static const char ruleset_text[] */
 
 /* Counts changes of sets, maps, and of the hooks of chains. */
-#define NIWA_NET_LAYOUT "2"
+#define NIWA_NET_LAYOUT "3"
 
 struct value {
 	const char *name;
 	char text[192];
 };
 
-static void render_limit(const struct niwa_net_config *config, char *buf, size_t size)
+/* six: "6" in the names of sets and of the protocol, or "". */
+static void render_limit(const struct niwa_net_config *config, const char *six, char *buf, size_t size)
 {
 	buf[0] = '\0';
 	if (config->held_rate)
 		(void)snprintf(buf, size,
-			       "ct state new iif != \"lo\" fib saddr type != local update @held "
-			       "{ ip saddr limit rate over %u/second burst %u packets } drop",
-			       config->held_rate, config->held_burst ? config->held_burst : config->held_rate);
+			       "ct state new iif != \"lo\" fib saddr type != local update @held%s "
+			       "{ ip%s saddr limit rate over %u/second burst %u packets } drop",
+			       six, six, config->held_rate,
+			       config->held_burst ? config->held_burst : config->held_rate);
+}
+
+static void render_connections(const struct niwa_net_config *config, const char *six, char *buf, size_t size)
+{
+	buf[0] = '\0';
+	if (config->instance_connections)
+		(void)snprintf(buf, size, "ct state new add @connections%s { ip%s saddr ct count over %u } jump refuse",
+			       six, six, config->instance_connections);
+}
+
+static void render_net6(const struct niwa_net_config *config, enum niwa_ula_net net, char *buf, size_t size)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	(void)snprintf(buf, size, "%s/%d", niwa_ula_text(&config->ula, net, 0, text), NIWA_ULA_BITS);
 }
 
 static const struct value *find(const struct value *values, size_t count, const char *name, size_t len)
@@ -77,7 +94,12 @@ int niwa_ruleset_render(const struct niwa_net_config *config, struct niwa_text *
 			    {"CONNECTIONS"},
 			    {"RETURN"},
 			    {"NAMES"},
-			    {"NAMES_HERE"}};
+			    {"NAMES_HERE"},
+			    {"SERVICE6"},
+			    {"PRIVATE6"},
+			    {"LIMIT6"},
+			    {"CONNECTIONS6"},
+			    {"6"}};
 	const char *pos = ruleset_text, *start, *end;
 
 	(void)snprintf(v[1].text, sizeof(v[1].text), "%u", config->veth_group);
@@ -86,12 +108,14 @@ int niwa_ruleset_render(const struct niwa_net_config *config, struct niwa_text *
 	(void)inet_ntop(AF_INET, &config->gateway_addr, v[4].text, sizeof(v[4].text));
 	(void)snprintf(v[5].text, sizeof(v[5].text), "%u", config->nflog_group);
 	(void)snprintf(v[6].text, sizeof(v[6].text), "%u", config->relay_port);
-	render_limit(config, v[7].text, sizeof(v[7].text));
-	if (config->instance_connections)
-		(void)snprintf(v[8].text, sizeof(v[8].text),
-			       "ct state new add @connections { ip saddr ct count over %u } jump refuse",
-			       config->instance_connections);
-
+	render_limit(config, "", v[7].text, sizeof(v[7].text));
+	render_connections(config, "", v[8].text, sizeof(v[8].text));
+	render_net6(config, NIWA_ULA_SERVICE, v[12].text, sizeof(v[12].text));
+	render_net6(config, NIWA_ULA_PRIVATE, v[13].text, sizeof(v[13].text));
+	render_limit(config, "6", v[14].text, sizeof(v[14].text));
+	render_connections(config, "6", v[15].text, sizeof(v[15].text));
+	if (!config->ula.on)
+		(void)snprintf(v[16].text, sizeof(v[16].text), "#"); /* the line is a comment */
 	/* What an instance answers on a connection of the host's own: only such have no translation. It stays here,
 	 * whatever address it is for. */
 	if (config->return_mark)

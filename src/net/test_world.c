@@ -125,7 +125,8 @@ void world_make(struct world *w)
 					     .nflog_group = NFLOG_GROUP,
 					     .return_mark = 0x6e697761,
 					     .return_table = 6480,
-					     .return_rule = 78};
+					     .return_rule = 78,
+					     .ula = {.on = true, .prefix = {0xfd, 0x6e, 0x69, 0x77, 0x61, 0}}};
 }
 
 static void on_knocked(uint32_t addr, void *arg)

@@ -28,6 +28,13 @@ const struct niwa_set_info niwa_set_infos[NIWA_SET_COUNT] = {
 	[NIWA_SET_EGRESS_LIST] = {"egress_list", 8, 0, true},
 	[NIWA_SET_EGRESS_NAMES] = {"egress_names", 8, 0, false},
 	[NIWA_SET_CLIENT_FIRST] = {"client_first", 8, 0, false},
+	[NIWA_SET_DECLARED6] = {"declared6", 20, 4, false},
+	[NIWA_SET_AWAKE6] = {"awake6", 20, 20, false},
+	[NIWA_SET_MARKS6] = {"marks6", 16, 4, false},
+	[NIWA_SET_MAY6] = {"may6", 20, 0, false},
+	[NIWA_SET_FROZEN6] = {"frozen6", 16, 0, false},
+	[NIWA_SET_CLIENT_FIRST6] = {"client_first6", 20, 0, false},
+	[NIWA_SET_KNOCKED6] = {"knocked6", 16, 0, false},
 	[NIWA_SET_LOADING] = {"loading", 1, 0, false},
 };
 
@@ -80,6 +87,56 @@ void niwa_pack_port(uint8_t *to, uint32_t addr, uint16_t port)
 	memcpy(to + 4, &be, sizeof(be));
 }
 
+/* An address at the beginning of a key or value; what of it is written. */
+static size_t pack(const struct niwa_net *net, size_t len, enum niwa_ula_net kind, uint32_t addr, uint8_t *to)
+{
+	if (len < 16) {
+		memcpy(to, &addr, sizeof(addr));
+		return sizeof(addr);
+	}
+	niwa_ula_make(&net->config.ula, kind, addr, to);
+	return 16;
+}
+
+void niwa_pack_addr(const struct niwa_net *net, enum niwa_set set, uint32_t addr, uint8_t *key)
+{
+	(void)pack(net, niwa_set_infos[set].key_len, NIWA_ULA_PRIVATE, addr, key);
+}
+
+/* The IPv6 half of a change: address, what stands behind it in the key, value. */
+struct twin {
+	enum niwa_set set;
+	enum niwa_ula_net net;
+	uint32_t addr;
+	const void *rest; /* 4 bytes as the kernel has them, or NULL */
+	const void *data;
+};
+
+static struct niwa_op *put_twin(struct niwa_net_txn *t, enum niwa_change c, const struct twin *twin)
+{
+	struct niwa_op *op = t && t->net->config.ula.on ? niwa_txn_next(t, twin->set, c) : NULL;
+	size_t at;
+
+	if (!op)
+		return NULL;
+	at = pack(t->net, niwa_set_infos[twin->set].key_len, twin->net, twin->addr, op->key);
+	if (twin->rest)
+		memcpy(op->key + at, twin->rest, 4);
+	if (twin->data)
+		memcpy(op->data, twin->data, niwa_set_infos[twin->set].data_len);
+	return op;
+}
+
+/* A port as it stands in a key: padded. */
+static uint32_t padded(uint16_t port)
+{
+	const uint16_t be = htons(port);
+	uint32_t ret = 0;
+
+	memcpy(&ret, &be, sizeof(be));
+	return ret;
+}
+
 void niwa_txn_put(struct niwa_net_txn *t, enum niwa_set set, enum niwa_change change, const void *key, const void *data)
 {
 	struct niwa_op *op = niwa_txn_next(t, set, change);
@@ -110,11 +167,13 @@ static void pack_two(uint8_t *to, uint32_t first, uint32_t second)
 void niwa_net_declared(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port, uint32_t class_id)
 {
 	struct niwa_op *op = niwa_txn_next(t, NIWA_SET_DECLARED, c);
+	const uint32_t be = padded(port);
 
 	if (!op)
 		return;
 	niwa_pack_port(op->key, service, port);
 	memcpy(op->data, &class_id, sizeof(class_id));
+	(void)put_twin(t, c, &(struct twin){NIWA_SET_DECLARED6, NIWA_ULA_SERVICE, service, &be, &class_id});
 }
 
 void niwa_net_awake(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port, uint32_t priv,
@@ -129,6 +188,19 @@ void niwa_net_awake(struct niwa_net_txn *t, enum niwa_change c, uint32_t service
 	niwa_pack_port(op->data, priv, priv_port);
 	memcpy(to, op->data, sizeof(to)); /* the next operation may move this one */
 	niwa_published_follow(t, c, service, port, to);
+}
+
+void niwa_net_awake6(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port, uint32_t priv,
+		     uint16_t priv_port)
+{
+	const uint32_t be = padded(port), to = padded(priv_port);
+	uint8_t data[NIWA_ELEMENT_MAX];
+
+	if (!t)
+		return;
+	niwa_ula_make(&t->net->config.ula, NIWA_ULA_PRIVATE, priv, data);
+	memcpy(data + 16, &to, sizeof(to));
+	(void)put_twin(t, c, &(struct twin){NIWA_SET_AWAKE6, NIWA_ULA_SERVICE, service, &be, data});
 }
 
 void niwa_net_scaled(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port)
@@ -157,6 +229,7 @@ void niwa_net_mark(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, ui
 		return;
 	memcpy(op->key, &priv, sizeof(priv));
 	memcpy(op->data, &mark, sizeof(mark));
+	(void)put_twin(t, c, &(struct twin){NIWA_SET_MARKS6, NIWA_ULA_PRIVATE, priv, NULL, &mark});
 }
 
 void niwa_net_may(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t class_id)
@@ -165,6 +238,7 @@ void niwa_net_may(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uin
 
 	if (op)
 		pack_two(op->key, priv, class_id);
+	(void)put_twin(t, c, &(struct twin){NIWA_SET_MAY6, NIWA_ULA_PRIVATE, priv, &class_id, NULL});
 }
 
 static void one_address(struct niwa_net_txn *t, enum niwa_set set, enum niwa_change c, uint32_t priv)
@@ -173,6 +247,19 @@ static void one_address(struct niwa_net_txn *t, enum niwa_set set, enum niwa_cha
 
 	if (op)
 		memcpy(op->key, &priv, sizeof(priv));
+}
+
+static void frozen6(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, bool fresh)
+{
+	const struct twin frozen = {NIWA_SET_FROZEN6, NIWA_ULA_PRIVATE, priv, NULL, NULL};
+	const struct twin knocked = {NIWA_SET_KNOCKED6, NIWA_ULA_PRIVATE, priv, NULL, NULL};
+	struct niwa_op *op;
+
+	if (fresh || c == NIWA_DEL)
+		(void)put_twin(t, NIWA_DEL, &knocked);
+	op = put_twin(t, c, &frozen);
+	if (op)
+		op->fresh = fresh;
 }
 
 void niwa_net_frozen(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
@@ -186,11 +273,13 @@ void niwa_net_frozen(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
 			return;
 		memcpy(op->key, &priv, sizeof(priv));
 		op->fresh = true;
+		frozen6(t, c, priv, true);
 		return;
 	}
 	one_address(t, NIWA_SET_FROZEN, c, priv);
 	if (c == NIWA_DEL)
 		one_address(t, NIWA_SET_KNOCKED, NIWA_DEL, priv);
+	frozen6(t, c, priv, false);
 }
 
 void niwa_net_client_first(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint16_t priv_port)
@@ -199,6 +288,7 @@ void niwa_net_client_first(struct niwa_net_txn *t, enum niwa_change c, uint32_t 
 
 	niwa_pack_port(key, priv, priv_port);
 	niwa_txn_put(t, NIWA_SET_CLIENT_FIRST, c, key, NULL);
+	(void)put_twin(t, c, &(struct twin){NIWA_SET_CLIENT_FIRST6, NIWA_ULA_PRIVATE, priv, key + 4, NULL});
 }
 
 void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
@@ -219,7 +309,9 @@ void niwa_net_flush_sets(struct niwa_net_txn *t)
 	static const enum niwa_set sets[] = {NIWA_SET_AWAKE,       NIWA_SET_SCALED,        NIWA_SET_SPREAD,
 					     NIWA_SET_PUBLISHED,   NIWA_SET_PUBLISHED_ANY, NIWA_SET_MARKS,
 					     NIWA_SET_MAY,         NIWA_SET_FROZEN,        NIWA_SET_EGRESS,
-					     NIWA_SET_EGRESS_LIST, NIWA_SET_EGRESS_NAMES,  NIWA_SET_CLIENT_FIRST};
+					     NIWA_SET_EGRESS_LIST, NIWA_SET_EGRESS_NAMES,  NIWA_SET_CLIENT_FIRST,
+					     NIWA_SET_AWAKE6,      NIWA_SET_MARKS6,        NIWA_SET_MAY6,
+					     NIWA_SET_FROZEN6,     NIWA_SET_CLIENT_FIRST6};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(sets); i++) {
 		struct niwa_op *op = niwa_txn_next(t, sets[i], NIWA_DEL);

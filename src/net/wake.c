@@ -89,9 +89,11 @@ static int install(struct niwa_net *net, struct niwa_error *err)
 
 	r = niwa_routes_install(&net->rt, &net->config, err);
 	if (r == 0)
+		r = niwa_routes6_install(&net->rt, &net->config, err);
+	if (r == 0)
 		r = niwa_return_install(&net->rt, &net->config, err);
 	if (r == 0)
-		r = niwa_net_sysctls(err);
+		r = niwa_net_sysctls(&net->config, err);
 	if (r == 0)
 		r = niwa_ruleset_install(net, err);
 	if (r == 0 && !net->loading_timer)
@@ -181,6 +183,8 @@ int niwa_net_check(struct niwa_net *net, struct niwa_error *err)
 		return 0;
 	r = niwa_routes_present(&net->rt, &net->config);
 	if (r > 0)
+		r = niwa_routes6_present(&net->rt, &net->config);
+	if (r > 0)
 		r = niwa_return_present(&net->rt, &net->config);
 	if (r < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "look up the routes of the ranges");
@@ -201,6 +205,8 @@ int niwa_net_remove(const struct niwa_net_config *config, struct niwa_error *err
 	r = niwa_ruleset_remove(err);
 	if (r == 0)
 		r = niwa_routes_remove(&rt, config, err);
+	if (r == 0)
+		r = niwa_routes6_remove(&rt, config, err);
 	if (r == 0)
 		r = niwa_return_remove(&rt, config, err);
 	niwa_nl_close(&rt);

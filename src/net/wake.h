@@ -27,6 +27,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/error.h"
+#include "base/ula.h"
 
 struct niwa_net; /* opaque */
 
@@ -50,6 +51,7 @@ struct niwa_net_config {
 	 * there is none, the relay comes from the gateway address), the table of routes it leads to, and the first of
 	 * the two routing rules. */
 	uint32_t return_mark, return_table, return_rule;
+	struct niwa_ula ula; /* on: all of it in IPv6, too */
 };
 
 /* What the packet path tells. Hints only: `knocked` in the kernel is the state. */
@@ -104,6 +106,10 @@ void niwa_net_awake(struct niwa_net_txn *t, enum niwa_change c, uint32_t service
 #define NIWA_NET_BUCKETS 64
 void niwa_net_scaled(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port);
 void niwa_net_spread(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, unsigned bucket, uint32_t priv);
+/* The same by IPv6, for a port on which the instance listens there. Without it clients come by the relay, which
+ * connects by IPv4 where it must. Nothing without IPv6. */
+void niwa_net_awake6(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port, uint32_t priv,
+		     uint16_t priv_port);
 void niwa_net_mark(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t mark);
 void niwa_net_may(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t class_id);
 /* DEL also deletes it from `knocked`; so does ADD, when it was not in `frozen` yet: a knock of an earlier owner of the
@@ -141,6 +147,9 @@ struct niwa_net_element {
 };
 int niwa_net_each(struct niwa_net *net, enum niwa_net_set set, int (*fn)(const struct niwa_net_element *e, void *arg),
 		  void *arg, struct niwa_error *err);
+
+/* Has the instance an IPv6 address? Those of a time before there was a prefix have none. About 10 us. */
+bool niwa_net_reaches6(struct niwa_net *net, uint32_t priv);
 
 /* Deletes the conntrack entries of the mark that never saw a reply, so that a SYN under way is sent again to
  * whoever is there now. */

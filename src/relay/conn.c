@@ -18,7 +18,7 @@
 
 #include "base/fd.h"
 
-_Static_assert(sizeof(struct niwa_conn) <= 256, "a held connection has to stay small");
+_Static_assert(sizeof(struct niwa_conn) <= 272, "a held connection has to stay small");
 
 #define BIT(state) (1u << NIWA_CONN_##state)
 #define ENDS       (BIT(ANSWERING) | BIT(DEAD))
@@ -54,14 +54,13 @@ bool niwa_conn_may(enum niwa_conn_state from, enum niwa_conn_state to)
 
 static void log_move(const struct niwa_conn *c, enum niwa_conn_state to)
 {
-	char service[INET_ADDRSTRLEN], client[INET_ADDRSTRLEN];
+	char service[INET_ADDRSTRLEN], client[INET6_ADDRSTRLEN];
 
 	if (!c->relay->log_moves)
 		return;
 	niwa_log(NIWA_LOG_DEBUG, NULL, "%s:%u from %s:%u ticket=%llu %s -> %s",
-		 inet_ntop(AF_INET, &c->service, service, sizeof(service)), c->port,
-		 inet_ntop(AF_INET, &c->client, client, sizeof(client)), c->client_port, (unsigned long long)c->ticket,
-		 states[c->state].name, states[to].name);
+		 inet_ntop(AF_INET, &c->service, service, sizeof(service)), c->port, niwa_client_addr_text(c, client),
+		 c->client_port, (unsigned long long)c->ticket, states[c->state].name, states[to].name);
 }
 
 static void fd_queue_add(struct niwa_conn *c)
@@ -114,7 +113,7 @@ void niwa_conn_set(struct niwa_conn *c, enum niwa_conn_state state, uint64_t at_
 	niwa_relay_arm(r, c, at_us);
 }
 
-struct niwa_source *niwa_source_get(struct niwa_relay *r, uint32_t addr)
+struct niwa_source *niwa_source_get(struct niwa_relay *r, uint64_t addr)
 {
 	struct niwa_source *s = niwa_map_get(r->sources, addr);
 
@@ -188,16 +187,15 @@ void niwa_conn_close_side(struct niwa_conn *c, int side)
 
 static void log_access(const struct niwa_conn *c, int error)
 {
-	char service[INET_ADDRSTRLEN], client[INET_ADDRSTRLEN], to[INET_ADDRSTRLEN];
+	char service[INET_ADDRSTRLEN], client[INET6_ADDRSTRLEN], to[INET_ADDRSTRLEN];
 	uint64_t now = niwa_now_us();
 
 	if (!c->relay->log_moves)
 		return;
 	niwa_log(NIWA_LOG_DEBUG, NULL,
 		 "%s:%u from %s:%u to %s:%u state=%s held_us=%llu took_us=%llu in=%llu out=%llu%s%s",
-		 inet_ntop(AF_INET, &c->service, service, sizeof(service)), c->port,
-		 inet_ntop(AF_INET, &c->client, client, sizeof(client)), c->client_port,
-		 inet_ntop(AF_INET, &c->to, to, sizeof(to)), c->to_port, states[c->state].name,
+		 inet_ntop(AF_INET, &c->service, service, sizeof(service)), c->port, niwa_client_addr_text(c, client),
+		 c->client_port, inet_ntop(AF_INET, &c->to, to, sizeof(to)), c->to_port, states[c->state].name,
 		 (unsigned long long)((c->connected_us ? c->connected_us : now) - c->accepted_us),
 		 (unsigned long long)(now - c->accepted_us), (unsigned long long)c->bytes[NIWA_IN],
 		 (unsigned long long)c->bytes[NIWA_OUT], error ? " error=" : "", error ? strerror(error) : "");
@@ -413,7 +411,7 @@ static void ready(struct niwa_conn *c, const struct niwa_relay_msg *msg)
 {
 	c->to = msg->to;
 	c->to_port = msg->to_port;
-	c->proxy = niwa_client_addr_version(msg) & 3;
+	niwa_client_addr_ready(c, msg);
 	if (!c->held_until_us)
 		c->held_until_us = after_ms(c->relay->limits.ask_ms);
 	if (c->relay->fds < c->relay->fd_limit)

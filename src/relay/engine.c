@@ -48,8 +48,11 @@ static void compose(const struct niwa_conn *c, enum niwa_relay_type type, struct
 	m->client = c->client;
 	m->client_port = c->client_port;
 	m->accepted_us = c->accepted_us;
+	if (type == NIWA_RELAY_OPEN && c->six)
+		(void)niwa_client_addr_text(c, m->text);
 	if (type == NIWA_RELAY_OPEN)
-		m->flags = (c->has_bytes ? NIWA_RELAY_BYTES : 0) | (c->again ? NIWA_RELAY_AGAIN : 0);
+		m->flags = (c->six ? NIWA_RELAY_V6 : 0) | (c->has_bytes ? NIWA_RELAY_BYTES : 0) |
+			   (c->again ? NIWA_RELAY_AGAIN : 0);
 	if (type == NIWA_RELAY_RESULT || type == NIWA_RELAY_GONE)
 		m->error = c->error;
 	if (type == NIWA_RELAY_RESULT || type == NIWA_RELAY_CLOSED) {
@@ -229,7 +232,9 @@ static void listen_on(struct niwa_relay *r, const struct niwa_relay_msg *m, int 
 			 m->host_port, count);
 		return;
 	}
-	ret = niwa_listen_add(r, NIWA_TAKE_FD(fds[0]), m);
+	if ((m->flags & NIWA_RELAY_V6) && niwa_listen_has6(r))
+		return;
+	ret = niwa_listen_add(r, NIWA_TAKE_FD(fds[0]), m->flags & NIWA_RELAY_V6 ? NULL : m);
 	if (ret < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "listen on published port %u: %s", m->host_port,
 			 ret == -EINVAL ? "the descriptor is not a listening TCP socket" : strerrordesc_np(-ret));

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/ula.h"
 
 #define FD_LIMIT_MIN 64 /* descriptors that listeners leave to connections */
 
@@ -68,14 +69,13 @@ static void drop(struct niwa_conn *c)
 static void over_limit(struct niwa_conn *c, const char *bound)
 {
 	struct niwa_relay *r = c->relay;
-	char client[INET_ADDRSTRLEN];
+	char client[INET6_ADDRSTRLEN];
 
 	r->counters[NIWA_COUNT_OVER_LIMIT]++;
 	if (niwa_log_allow(&r->log_limit, 3, 10 * NIWA_SEC))
 		niwa_log(NIWA_LOG_WARN, NULL,
 			 "over the bound '%s': a connection from %s is turned away (%llu open, %llu waiting)", bound,
-			 inet_ntop(AF_INET, &c->client, client, sizeof(client)),
-			 (unsigned long long)r->counters[NIWA_COUNT_OPEN],
+			 niwa_client_addr_text(c, client), (unsigned long long)r->counters[NIWA_COUNT_OPEN],
 			 (unsigned long long)r->counters[NIWA_COUNT_WAITING]);
 	/* An answer holds a descriptor until it was read: for a few, not for a flood. */
 	if (r->fds > r->fd_limit || c->source->count / 2 > r->limits.waiting_per_source ||
@@ -88,6 +88,16 @@ static void over_limit(struct niwa_conn *c, const char *bound)
 	niwa_reply(c, "Too many connections are waiting; please try again");
 }
 
+static uint64_t source_key(const struct niwa_conn *c)
+{
+	uint64_t network;
+
+	if (!c->six)
+		return c->client;
+	memcpy(&network, c->client6, sizeof(network));
+	return network | UINT64_C(1) << 63; /* above all IPv4 addresses */
+}
+
 static void judge(struct niwa_conn *c)
 {
 	int held = (int)(c->relay->limits.held_bytes < INT32_MAX / 2 ? c->relay->limits.held_bytes : INT32_MAX / 2);
@@ -95,7 +105,7 @@ static void judge(struct niwa_conn *c)
 	ssize_t n;
 	char byte;
 
-	c->source = niwa_source_get(c->relay, c->client);
+	c->source = niwa_source_get(c->relay, source_key(c));
 	if (!c->source) {
 		drop(c);
 		return;
@@ -119,32 +129,51 @@ static void judge(struct niwa_conn *c)
 
 /* ---- accepting ---- */
 
-static void accepted(struct niwa_listener *l, int fd, const struct sockaddr_in *client)
+/* A socket address of either family. */
+union address {
+	struct sockaddr any;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+};
+
+/* The address that the client has called. 0, or -EINVAL: it has called the listener itself. */
+static int learn_service(struct niwa_conn *c, const struct niwa_listener *l, int fd)
+{
+	union address local = {.any.sa_family = AF_UNSPEC};
+	socklen_t len = sizeof(local);
+
+	if (getsockname(fd, &local.any, &len) < 0)
+		return -errno;
+	c->port = ntohs(local.any.sa_family == AF_INET6 ? local.in6.sin6_port : local.in.sin_port);
+	if (local.any.sa_family == AF_INET6) {
+		c->service = niwa_ula_addr(local.in6.sin6_addr.s6_addr);
+		return IN6_IS_ADDR_LOOPBACK(&local.in6.sin6_addr) ? -EINVAL : 0;
+	}
+	c->service = local.in.sin_addr.s_addr;
+	return c->service == l->host && c->port == l->host_port ? -EINVAL : 0;
+}
+
+static void accepted(struct niwa_listener *l, int fd, const union address *client)
 {
 	struct niwa_relay *r = l->relay;
-	struct sockaddr_in local = {0};
-	socklen_t len = sizeof(local);
 	struct niwa_conn *c = niwa_conn_new(r, fd);
 
 	r->counters[NIWA_COUNT_ACCEPTED]++;
 	if (!c)
 		return;
-	c->client = client->sin_addr.s_addr;
-	c->client_port = ntohs(client->sin_port);
+	if (client->any.sa_family == AF_INET6) {
+		c->six = true;
+		memcpy(c->client6, &client->in6.sin6_addr, sizeof(c->client6));
+		c->client_port = ntohs(client->in6.sin6_port);
+	} else {
+		c->client = client->in.sin_addr.s_addr;
+		c->client_port = ntohs(client->in.sin_port);
+	}
 	c->service = l->service;
 	c->port = l->port;
-	if (l->transparent) {
-		if (getsockname(fd, (struct sockaddr *)&local, &len) < 0) {
-			drop(c);
-			return;
-		}
-		c->service = local.sin_addr.s_addr;
-		c->port = ntohs(local.sin_port);
-		if (c->service == l->host &&
-		    c->port == l->host_port) { /* called directly, not by way of an app's port */
-			drop(c);
-			return;
-		}
+	if (l->transparent && learn_service(c, l, fd) < 0) {
+		drop(c);
+		return;
 	}
 	judge(c);
 }
@@ -173,9 +202,9 @@ static int on_listener(sd_event_source *s, int fd, uint32_t events, void *arg)
 	struct niwa_listener *l = arg;
 
 	for (int i = 0; i < NIWA_RELAY_ACCEPTS && !l->relay->accept_off; i++) {
-		struct sockaddr_in client = {0};
+		union address client = {.any.sa_family = AF_UNSPEC};
 		socklen_t len = sizeof(client);
-		int conn = accept4(fd, (struct sockaddr *)&client, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int conn = accept4(fd, &client.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (conn >= 0) {
 			accepted(l, conn, &client);
@@ -215,6 +244,15 @@ static void listener_free(struct niwa_listener *l)
 	free(l);
 }
 
+bool niwa_listen_has6(const struct niwa_relay *r)
+{
+	const struct niwa_listener *l = r->listeners;
+
+	while (l && !(l->transparent && l->host_port == 0))
+		l = l->next;
+	return l != NULL;
+}
+
 void niwa_listen_remove(struct niwa_relay *r, uint32_t host, uint16_t host_port)
 {
 	for (struct niwa_listener **p = &r->listeners; *p; p = &(*p)->next) {
@@ -246,12 +284,12 @@ static int is_listener(int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 ||
 	    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0)
 		return -errno;
-	return listening && domain == AF_INET ? 0 : -EINVAL;
+	return listening && (domain == AF_INET || domain == AF_INET6) ? 0 : -EINVAL;
 }
 
 static int fill_listener(struct niwa_listener *l, const struct niwa_relay_msg *msg)
 {
-	struct sockaddr_in local = {0};
+	union address local = {.any.sa_family = AF_UNSPEC};
 	socklen_t len = sizeof(local);
 
 	if (msg) {
@@ -261,11 +299,13 @@ static int fill_listener(struct niwa_listener *l, const struct niwa_relay_msg *m
 		l->port = msg->port;
 		return 0;
 	}
-	if (getsockname(l->fd, (struct sockaddr *)&local, &len) < 0)
+	if (getsockname(l->fd, &local.any, &len) < 0)
 		return -errno;
 	l->transparent = true;
-	l->host = local.sin_addr.s_addr;
-	l->host_port = ntohs(local.sin_port);
+	if (local.any.sa_family == AF_INET) {
+		l->host = local.in.sin_addr.s_addr;
+		l->host_port = ntohs(local.in.sin_port);
+	}
 	return 0;
 }
 

@@ -13,19 +13,21 @@
 #define LOCAL       0x20 /* version 2, a connection of the sender's own */
 #define PROXIED     0x21
 #define TCP_OVER_V4 0x11
+#define TCP_OVER_V6 0x21
 
 static size_t version_1(const struct niwa_proxy_ends *ends, char *buf)
 {
-	char client[INET_ADDRSTRLEN], server[INET_ADDRSTRLEN];
-	int n;
+	char client[INET6_ADDRSTRLEN], server[INET6_ADDRSTRLEN];
+	int n, family;
 
-	if (!ends)
+	if (!ends) {
 		n = snprintf(buf, NIWA_PROXY_HEADER_MAX, "PROXY UNKNOWN\r\n");
-	else
-		n = snprintf(buf, NIWA_PROXY_HEADER_MAX, "PROXY TCP4 %s %s %u %u\r\n",
-			     inet_ntop(AF_INET, &ends->client, client, sizeof(client)),
-			     inet_ntop(AF_INET, &ends->server, server, sizeof(server)), ends->client_port,
-			     ends->server_port);
+		return (size_t)n;
+	}
+	family = ends->six ? AF_INET6 : AF_INET;
+	n = snprintf(buf, NIWA_PROXY_HEADER_MAX, "PROXY TCP%c %s %s %u %u\r\n", ends->six ? '6' : '4',
+		     inet_ntop(family, ends->client, client, sizeof(client)),
+		     inet_ntop(family, ends->server, server, sizeof(server)), ends->client_port, ends->server_port);
 	return (size_t)n;
 }
 
@@ -34,23 +36,24 @@ static size_t version_2(const struct niwa_proxy_ends *ends, uint8_t *buf)
 	struct {
 		uint8_t signature[12], command, family;
 		uint16_t length;
-		uint32_t client, server;
-		uint16_t client_port, server_port;
-	} header = {.command = LOCAL};
-	size_t addresses = sizeof(header) - offsetof(__typeof__(header), client);
+	} head = {.command = LOCAL};
+	size_t size = !ends ? 0 : ends->six ? 16 : 4;
+	uint8_t *to = buf + sizeof(head);
 
-	memcpy(header.signature, SIGNATURE, sizeof(header.signature));
+	memcpy(head.signature, SIGNATURE, sizeof(head.signature));
 	if (ends) {
-		header.command = PROXIED;
-		header.family = TCP_OVER_V4;
-		header.length = htons((uint16_t)addresses);
-		header.client = ends->client;
-		header.server = ends->server;
-		header.client_port = htons(ends->client_port);
-		header.server_port = htons(ends->server_port);
+		const uint16_t ports[] = {htons(ends->client_port), htons(ends->server_port)};
+
+		head.command = PROXIED;
+		head.family = ends->six ? TCP_OVER_V6 : TCP_OVER_V4;
+		head.length = htons((uint16_t)(2 * size + sizeof(ports)));
+		memcpy(to, ends->client, size);
+		memcpy(to + size, ends->server, size);
+		memcpy(to + 2 * size, ports, sizeof(ports));
+		to += 2 * size + sizeof(ports);
 	}
-	memcpy(buf, &header, sizeof(header));
-	return ends ? sizeof(header) : sizeof(header) - addresses;
+	memcpy(buf, &head, sizeof(head));
+	return (size_t)(to - buf);
 }
 
 size_t niwa_proxy_header(enum niwa_proxy_version version, const struct niwa_proxy_ends *ends, uint8_t *buf)

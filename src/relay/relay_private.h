@@ -88,8 +88,9 @@ struct niwa_flow {
 	bool done;                /* nothing will be sent any more */
 };
 
-struct niwa_source { /* a client address with connections that are not spliced */
-	uint32_t addr, count;
+struct niwa_source {   /* a client address with connections that are not spliced */
+	uint64_t addr; /* of IPv6 the first half: one customer's network */
+	uint32_t count;
 };
 
 struct niwa_conn {
@@ -110,6 +111,7 @@ struct niwa_conn {
 		struct niwa_postgres postgres; /* ANSWERING */
 		uint32_t discarded;            /* LINGERING */
 	};
+	uint8_t client6[16]; /* of a client that came by IPv6; client is 0 then, and the others are as they are */
 	uint32_t service, client, to;
 	int32_t error, closed_error; /* of RESULT or GONE; of CLOSED */
 	uint32_t retry_after_s;
@@ -129,6 +131,8 @@ struct niwa_conn {
 	bool failed_side : 1; /* of broken */
 	bool answered : 1;    /* the ticket is over for the engine */
 	bool listens : 1;     /* ANSWERING: the client may be answered now */
+	bool six : 1;         /* came by IPv6 */
+	bool to_six : 1;      /* and the instance can be reached there */
 	uint8_t proxy : 2;    /* enum niwa_proxy_version: what the instance hears first */
 };
 
@@ -137,7 +141,7 @@ struct niwa_listener {
 	struct niwa_listener *next;
 	sd_event_source *io;
 	int fd;
-	uint32_t host, service; /* host of a transparent listener: where it is bound */
+	uint32_t host, service; /* host of a transparent listener: where it is bound; of IPv6 it and its port are 0 */
 	uint16_t host_port, port;
 	bool transparent;
 };
@@ -182,7 +186,8 @@ struct niwa_relay {
 	struct niwa_relay_limits limits; /* in force */
 	uint32_t nofile, fd_limit, fds;  /* descriptors: allowed, for connections, in use by them */
 	uint64_t counters[8];
-	uint32_t host; /* the address that clients on this host have */
+	uint8_t private6[12]; /* of instances, before the IPv4 address; from the engine's READY */
+	uint32_t host;        /* the address that clients on this host have */
 	struct niwa_known *known;
 	struct niwa_log_limit log_accept, log_limit, log_engine, log_pipe;
 	bool want_stats, out_blocked, accept_off, accept_paused, draining, engine_lost, log_moves;
@@ -211,10 +216,14 @@ void niwa_conn_begin(struct niwa_conn *c);           /* judged: ask the engine *
 void niwa_conn_connect_queued(struct niwa_relay *r); /* as many as descriptors allow */
 void niwa_conn_close_side(struct niwa_conn *c, int side);
 void niwa_conn_die(struct niwa_conn *c, int error); /* ends the ticket: GONE or CLOSED when one is due */
-struct niwa_source *niwa_source_get(struct niwa_relay *r, uint32_t addr); /* NULL: out of memory */
+struct niwa_source *niwa_source_get(struct niwa_relay *r, uint64_t addr); /* NULL: out of memory */
 void niwa_source_put(struct niwa_relay *r, struct niwa_source *s);
 
 /* client_addr.c */
+/* The client as text; buf of INET6_ADDRSTRLEN. */
+const char *niwa_client_addr_text(const struct niwa_conn *c, char *buf);
+/* What the engine has said in READY of where to connect. */
+void niwa_client_addr_ready(struct niwa_conn *c, const struct niwa_relay_msg *m);
 enum niwa_proxy_version niwa_client_addr_version(const struct niwa_relay_msg *m); /* of READY or CHECK */
 /* Keeps the header that the instance gets before the client's bytes, when it gets one. 0 or -ENOMEM. */
 int niwa_client_addr_tell(struct niwa_conn *c);
@@ -243,6 +252,7 @@ void niwa_reset_after_drain(struct niwa_conn *c); /* the one side that is left i
 /* listen.c */
 int niwa_listen_add(struct niwa_relay *r, int fd,
 		    const struct niwa_relay_msg *msg); /* msg NULL: transparent; takes fd */
+bool niwa_listen_has6(const struct niwa_relay *r);     /* the transparent one of IPv6 */
 void niwa_listen_remove(struct niwa_relay *r, uint32_t host, uint16_t host_port);
 void niwa_listen_close_all(struct niwa_relay *r);
 void niwa_listen_update(struct niwa_relay *r);                      /* accepts or not, as queue and descriptors allow */

@@ -260,7 +260,8 @@ class Host:
             "groups": [p.name for p in (CGROUP_V2 / self.cgroup).glob("i*") if re.fullmatch(r"i\d+", p.name)],
             "layers": [p.name for p in (self.dir / "state/layers").glob("*")],
             "veths": re.findall(r"^\d+: (\S+?)[@:]", links, re.M),
-            **{name: sets.get(name, 0) for name in ("awake", "scaled", "spread", "marks", "may", "frozen", "knocked", "egress")},
+            **{name: sets.get(name, 0) for name in ("awake", "scaled", "spread", "marks", "may", "frozen", "knocked", "egress",
+                                                    "awake6", "marks6", "may6", "frozen6", "knocked6")},
         }
 
     def nothing_left(self):

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""IPv6 turned on and off while apps run, and hosts that have none."""
+
+import socket
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from clients import PATIENCE
+from host import Host
+from test_ipv6 import GATEWAY, PREFIX, app, apply, exchange, in_map, six
+
+CONF = Path("/proc/sys/net/ipv6/conf")
+
+
+def routes():
+    return subprocess.run(["ip", "-6", "route", "show", "table", "all"], capture_output=True, text=True, check=True).stdout
+
+
+def seen(address):
+    return exchange(socket.create_connection((address, 80), PATIENCE))[0][0]
+
+
+def set_prefix(host, prefix):
+    host.kill_niwad()
+    host.configure(ula_prefix=prefix)
+    host.start_niwad()
+
+
+def test_ipv6_is_turned_on_and_off_while_an_app_runs():
+    host = Host().start()
+    try:
+        apply(host, app("a"))
+        assert "service_address6" not in host.show("a") and "local fd6e" not in routes()
+        host.niwa("wake", "a")
+        pid = host.pid("a")
+        set_prefix(host, PREFIX)
+        to = six(host, "a")
+        assert seen(to).endswith("10.80.0.1")  # it was started without: by niwa-relay, which connects by IPv4
+        assert not in_map("awake6", to) and host.pid("a") == pid
+        host.niwa("restart", "a")
+        assert seen(to) == GATEWAY and in_map("awake6", to)
+        host.kill_niwad()
+        host.start_niwad()
+        assert seen(to) == GATEWAY and in_map("awake6", to)
+        set_prefix(host, "none")
+        assert seen(host.address("a")).endswith("10.80.0.1")
+    finally:
+        host.stop()
+
+
+@contextmanager
+def setting(path, value):
+    before = path.read_text()
+    path.write_text(value)
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+def test_a_host_without_ipv6_says_so_and_does_all_else():
+    with setting(CONF / "all/disable_ipv6", "1"):
+        host = Host(ula_prefix=PREFIX).start()
+        try:
+            assert "this host has no IPv6" in host.niwad_log()
+            apply(host, app("a", "0.0.0.0"))
+            for _ in range(2):
+                assert seen(host.address("a")) == "10.80.0.1"
+            assert "service_address6" not in host.show("a")
+        finally:
+            host.stop()
+
+
+def test_what_ipv6_brought_to_the_host_goes_with_niwa_and_it_keeps_its_router_advertisements():
+    subprocess.run(["ip", "link", "add", "uplink", "type", "veth", "peer", "name", "uplink1"], check=True)
+    try:
+        with setting(CONF / "all/forwarding", "0"):
+            (CONF / "uplink/accept_ra").write_text("1")
+            host = Host(ula_prefix=PREFIX).start()
+            assert (CONF / "all/forwarding").read_text() == "1\n"
+            assert (CONF / "uplink/accept_ra").read_text() == "2\n"
+            assert "local fd6e:6977:6100:1::/96" in routes() and "local default dev lo table 6480" in routes()
+            host.stop()
+    finally:
+        subprocess.run(["ip", "link", "del", "uplink"], check=True)
+    left = [line for line in routes().splitlines() if "fd6e" in line]
+    assert len(left) == 1 and left[0].startswith("unreachable fd6e:6977:6100:1::/96"), left
+
+
+@pytest.mark.parametrize("prefix", ("2001:db8::/48", "fd6e:6977:6100::/64", "fd6e:6977:6100:1::/48", "fd6e", "10.0.0.0/8"))
+def test_another_prefix_is_refused_with_what_is_allowed(prefix):
+    host = Host(ula_prefix=prefix)
+    host.start_keep()
+    host.start_niwad(wait=False)
+    assert host.niwad.wait(20) != 0
+    assert f"ula_prefix = {prefix}: must be none, or a /48 of fc00::/7" in host.niwad_log()
+    host.stop()
