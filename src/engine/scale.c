@@ -383,8 +383,8 @@ static void look(struct niwa_engine *e, struct niwa_app *app)
 		give_up_some(e, app, loads, count);
 	else if (an_old_copy(app))
 		grow(e, app, "a copy is to be replaced");
-	if (s->spread.there)
-		tell_kernel(e, app); /* shares by the room that is left */
+	if (niwa_spread_is_wanted(app))
+		tell_kernel(e, app); /* shares by the room that is left; and what failed before */
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *arg)

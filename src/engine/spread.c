@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/fault.h"
 #include "engine/scale.h"
 
 bool niwa_spread_is_wanted(const struct niwa_app *app)
@@ -131,6 +132,11 @@ int niwa_spread_sync(struct niwa_engine *e, struct niwa_app *app, struct niwa_er
 	put_buckets(txn, app, now, &next);
 	if (count == 1)
 		put_alone(txn, NIWA_ADD, members[0]);
+	r = niwa_fault("niwad.spread");
+	if (r < 0) {
+		niwa_net_txn_free(&txn);
+		return niwa_fail(err, NIWA_TEMPORARY, -r, "announce %s to the kernel", app->name);
+	}
 	r = niwa_net_commit(&txn, err);
 	if (r == 0)
 		*now = next;

@@ -374,6 +374,25 @@ def test_writable_data_that_is_not_shared_refuses_growth_with_its_line(garden_le
     assert "apps.yaml:" in done.stderr
 
 
+def test_a_change_of_the_tables_that_fails_is_made_later(garden_left):
+    host = garden_left
+    apply(host, app("failing"))
+    address = host.address("failing")
+    get(address)
+    host.kill_niwad()
+    host.start_niwad({"NIWA_FAULT": "niwad.spread:EIO@1"})
+    with talks(address, 4) as held:
+        wait_for("both serve", lambda: len(rows(host, "failing")) == 2)
+        assert "ERR" in host.niwad_log() and "announce failing to the kernel" in host.niwad_log()
+        wait_for("and have their shares", lambda: sum(shares(host).values()) == 64 and not host.kernel_objects()["awake"])
+        for t in held:
+            t.say()
+    wait_count(host, "failing", 1)
+    assert get(address)[0] == 200
+    host.kill_niwad()
+    host.start_niwad()
+
+
 def test_a_copy_that_cannot_start_is_not_tried_again_and_again(garden_left):
     host = garden_left
     apply(host, app("lonely"))
