@@ -2,6 +2,7 @@
 """What niwad counts for monitoring, and its text as promtool and a scraper see it."""
 
 import re
+import json
 import os
 import signal
 import socket
@@ -150,3 +151,14 @@ def test_metrics_are_answered_also_when_the_relay_does_not(host):
         os.kill(relay, signal.SIGKILL)
     wait_for("another relay runs", lambda: host.rpc("host.status")["relay"]["pid"] not in (0, relay))
     assert metrics(host)["niwa_relay_accepted_total"] == 0
+
+
+def test_each_of_many_who_ask_at_once_has_a_turn_of_the_loop_of_his_own(host):
+    turns = "niwa_loop_turn_seconds_count"
+    before = metrics(host)[turns]
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(host.socket))
+        sock.sendall(b"".join(b'{"jsonrpc":"2.0","id":%d,"method":"metrics.get"}\n' % n for n in range(50)))
+        answers = sock.makefile("rb")
+        assert sorted(json.loads(answers.readline())["id"] for _ in range(50)) == list(range(50))
+    assert metrics(host)[turns] - before >= 100  # one to read each question, one to answer it
