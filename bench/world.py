@@ -133,6 +133,12 @@ class World(Host):
         raise ValueError("no RssAnon")
 
 
+def swap_bytes():
+    """What this host has."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("SwapTotal:")), 0)
+
+
 def parse(line):
     words = line.split()
     if len(words) != 5:
@@ -141,10 +147,11 @@ def parse(line):
 
 
 @contextlib.contextmanager
-def running(**settings):
-    """with running() as world: a host in namespaces of its own; everything is taken away after it."""
+def running(kind=None, **settings):
+    """with running() as world: a host in namespaces of its own, a World or what is made of it; everything is taken away
+    after it."""
     leave_the_machine_alone()
-    world = World(**settings)
+    world = (kind or World)(**settings)
     try:
         yield world.start()
     finally:

@@ -71,6 +71,7 @@ const struct niwa_probe niwa_probes[] = {
 
 	{"clock", "host", "the clock is right", "", niwa_probe_clock, 0, false},
 	{"disk", "host", "room for the state", "", niwa_probe_disk, 0, false},
+	{"swap", "host", "swap, for the memory of frozen apps", "", niwa_probe_swap, 0, false},
 	{"users", "host", "group and user of niwa", "", niwa_probe_users, 0, false},
 	{"id-pool", "host", "the pool of user ids is free",
 	 "choose another lease_base in niwad.conf(5), or move the other user of these ids", niwa_probe_id_pool, 0,

@@ -15,10 +15,13 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
+#include "base/text.h"
 #include "cli/human.h"
 #include "cli/probe_list.h"
 
 #define BUILT_AFTER ((time_t)1735689600) /* 2025-01-01: a clock before that is wrong */
+#define SWAP_LEAST  20                   /* a twentieth */
 #define DISK_LEAST  (UINT64_C(1) << 30)
 
 static bool clocks_agree(void)
@@ -89,6 +92,45 @@ void niwa_probe_disk(const struct niwa_probe_host *host, struct niwa_probe_repor
 	report->result = NIWA_PROBE_OK;
 	check_room(host->state_dir, report);
 	check_room(host->log_dir, report);
+}
+
+static uint64_t kib_of(const char *text, const char *key)
+{
+	const char *at = strstr(text, key);
+
+	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
+}
+
+void niwa_probe_swap(const struct niwa_probe_host *host, struct niwa_probe_report *report)
+{
+	char text[8192], size[32], left[32];
+	uint64_t total, unused;
+
+	(void)host;
+	if (niwa_file_read("/proc/meminfo", text, sizeof(text)) < 0) {
+		niwa_probe_say(report, NIWA_PROBE_UNKNOWN, "read /proc/meminfo: %s", strerror(errno));
+		return;
+	}
+	total = kib_of(text, "\nSwapTotal:") * 1024;
+	unused = kib_of(text, "\nSwapFree:") * 1024;
+	if (!total) {
+		niwa_probe_say(report, NIWA_PROBE_WARN,
+			       "there is none: the state paged is skipped, frozen apps hold all their memory");
+		niwa_probe_mend(report, "in memory, compressed: apt install systemd-zram-generator, or by hand:");
+		niwa_probe_mend(report, "modprobe zram; f=$(zramctl -f -a zstd -s 4G); mkswap $f; swapon -p 100 $f");
+		niwa_probe_mend(report,
+				"on a fast disk: fallocate -l 8G /swap; chmod 600 /swap; mkswap /swap; swapon /swap");
+		return;
+	}
+	(void)niwa_format_size(total / 1048576 * 1048576, size, sizeof(size));
+	(void)niwa_format_size(unused / 1048576 * 1048576, left, sizeof(left));
+	if (unused < total / SWAP_LEAST) {
+		niwa_probe_say(report, NIWA_PROBE_WARN, "%s left of %s: frozen apps keep what does not fit", left,
+			       size);
+		niwa_probe_mend(report, "add swap, or shorten sleep.save of apps that are seldom visited");
+		return;
+	}
+	niwa_probe_say(report, NIWA_PROBE_OK, "%s left of %s", left, size);
 }
 
 void niwa_probe_users(const struct niwa_probe_host *host, struct niwa_probe_report *report)

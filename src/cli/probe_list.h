@@ -27,7 +27,7 @@ niwa_probe_fn niwa_probe_conntrack_fill, niwa_probe_forwarding, niwa_probe_rp_fi
 /* probe_limits.c */
 niwa_probe_fn niwa_probe_open_files, niwa_probe_processes, niwa_probe_inotify, niwa_probe_terminals;
 /* probe_host.c */
-niwa_probe_fn niwa_probe_clock, niwa_probe_disk, niwa_probe_users, niwa_probe_id_pool;
+niwa_probe_fn niwa_probe_clock, niwa_probe_disk, niwa_probe_swap, niwa_probe_users, niwa_probe_id_pool;
 /* probe_criu.c */
 niwa_probe_fn niwa_probe_criu, niwa_probe_criu_works;
 /* probe_niwa.c */

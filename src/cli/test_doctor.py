@@ -113,6 +113,24 @@ class DoctorTest(unittest.TestCase):
         self.assertEqual(self.ask("forwarding", "echo 1 >/proc/sys/net/ipv4/ip_forward")[0], "ok")
         self.assertIn("niwad turns it on", self.ask("forwarding", "echo 0 >/proc/sys/net/ipv4/ip_forward")[1])
 
+    def ask_swap(self, total, left):
+        with tempfile.NamedTemporaryFile("w", suffix=".meminfo") as file:
+            file.write(f"MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\nSwapTotal: {total} kB\nSwapFree: {left} kB\n")
+            file.flush()
+            script = f"mount --make-rprivate / && mount --bind {file.name} /proc/meminfo && {NIWA} doctor --json swap"
+            done = subprocess.run(["unshare", "-m", "sh", "-c", script], text=True, capture_output=True, check=False, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        answer = json.loads(done.stdout)[0]
+        return answer["result"], answer["found"], answer["mend"]
+
+    def test_without_swap_it_says_what_is_missed_and_how_to_set_it_up(self):
+        result, found, mend = self.ask_swap(0, 0)
+        self.assertEqual(result, "warn")
+        self.assertIn("paged is skipped", found)
+        self.assertIn("zram", mend)
+        self.assertEqual(self.ask_swap(4 << 20, 3 << 20)[:2], ("ok", "3G left of 4G"))
+        self.assertEqual(self.ask_swap(4 << 20, 1 << 10)[0], "warn")
+
     def ask_criu(self, probe, script):
         """One probe about a CRIU that is this shell script."""
         with tempfile.TemporaryDirectory() as folder:

@@ -266,7 +266,9 @@ static const struct niwa_key sleep_keys[] = {
 	 .fallback = "60s",
 	 .derived = "60s, or six times freeze where that is longer; never where save is not longer than that or freeze "
 		    "is never",
-	 .doc = "After so much quiet the memory of the frozen app is moved to swap."},
+	 .doc = "After so much quiet, at the latest, the memory of the frozen app is moved to swap. Where there is "
+		"none "
+		"it stays frozen."},
 	{.name = "save",
 	 .kind = &niwa_kind_duration,
 	 APP(sleep.save_us),
@@ -276,7 +278,8 @@ static const struct niwa_key sleep_keys[] = {
 	 .omit = sleep_is_default,
 	 .fallback = "5m",
 	 .derived = "5m, or five times page (or freeze) where that is longer",
-	 .doc = "After so much quiet the instance is ended; nothing is left of the app but a line in a table. The next "
+	 .doc = "After so much quiet, at the latest, the instance is ended; nothing is left of the app but a line in a "
+		"table. The next "
 		"connection starts it."},
 	{.name = "connection",
 	 .kind = &niwa_kind_duration,
@@ -644,7 +647,10 @@ static const struct niwa_key app_keys[] = {
 	 .kind = &niwa_kind_group,
 	 .group = &sleep_group,
 	 .doc = "When the app sleeps, and how deeply. Quiet means that no byte crosses its network interface and that "
-		"it uses hardly any CPU."},
+		"it uses hardly any CPU. Of an app that was visited a few times before niwad knows how likely the next "
+		"visit is; then it may be paged and saved sooner than declared, but not before it is frozen, where "
+		"holding its memory costs more than the waiting (wait_worth in niwad.conf(5)), or where memory is "
+		"short. never stays never."},
 	{.name = "awake",
 	 .kind = &niwa_kind_group,
 	 .group = &awake_group,

@@ -23,19 +23,26 @@ class Swapped(Told):
             file.write(text)
 
 
-def started(**settings):
-    host = Swapped(memory_reserve="100M", **settings)
+@pytest.fixture(name="one_host", scope="module")
+def _one_host():
+    host = Swapped(memory_reserve="100M", wait_worth="1ms")  # memory is dear: what is learnt shows at once
     host.tell(4000)
-    return host
-
-
-@pytest.fixture
-def swapped():
-    host = started()
     try:
         yield host.start()
     finally:
         host.stop()
+
+
+@pytest.fixture
+def swapped(one_host):
+    """A host with plenty of everything and no app."""
+    one_host.swap = Swapped.swap
+    one_host.tell(4000)
+    if not one_host.answers():
+        one_host.start_niwad()
+    for row in one_host.rpc("app.list")["apps"]:
+        one_host.niwa("rm", row["name"])
+    return one_host
 
 
 def moves(host, name):
@@ -120,33 +127,28 @@ def test_a_niwad_that_was_killed_finds_its_paged_apps_frozen_and_goes_on(swapped
 
 
 def test_a_removed_app_and_a_changed_one_leave_no_trace_of_being_paged(swapped):
-    apply(swapped, *(echo(f"a{n}", sleep=PAGED) for n in range(6)))
+    apply(swapped, *(echo(f"a{n}", sleep=PAGED) for n in range(4)))
     at = addresses(swapped)
     for name in at:
         assert visit(at[name])[0] == 200
-    for n in range(3):
+    for n in range(2):
         swapped.niwa("rm", f"a{n}")
-    apply(swapped, *(echo(f"a{n}", sleep=PAGED, env={"CHANGED": "1"}) for n in range(3, 6)))
-    for n in range(3, 6):
+    apply(swapped, *(echo(f"a{n}", sleep=PAGED, env={"CHANGED": "1"}) for n in range(2, 4)))
+    for n in range(2, 4):
         assert visit(at[f"a{n}"])[0] == 200
-    wait_for("the others are paged", lambda: {state(swapped, f"a{n}") for n in range(3, 6)} == {"paged"})
+    wait_for("the others are paged", lambda: {state(swapped, f"a{n}") for n in range(2, 4)} == {"paged"})
 
 
-def test_an_app_whose_visitors_do_not_come_in_time_is_put_away_before_its_declared_time():
-    host = started(wait_worth="1ms")
-    try:
-        host.start()
-        apply(host, *(echo(name, sleep={"freeze": "100ms", "page": "never", "save": "1h"}) for name in ("known", "new")))
-        at = addresses(host)
-        assert visit(at["new"])[0] == 200
-        for _ in range(7):
-            assert visit(at["known"])[0] == 200
-            time.sleep(1.1)  # gaps of less than a second are not counted
-        wait_for("known is put away", lambda: state(host, "known") in ("stopped", "saved"))
-        assert "quiet, and not expected soon" in [m["why"] for m in host.show("known")["history"]]
-        assert state(host, "new") == "frozen"
-    finally:
-        host.stop()
+def test_an_app_whose_visitors_do_not_come_in_time_is_put_away_before_its_declared_time(swapped):
+    apply(swapped, *(echo(name, sleep={"freeze": "100ms", "page": "never", "save": "1h"}) for name in ("known", "new")))
+    at = addresses(swapped)
+    assert visit(at["new"])[0] == 200
+    for _ in range(7):
+        assert visit(at["known"])[0] == 200
+        time.sleep(1.1)  # gaps of less than a second are not counted
+    wait_for("known is put away", lambda: state(swapped, "known") in ("stopped", "saved"))
+    assert "quiet, and not expected soon" in [m["why"] for m in swapped.show("known")["history"]]
+    assert state(swapped, "new") == "frozen"
 
 
 def test_when_memory_is_short_what_is_idle_is_put_away_and_what_serves_stays(swapped):

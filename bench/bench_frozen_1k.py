@@ -1,0 +1,66 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""bench frozen-1k: 1,000 frozen Python web applications (BENCH_APPS: another number): memory of each, before and after
+paging where the host has swap, and what a visitor of a frozen one waits against one of a running one."""
+import os
+import sys
+
+import lib
+import world
+from host import wait_for
+
+APPS = int(os.environ.get("BENCH_APPS", "1000"))
+ASKED = min(APPS, 300)
+SERVER = ("import email, html, http.server, json, logging, sqlite3, urllib.parse, uuid; "
+          "http.server.ThreadingHTTPServer(('', 80), http.server.BaseHTTPRequestHandler).serve_forever()")
+APP = """
+  - name: {name}
+    tenant: bench
+    image: host
+    command: [/usr/bin/python3, -Ic, "{server}"]
+    ports: [{{port: 80, protocol: http}}]
+    sleep: {{freeze: 2s, page: 4s, save: never}}
+    snapshot: off
+"""
+
+
+def in_state(host, state):
+    return sum(row["state"] == state for row in host.rows())
+
+
+def memory(host, names):
+    """Bytes that an app uses, on average."""
+    with host.talk() as rpc:
+        return sum(rpc.call("app.show", name=name)["memory_bytes"] for name in names) / len(names)
+
+
+def visit_all(ask, addresses):
+    return [ask(address)[0] for address in addresses]
+
+
+def main():
+    report = lib.Report("frozen-1k")
+    names = [f"app{n}" for n in range(APPS)]
+    with world.running(page_budget="64G") as host, host.client() as ask:
+        host.apply("apps:" + "".join(APP.format(name=name, server=SERVER) for name in names))
+        at = {row["name"]: row["service_address"] for row in host.rows()}
+        visit_all(ask, (at[name] for name in names))
+        wait_for("all are frozen", lambda: in_state(host, "frozen") + in_state(host, "paged") == APPS, timeout=120, pause=0.5)
+        with_swap = world.swap_bytes() > 0
+        if not with_swap:
+            report.value(f"{APPS} frozen: memory of each", "bytes", memory(host, names), "bytes")
+            print("frozen-1k: this host has no swap: paging is not measured", file=sys.stderr)
+        else:
+            before = memory(host, [name for name in names if host.show(name)["state"] == "frozen"] or names)
+            wait_for("all are paged", lambda: in_state(host, "paged") == APPS, timeout=600, pause=1)
+            after = memory(host, names)
+            report.value(f"{APPS} frozen: memory of each", "bytes", before, "bytes")
+            report.value(f"{APPS} paged: of that", "percent", 100 * after / before, "%", most=25)
+        asleep = visit_all(ask, (at[name] for name in names[:ASKED]))
+        awake = visit_all(ask, (at[name] for name in names[:ASKED]))
+        report.samples("paged" if with_swap else "frozen", asleep, "ms")
+        report.samples("running", awake, "ms")
+    return report.done()
+
+
+sys.exit(main())
