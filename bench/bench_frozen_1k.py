@@ -12,7 +12,8 @@ from host import wait_for
 APPS = int(os.environ.get("BENCH_APPS", "1000"))
 ASKED = min(APPS, 300)
 SERVER = ("import email, html, http.server, json, logging, sqlite3, urllib.parse, uuid; "
-          "http.server.ThreadingHTTPServer(('', 80), http.server.BaseHTTPRequestHandler).serve_forever()")
+          "h = http.server.SimpleHTTPRequestHandler; h.protocol_version = 'HTTP/1.1'; "
+          "http.server.ThreadingHTTPServer(('', 80), h).serve_forever()")
 APP = """
   - name: {name}
     tenant: bench
