@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <net/if.h>
+#include <string.h>
 
 #include <linux/rtnetlink.h>
 
@@ -70,20 +71,6 @@ static int change_gateway(struct niwa_nl *rt, uint16_t type, uint16_t flags, con
 	return niwa_nl_talk(rt, nlh, NULL, NULL);
 }
 
-int niwa_routes6_install(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err)
-{
-	int r;
-
-	if (!config->ula.on)
-		return 0;
-	r = change_gateway(rt, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, config);
-	for (size_t i = 0; r == 0 && i < NIWA_ARRAY_LEN(routes); i++)
-		r = change_route(rt, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &routes[i], config);
-	if (r < 0)
-		return niwa_fail(err, NIWA_PERMANENT, -r, "add the IPv6 address and routes of ula_prefix");
-	return 0;
-}
-
 int niwa_routes6_remove(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err)
 {
 	int r = 0;
@@ -97,6 +84,80 @@ int niwa_routes6_remove(struct niwa_nl *rt, const struct niwa_net_config *config
 		r = change_gateway(rt, RTM_DELADDR, 0, config);
 	if (r < 0 && r != -EADDRNOTAVAIL)
 		return niwa_fail(err, NIWA_PERMANENT, -r, "remove the IPv6 address and routes of ula_prefix");
+	return 0;
+}
+
+#define STALE_MAX 8
+
+struct stale {
+	const struct niwa_ula *now;
+	struct niwa_ula found[STALE_MAX];
+	size_t count;
+};
+
+/* A local route of ours with another prefix, or with any where there is no IPv6 any more. */
+static int take_stale(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
+	struct stale *s = arg;
+	const struct nlattr *attr;
+
+	if (rtm->rtm_protocol != NIWA_NET_RTPROT || rtm->rtm_type != RTN_LOCAL || rtm->rtm_dst_len != NIWA_ULA_BITS)
+		return 0;
+	mnl_attr_for_each(attr, nlh, sizeof(*rtm))
+	{
+		const uint8_t *prefix = mnl_attr_get_payload(attr);
+
+		if (mnl_attr_get_type(attr) != RTA_DST || mnl_attr_get_payload_len(attr) != 16 ||
+		    s->count == STALE_MAX ||
+		    (s->now->on && memcmp(prefix, s->now->prefix, sizeof(s->now->prefix)) == 0))
+			continue;
+		s->found[s->count].on = true;
+		memcpy(s->found[s->count++].prefix, prefix, sizeof(s->now->prefix));
+	}
+	return 0;
+}
+
+static void restart(void *arg)
+{
+	struct stale *s = arg;
+
+	s->count = 0;
+}
+
+/* Else the host's own daemons would answer at addresses that were apps'. */
+static int remove_stale(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err)
+{
+	struct stale s = {.now = &config->ula};
+	char buf[256];
+	struct nlmsghdr *nlh = niwa_nl_put(rt, buf, RTM_GETROUTE, NLM_F_DUMP);
+	struct rtmsg *rtm = niwa_nl_put_extra(nlh, sizeof(*rtm));
+	int r;
+
+	rtm->rtm_family = AF_INET6;
+	r = niwa_nl_dump(rt, nlh, take_stale, &s, restart);
+	if (r < 0) /* a kernel without IPv6 */
+		return 0;
+	for (size_t i = 0; i < s.count && r == 0; i++) {
+		struct niwa_net_config old = *config;
+
+		old.ula = s.found[i];
+		r = niwa_routes6_remove(rt, &old, err);
+	}
+	return r;
+}
+
+int niwa_routes6_install(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err)
+{
+	int r = remove_stale(rt, config, err);
+
+	if (r < 0 || !config->ula.on)
+		return r;
+	r = change_gateway(rt, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, config);
+	for (size_t i = 0; r == 0 && i < NIWA_ARRAY_LEN(routes); i++)
+		r = change_route(rt, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &routes[i], config);
+	if (r < 0)
+		return niwa_fail(err, NIWA_PERMANENT, -r, "add the IPv6 address and routes of ula_prefix");
 	return 0;
 }
 

@@ -306,6 +306,8 @@ void niwa_net_egress_names(struct niwa_net_txn *t, enum niwa_change c, uint32_t 
 
 void niwa_net_flush_sets(struct niwa_net_txn *t)
 {
+	struct niwa_op *op;
+
 	static const enum niwa_set sets[] = {NIWA_SET_AWAKE,       NIWA_SET_SCALED,        NIWA_SET_SPREAD,
 					     NIWA_SET_PUBLISHED,   NIWA_SET_PUBLISHED_ANY, NIWA_SET_MARKS,
 					     NIWA_SET_MAY,         NIWA_SET_FROZEN,        NIWA_SET_EGRESS,
@@ -314,11 +316,12 @@ void niwa_net_flush_sets(struct niwa_net_txn *t)
 					     NIWA_SET_FROZEN6,     NIWA_SET_CLIENT_FIRST6};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(sets); i++) {
-		struct niwa_op *op = niwa_txn_next(t, sets[i], NIWA_DEL);
-
+		op = niwa_txn_next(t, sets[i], NIWA_DEL);
 		if (op)
 			op->flush = true;
 	}
+	if (t && !t->net->config.ula.on && (op = niwa_txn_next(t, NIWA_SET_DECLARED6, NIWA_DEL)))
+		op->flush = true; /* of a time with IPv6: nobody deletes them one by one any more */
 	if (t)
 		t->flushed = true;
 }

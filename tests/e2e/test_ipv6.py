@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from clients import PATIENCE
-from host import Host, wait_for
+from host import CRIU, Host, wait_for
 from inside import python
 from names import NiwaApi
 from neighbour import HOST6, Neighbour
@@ -57,7 +57,7 @@ def outside():
 
 @pytest.fixture(scope="module")
 def garden(outside):
-    host = Host(ula_prefix=PREFIX).start()
+    host = Host(ula_prefix=PREFIX, criu=CRIU).start()
     apply(host, app("a"), app("old", "0.0.0.0"), app("friend"), app("victim"), app("proxied", proxy="v2"),
           app("stranger", tenant="alan"), app("open", tenant="alan", allow="any"))
     yield host
@@ -256,3 +256,18 @@ def test_names_have_both_addresses(garden):
             assert api.address(f"{name}.niwa.internal") == garden.address(name)
     finally:
         api.stop()
+
+
+def test_an_app_that_is_woken_from_an_image_answers_by_ipv6(garden, outside):
+    apply(garden, {**app("deep"), "snapshot": "ready"})
+    to = six(garden, "deep")
+    seen, own = told(outside.connect(to, 80))
+    assert seen == own
+    wait_for("an image is taken", lambda: garden.show("deep")["snapshot"].get("usable"))
+    garden.niwa("stop", "deep")
+    assert garden.state("deep") == "saved"
+    for _ in range(2):
+        seen, own = told(outside.connect(to, 80))
+        assert seen == own
+    assert garden.show("deep")["last_wake"]["path"] == "restore" and in_map("awake6", to)
+    garden.niwa("rm", "deep")

@@ -44,8 +44,11 @@ def test_ipv6_is_turned_on_and_off_while_an_app_runs():
         host.kill_niwad()
         host.start_niwad()
         assert seen(to) == GATEWAY and in_map("awake6", to)
+        set_prefix(host, "fd6e:6977:6200::/48")
+        host.niwa("restart", "a")
+        assert seen(six(host, "a")) == "fd6e:6977:6200:2::a50:1" and "local fd6e:6977:6100" not in routes()
         set_prefix(host, "none")
-        assert seen(host.address("a")).endswith("10.80.0.1")
+        assert seen(host.address("a")).endswith("10.80.0.1") and "local fd6e" not in routes()
     finally:
         host.stop()
 
