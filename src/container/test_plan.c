@@ -142,79 +142,75 @@ static void a_memfd_is_sealed_and_holds_the_plan(void **state)
 /* ---- what the checker refuses ---- */
 
 /* Operations with one mistake each, put between clone and exec, or before the clone. */
+static const char no_type[] = "tmpfs", too_much[] = "a\0b\0c";
+static const char no_args[] = "\0\0\0\0\0\0\0", cut_args[] = "\5\0\0\0a\0b", behind[] = "\1\0\0\0a\0\0\0\0\0x";
+static const struct nlmsghdr long_message = {.nlmsg_len = 20}, short_message = {.nlmsg_len = 15},
+			     good = {.nlmsg_len = 16};
+static const struct {
+	const char *why;
+	struct niwa_op_view op;
+} mistakes[] = {
+	{"mkdir): path is not an absolute path", {.op = NIWA_OP_MKDIR, .s = "a"}},
+	{"mkdir): path is not an absolute path", {.op = NIWA_OP_MKDIR}},
+	{"mkdir): mode is 4096, allowed is 0 to 4095", {.op = NIWA_OP_MKDIR, .s = "/a", .a = 4096}},
+	{"mkdir): a number that it does not have is 1", {.op = NIWA_OP_MKDIR, .s = "/a", .b = 1}},
+	{"mkdir): a string that it does not have is set", {.op = NIWA_OP_MKDIR, .s = "/a", .t = "x"}},
+	{"mkdir): it has no bytes", {.op = NIWA_OP_MKDIR, .s = "/a", .bytes = "x", .bytes_len = 1}},
+	{"write): optional is 2", {.op = NIWA_OP_WRITE, .s = "/a", .a = 2}},
+	{"clone): a second one", {.op = NIWA_OP_CLONE, .b = -1}},
+	{"open): must stand before clone", {.op = NIWA_OP_OPEN, .a = 9, .s = "/"}},
+	{"idmap): slot: there is no slot 32", {.op = NIWA_OP_IDMAP, .a = 32}},
+	{"idmap): slot: there is no slot -1", {.op = NIWA_OP_IDMAP, .a = -1}},
+	{"idmap): slot: slot 2 is empty", {.op = NIWA_OP_IDMAP, .a = 2}},
+	{"stdio): in: there is no slot -2", {.op = NIWA_OP_STDIO, .a = -2}},
+	{"diag): slot: slot 0 is filled twice", {.op = NIWA_OP_DIAG, .a = 0}},
+	{"pass): as is 2, allowed is 3 to 63", {.op = NIWA_OP_PASS, .a = 10, .b = 2}},
+	{"release): n is 0, allowed is 1 to 63", {.op = NIWA_OP_RELEASE}},
+	{"release): n is 64", {.op = NIWA_OP_RELEASE, .a = 64}},
+	{"release): 1 comes after 1", {.op = NIWA_OP_RELEASE, .a = 1}},
+	{"await): 1 comes after 1", {.op = NIWA_OP_AWAIT, .a = 1}},
+	{"an await has no release", {.op = NIWA_OP_AWAIT, .a = 2}},
+	{"detach): there is no pivot before it", {.op = NIWA_OP_DETACH}},
+	{"host-name): name is empty", {.op = NIWA_OP_HOST_NAME}},
+	{"mount): its bytes are not type and data", {.op = NIWA_OP_MOUNT, .t = "/a"}},
+	{"mount): its bytes are not type and data",
+	 {.op = NIWA_OP_MOUNT, .t = "/a", .bytes = no_type, .bytes_len = sizeof(no_type)}},
+	{"mount): its bytes are not type and data",
+	 {.op = NIWA_OP_MOUNT, .t = "/a", .bytes = too_much, .bytes_len = sizeof(too_much)}},
+	{"netlink): a batch of 0 bytes", {.op = NIWA_OP_NETLINK}},
+	{"netlink): message 0 has a bad length",
+	 {.op = NIWA_OP_NETLINK, .bytes = &long_message, .bytes_len = sizeof(long_message)}},
+	{"netlink): message 0 has a bad length",
+	 {.op = NIWA_OP_NETLINK, .bytes = &short_message, .bytes_len = sizeof(short_message)}},
+	{"netlink): message 0 has a bad length", {.op = NIWA_OP_NETLINK, .bytes = &good, .bytes_len = 15}},
+	{"netlink): offset 0 of a pid is not inside",
+	 {.op = NIWA_OP_NETLINK, .a = 1, .s = "13", .bytes = &good, .bytes_len = 16}},
+	{"netlink): offset 0 of a pid is not inside",
+	 {.op = NIWA_OP_NETLINK, .a = 1, .s = "16", .bytes = &good, .bytes_len = 16}},
+	{"netlink): offset 0 of a pid is not inside",
+	 {.op = NIWA_OP_NETLINK, .a = 1, .s = "99999999999999999999", .bytes = &good, .bytes_len = 16}},
+	{"netlink): offset 0 of a pid is not inside",
+	 {.op = NIWA_OP_NETLINK, .a = 1, .s = "", .bytes = &good, .bytes_len = 16}},
+	{"netlink): fewer than 2 offsets", {.op = NIWA_OP_NETLINK, .a = 2, .s = "0", .bytes = &good, .bytes_len = 16}},
+	{"netlink): more than 1 offsets", {.op = NIWA_OP_NETLINK, .a = 1, .s = "0 4", .bytes = &good, .bytes_len = 16}},
+	{"user): 3 bytes are not 0 to 64 entries", {.op = NIWA_OP_USER, .bytes = "abc", .bytes_len = 3}},
+	{"user): uid is 4294967296", {.op = NIWA_OP_USER, .a = 1ll << 32}},
+	{"seccomp): 0 bytes are not 1 to 4096 entries", {.op = NIWA_OP_SECCOMP}},
+	{"join): keep-user is 2", {.op = NIWA_OP_JOIN, .a = 10, .b = 2}},
+	{"time-offsets): clocks is empty", {.op = NIWA_OP_TIME_OFFSETS}},
+	{"folder): slot: slot 0 is filled twice", {.op = NIWA_OP_FOLDER, .s = "/a"}},
+	{"copy): target is not an absolute path", {.op = NIWA_OP_COPY, .a = 10, .s = "a"}},
+	{"exec): its arguments are cut", {.op = NIWA_OP_EXEC, .a = -1}},
+	{"exec): no command", {.op = NIWA_OP_EXEC, .a = -1, .bytes = no_args, .bytes_len = 8}},
+	{"exec): its arguments are cut", {.op = NIWA_OP_EXEC, .a = -1, .bytes = cut_args, .bytes_len = 8}},
+	{"exec): 1 bytes too many", {.op = NIWA_OP_EXEC, .a = -1, .bytes = behind, .bytes_len = 11}},
+	{"exec): more than 4096 arguments", {.op = NIWA_OP_EXEC, .a = -1, .bytes = "\377\377\377\377", .bytes_len = 4}},
+	{"exec): stands behind exec", {.op = NIWA_OP_EXEC, .a = -1, .bytes = command, .bytes_len = sizeof(command)}},
+};
+
 static void an_operation_with_a_mistake_is_refused(void **state)
 {
-	static const char no_type[] = "tmpfs", too_much[] = "a\0b\0c";
-	static const char no_args[] = "\0\0\0\0\0\0\0", cut_args[] = "\5\0\0\0a\0b", behind[] = "\1\0\0\0a\0\0\0\0\0x";
-	static const struct nlmsghdr long_message = {.nlmsg_len = 20}, short_message = {.nlmsg_len = 15},
-				     good = {.nlmsg_len = 16};
-	static const struct {
-		const char *why;
-		struct niwa_op_view op;
-	} cases[] = {
-		{"mkdir): path is not an absolute path", {.op = NIWA_OP_MKDIR, .s = "a"}},
-		{"mkdir): path is not an absolute path", {.op = NIWA_OP_MKDIR}},
-		{"mkdir): mode is 4096, allowed is 0 to 4095", {.op = NIWA_OP_MKDIR, .s = "/a", .a = 4096}},
-		{"mkdir): a number that it does not have is 1", {.op = NIWA_OP_MKDIR, .s = "/a", .b = 1}},
-		{"mkdir): a string that it does not have is set", {.op = NIWA_OP_MKDIR, .s = "/a", .t = "x"}},
-		{"mkdir): it has no bytes", {.op = NIWA_OP_MKDIR, .s = "/a", .bytes = "x", .bytes_len = 1}},
-		{"write): optional is 2", {.op = NIWA_OP_WRITE, .s = "/a", .a = 2}},
-		{"clone): a second one", {.op = NIWA_OP_CLONE, .b = -1}},
-		{"open): must stand before clone", {.op = NIWA_OP_OPEN, .a = 9, .s = "/"}},
-		{"idmap): slot: there is no slot 32", {.op = NIWA_OP_IDMAP, .a = 32}},
-		{"idmap): slot: there is no slot -1", {.op = NIWA_OP_IDMAP, .a = -1}},
-		{"idmap): slot: slot 2 is empty", {.op = NIWA_OP_IDMAP, .a = 2}},
-		{"stdio): in: there is no slot -2", {.op = NIWA_OP_STDIO, .a = -2}},
-		{"diag): slot: slot 0 is filled twice", {.op = NIWA_OP_DIAG, .a = 0}},
-		{"pass): as is 2, allowed is 3 to 63", {.op = NIWA_OP_PASS, .a = 10, .b = 2}},
-		{"release): n is 0, allowed is 1 to 63", {.op = NIWA_OP_RELEASE}},
-		{"release): n is 64", {.op = NIWA_OP_RELEASE, .a = 64}},
-		{"release): 1 comes after 1", {.op = NIWA_OP_RELEASE, .a = 1}},
-		{"await): 1 comes after 1", {.op = NIWA_OP_AWAIT, .a = 1}},
-		{"an await has no release", {.op = NIWA_OP_AWAIT, .a = 2}},
-		{"detach): there is no pivot before it", {.op = NIWA_OP_DETACH}},
-		{"host-name): name is empty", {.op = NIWA_OP_HOST_NAME}},
-		{"mount): its bytes are not type and data", {.op = NIWA_OP_MOUNT, .t = "/a"}},
-		{"mount): its bytes are not type and data",
-		 {.op = NIWA_OP_MOUNT, .t = "/a", .bytes = no_type, .bytes_len = sizeof(no_type)}},
-		{"mount): its bytes are not type and data",
-		 {.op = NIWA_OP_MOUNT, .t = "/a", .bytes = too_much, .bytes_len = sizeof(too_much)}},
-		{"netlink): a batch of 0 bytes", {.op = NIWA_OP_NETLINK}},
-		{"netlink): message 0 has a bad length",
-		 {.op = NIWA_OP_NETLINK, .bytes = &long_message, .bytes_len = sizeof(long_message)}},
-		{"netlink): message 0 has a bad length",
-		 {.op = NIWA_OP_NETLINK, .bytes = &short_message, .bytes_len = sizeof(short_message)}},
-		{"netlink): message 0 has a bad length", {.op = NIWA_OP_NETLINK, .bytes = &good, .bytes_len = 15}},
-		{"netlink): offset 0 of a pid is not inside",
-		 {.op = NIWA_OP_NETLINK, .a = 1, .s = "13", .bytes = &good, .bytes_len = 16}},
-		{"netlink): offset 0 of a pid is not inside",
-		 {.op = NIWA_OP_NETLINK, .a = 1, .s = "16", .bytes = &good, .bytes_len = 16}},
-		{"netlink): offset 0 of a pid is not inside",
-		 {.op = NIWA_OP_NETLINK, .a = 1, .s = "99999999999999999999", .bytes = &good, .bytes_len = 16}},
-		{"netlink): offset 0 of a pid is not inside",
-		 {.op = NIWA_OP_NETLINK, .a = 1, .s = "", .bytes = &good, .bytes_len = 16}},
-		{"netlink): fewer than 2 offsets",
-		 {.op = NIWA_OP_NETLINK, .a = 2, .s = "0", .bytes = &good, .bytes_len = 16}},
-		{"netlink): more than 1 offsets",
-		 {.op = NIWA_OP_NETLINK, .a = 1, .s = "0 4", .bytes = &good, .bytes_len = 16}},
-		{"user): 3 bytes are not 0 to 64 entries", {.op = NIWA_OP_USER, .bytes = "abc", .bytes_len = 3}},
-		{"user): uid is 4294967296", {.op = NIWA_OP_USER, .a = 1ll << 32}},
-		{"seccomp): 0 bytes are not 1 to 4096 entries", {.op = NIWA_OP_SECCOMP}},
-		{"join): keep-user is 2", {.op = NIWA_OP_JOIN, .a = 10, .b = 2}},
-		{"time-offsets): clocks is empty", {.op = NIWA_OP_TIME_OFFSETS}},
-		{"folder): slot: slot 0 is filled twice", {.op = NIWA_OP_FOLDER, .s = "/a"}},
-		{"copy): target is not an absolute path", {.op = NIWA_OP_COPY, .a = 10, .s = "a"}},
-		{"exec): its arguments are cut", {.op = NIWA_OP_EXEC, .a = -1}},
-		{"exec): no command", {.op = NIWA_OP_EXEC, .a = -1, .bytes = no_args, .bytes_len = 8}},
-		{"exec): its arguments are cut", {.op = NIWA_OP_EXEC, .a = -1, .bytes = cut_args, .bytes_len = 8}},
-		{"exec): 1 bytes too many", {.op = NIWA_OP_EXEC, .a = -1, .bytes = behind, .bytes_len = 11}},
-		{"exec): more than 4096 arguments",
-		 {.op = NIWA_OP_EXEC, .a = -1, .bytes = "\377\377\377\377", .bytes_len = 4}},
-		{"exec): stands behind exec",
-		 {.op = NIWA_OP_EXEC, .a = -1, .bytes = command, .bytes_len = sizeof(command)}},
-	};
-
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
 		struct niwa_plan plan = {0};
 		struct niwa_error err = {0};
 
@@ -222,11 +218,11 @@ static void an_operation_with_a_mistake_is_refused(void **state)
 		add_clone(&plan);
 		ADD(&plan, .op = NIWA_OP_RELEASE, .a = 1);
 		ADD(&plan, .op = NIWA_OP_AWAIT, .a = 1);
-		niwa_plan_add(&plan, &cases[i].op);
+		niwa_plan_add(&plan, &mistakes[i].op);
 		add_exec(&plan);
 		assert_int_equal(niwa_plan_check(plan.buf.data, plan.buf.len, &err), -EINVAL);
-		if (!strstr(err.msg, cases[i].why))
-			fail_msg("case %zu: expected '%s', got '%s'", i, cases[i].why, err.msg);
+		if (!strstr(err.msg, mistakes[i].why))
+			fail_msg("case %zu: expected '%s', got '%s'", i, mistakes[i].why, err.msg);
 		niwa_plan_fini(&plan);
 	}
 }
