@@ -92,6 +92,7 @@ static void print_numbers(const json_t *app)
 	if (json_object_get(app, "wakes"))
 		line("wakes", text);
 	line("last error", niwa_answer_text(app, "last_error"));
+	line("waits", niwa_answer_text(app, "waits_for"));
 	(void)snprintf(text, sizeof(text), "%" PRIu64 " connections", waiting);
 	if (waiting)
 		line("waiting", text);
@@ -210,6 +211,36 @@ static void print_history(const json_t *app)
 	}
 }
 
+/* The newest with the processes of that moment, the others in a line each. */
+static void print_hits(const json_t *app)
+{
+	const json_t *hits = json_object_get(app, "limit_hits"), *hit, *process;
+	char when[40], text[512], bytes[32], took[32];
+	size_t i, n;
+
+	json_array_foreach(hits, i, hit)
+	{
+		uint64_t count = niwa_answer_number(hit, "count");
+
+		(void)snprintf(text, sizeof(text), "%s: %s: %s",
+			       niwa_human_ago(niwa_answer_number(hit, "at"), niwa_realtime_us(), when, sizeof(when)),
+			       niwa_answer_text(hit, "limit"), niwa_answer_text(hit, "text"));
+		if (count > 1)
+			(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), " (%" PRIu64 " times)", count);
+		(void)fputs(i ? "" : "\n", stdout);
+		line("limit hit", text);
+	}
+	json_array_foreach(json_object_get(json_array_get(hits, json_array_size(hits) - 1), "processes"), n, process)
+	{
+		(void)snprintf(text, sizeof(text), "%" PRIu64 " %s of %s, %s, cpu %s",
+			       niwa_answer_number(process, "pid"), niwa_answer_text(process, "command"),
+			       niwa_answer_text(process, "app"),
+			       niwa_human_bytes(niwa_answer_number(process, "memory_bytes"), bytes, sizeof(bytes)),
+			       niwa_human_took(niwa_answer_number(process, "cpu_us"), took, sizeof(took)));
+		line("", text);
+	}
+}
+
 static void print_rest(const json_t *app)
 {
 	const json_t *record = json_object_get(app, "record"), *warning;
@@ -243,6 +274,7 @@ int niwa_verb_show(struct niwa_cli *cli)
 		print_head(app);
 		print_instances(app);
 		print_history(app);
+		print_hits(app);
 		print_rest(app);
 	}
 	json_decref(app);

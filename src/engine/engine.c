@@ -28,8 +28,9 @@
 #include "engine/instance.h"
 #include "engine/keep_client.h"
 #include "engine/leave.h"
-#include "engine/pressure.h"
+#include "engine/limit_hit.h"
 #include "engine/limit_set.h"
+#include "engine/pressure.h"
 #include "engine/ready.h"
 #include "engine/resident.h"
 #include "engine/schedule.h"
@@ -98,6 +99,7 @@ static int on_second(sd_event_source *s, uint64_t usec, void *arg)
 	if (e->frozen)
 		niwa_sleep_read_knocked(e);
 	niwa_pressure_look(e);
+	niwa_limit_look_round(e);
 	if (e->adopted && ++e->seconds % CHECK_SECONDS == 0 && niwa_net_check(e->net, &err) == 0)
 		on_ruleset_lost(e);
 	(void)sd_notify(0, "WATCHDOG=1");
@@ -326,6 +328,7 @@ int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, 
 	SLIST_INIT(&e->folder_claims);
 	SLIST_INIT(&e->dead);
 	STAILQ_INIT(&e->deferred);
+	TAILQ_INIT(&e->hits);
 	raise_limits();
 	fill_host(e);
 	niwa_pressure_look(e);

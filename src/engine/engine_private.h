@@ -46,6 +46,9 @@ struct niwa_app_snapshot;
 struct niwa_instance;
 struct niwa_instance_snapshot;
 struct niwa_start;
+struct niwa_limit_hit;
+struct niwa_limit_watch;
+TAILQ_HEAD(niwa_limit_hits, niwa_limit_hit);
 struct niwa_app_folder;
 struct niwa_schedule;
 struct niwa_folder_claims;
@@ -120,6 +123,8 @@ struct niwa_app_past {
 	struct niwa_gaps gaps;              /* between visits */
 	uint64_t backoff_us, not_before_us; /* after a failed start */
 	char *last_error;                   /* NULL: there was none */
+	struct niwa_limit_hits hits;        /* limit_hit.h; */
+	unsigned hit_count;                 /* 0: not initialized */
 	struct niwa_move history[NIWA_HISTORY];
 	unsigned history_next;
 };
@@ -292,6 +297,7 @@ struct niwa_instance {
 	LIST_ENTRY(niwa_instance) place_link; /* in engine.places */
 	struct niwa_instance_usage usage;
 	uint32_t group_tenant;          /* as in its tag */
+	struct niwa_limit_watch *watch; /* limit_hit.c; NULL: none */
 	unsigned execs;                 /* processes of `niwa exec` in it: as long as there are any it is not quiet */
 	LIST_ENTRY(niwa_instance) link; /* in engine.instance_list */
 	SLIST_ENTRY(niwa_instance) dead_link; /* in engine.dead */
@@ -358,6 +364,8 @@ struct niwa_engine {
 	LIST_HEAD(, niwa_instance) places;                       /* instances that hold one */
 	sd_event_source *start_source, *places_timer, *short_timer;
 	struct niwa_log_limit refusals_logged;
+	struct niwa_limit_hits hits; /* of all apps, oldest first */
+	unsigned hit_count, limit_round;
 	struct niwa_app_queue resident_queue; /* resident apps that may have no instance: looked at one a turn */
 	sd_event_source *resident_source;
 	struct niwa_lease_pool *leases;
@@ -391,7 +399,7 @@ struct niwa_engine {
 	struct niwa_map *published;                     /* "ADDR:PORT" key number → struct niwa_published */
 	struct {
 		uint64_t wakes, thaws, starts, restores, dumps, failed_restores, failures, crashes, leftovers, repairs,
-			overflows, failed_dumps, failed_commits, refusals;
+			overflows, failed_dumps, failed_commits, refusals, limit_hits;
 	} counts;
 	struct niwa_metrics metrics;
 	struct niwa_metrics_disk *metrics_disk; /* rpc_metrics.c */

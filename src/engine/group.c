@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -345,19 +346,94 @@ int niwa_group_needs(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes)
 	return 0;
 }
 
-bool niwa_group_ran_out(struct niwa_engine *e, uint64_t id)
+/* The number of `key` in a file of the instance. */
+static uint64_t number_in(struct niwa_engine *e, uint64_t id, const char *base, const char *file, const char *key)
 {
-	char path[PATH_MAX], text[512];
-	const char *count;
+	char path[PATH_MAX], text[1024];
 
+	if (!base)
+		return 0;
+	file_in(e, id, base, file, path, sizeof(path));
+	return niwa_file_read(path, text, sizeof(text)) < 0 ? 0 : stat_line(text, key);
+}
+
+uint64_t niwa_group_killed(struct niwa_engine *e, uint64_t id)
+{
 	if (e->host.cgroup_layout == NIWA_CGROUP_UNIFIED)
-		file_of(e, id, "memory.events", path, sizeof(path));
+		return number_in(e, id, e->host.cgroup_v2, "memory.events", "oom_kill ");
+	return number_in(e, id, e->host.cgroup_memory, "memory.oom_control", "oom_kill ");
+}
+
+static const char *processes_base(const struct niwa_engine *e)
+{
+	return e->host.cgroup_layout == NIWA_CGROUP_UNIFIED ? e->host.cgroup_v2 : e->host.cgroup_pids;
+}
+
+uint64_t niwa_group_forks_refused(struct niwa_engine *e, uint64_t id)
+{
+	return number_in(e, id, processes_base(e), "pids.events", "max ");
+}
+
+uint64_t niwa_group_processes(struct niwa_engine *e, uint64_t id)
+{
+	return number_in(e, id, processes_base(e), "pids.current", "");
+}
+
+bool niwa_group_was_full(struct niwa_engine *e, uint64_t id)
+{
+	if (e->host.cgroup_layout == NIWA_CGROUP_UNIFIED) /* of itself alone: Linux 5.2 */
+		return number_in(e, id, e->host.cgroup_v2, "memory.events.local", "max ") > 0;
+	return number_in(e, id, e->host.cgroup_memory, "memory.failcnt", "") > 0;
+}
+
+/* v1: "EVENTFD FILE [BYTES]" into cgroup.event_control; the file need not stay open. */
+static int notify(struct niwa_engine *e, uint64_t id, int event, const char *file, uint64_t bytes)
+{
+	char path[PATH_MAX], text[64];
+	NIWA_AUTO_FD fd = -1;
+
+	file_in(e, id, e->host.cgroup_memory, file, path, sizeof(path));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (bytes)
+		(void)snprintf(text, sizeof(text), "%d %d %" PRIu64, event, fd, bytes);
 	else
-		file_in(e, id, e->host.cgroup_memory, "memory.oom_control", path, sizeof(path));
-	if (niwa_file_read(path, text, sizeof(text)) < 0)
-		return false;
-	count = strstr(text, "\noom_kill ");
-	return count && strtoull(count + strlen("\noom_kill "), NULL, 10) > 0;
+		(void)snprintf(text, sizeof(text), "%d %d", event, fd);
+	file_in(e, id, e->host.cgroup_memory, "cgroup.event_control", path, sizeof(path));
+	return niwa_file_write(path, text);
+}
+
+int niwa_group_watch_memory(struct niwa_engine *e, uint64_t id, uint64_t near_bytes)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	if (e->host.cgroup_layout == NIWA_CGROUP_UNIFIED) {
+		file_of(e, id, "memory.events", path, sizeof(path));
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		return fd < 0 ? -errno : fd;
+	}
+	if (!e->host.cgroup_memory)
+		return -ENOENT;
+	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	(void)notify(e, id, fd, "memory.oom_control", 0); /* without it the counters are looked at in the end */
+	(void)notify(e, id, fd, "memory.usage_in_bytes", near_bytes);
+	return fd;
+}
+
+int niwa_group_watch_processes(struct niwa_engine *e, uint64_t id)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	if (!processes_base(e))
+		return -ENOENT;
+	file_in(e, id, processes_base(e), "pids.events", path, sizeof(path));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }
 
 static int each_in(const char *base, bool top, int (*fn)(uint64_t id, void *arg), void *arg)

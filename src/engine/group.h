@@ -33,8 +33,17 @@ int niwa_group_cpu_us(struct niwa_engine *e, uint64_t id, uint64_t *ret);
 int niwa_group_memory(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes);
 /* What its processes could not do without: not the files that are cached for them. */
 int niwa_group_needs(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes);
-/* Did the kernel kill a process of it for lack of memory? */
-bool niwa_group_ran_out(struct niwa_engine *e, uint64_t id);
+/* How many of its processes the kernel has killed for lack of memory; how many forks it has refused; how many there
+ * are. 0 also where it is not known. */
+uint64_t niwa_group_killed(struct niwa_engine *e, uint64_t id);
+uint64_t niwa_group_forks_refused(struct niwa_engine *e, uint64_t id);
+uint64_t niwa_group_processes(struct niwa_engine *e, uint64_t id);
+/* Its own limit of memory was reached, not only that of the group above. */
+bool niwa_group_was_full(struct niwa_engine *e, uint64_t id);
+/* A descriptor that is ready (v1: EPOLLIN, v2: EPOLLPRI) when its memory crosses near_bytes (v2: the limit) or ran out;
+ * with EPOLLPRI when a fork was refused. -errno. */
+int niwa_group_watch_memory(struct niwa_engine *e, uint64_t id, uint64_t near_bytes);
+int niwa_group_watch_processes(struct niwa_engine *e, uint64_t id);
 /* Every instance number that has a group. */
 int niwa_group_each(struct niwa_engine *e, int (*fn)(uint64_t id, void *arg), void *arg);
 

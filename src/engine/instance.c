@@ -32,6 +32,7 @@
 #include "engine/images.h"
 #include "engine/keep_client.h"
 #include "engine/leave.h"
+#include "engine/limit_hit.h"
 #include "engine/limit_set.h"
 #include "engine/past.h"
 #include "engine/ready.h"
@@ -427,6 +428,7 @@ static void end(struct niwa_engine *e, struct niwa_instance *i)
 {
 	niwa_sleep_unwatch(i);
 	niwa_start_give_back(i);
+	niwa_limit_unwatch(i);
 	if (i->restored)
 		niwa_snapshot_let_go(e, i);
 	niwa_snapshot_instance_gone(e, i);
@@ -539,6 +541,7 @@ void niwa_instance_take(struct niwa_engine *e, struct niwa_instance *i, const st
 		n++;
 	}
 	niwa_applog_watch(e, i);
+	niwa_limit_watch(e, i);
 	niwa_ready_watch_notify(e, i);
 }
 
@@ -762,6 +765,7 @@ char *niwa_exit_text(int code, int status, char *buf, size_t size)
 void niwa_instance_exited(struct niwa_engine *e, struct niwa_instance *i, int code, int status)
 {
 	bool early = i->life == NIWA_LIFE_STARTED && !i->stages.ready_us;
+	const char *limit;
 	bool memory;
 	char text[64], last[200];
 	struct niwa_error err;
@@ -773,10 +777,10 @@ void niwa_instance_exited(struct niwa_engine *e, struct niwa_instance *i, int co
 	niwa_applog_drain(e, i);
 	niwa_applog_last_line(e, i, last, sizeof(last));
 	(void)niwa_exit_text(code, status, text, sizeof(text));
-	memory = code != CLD_EXITED && status == SIGKILL && i->spec &&
-		 niwa_limits_over(i->app, &i->spec->limits).memory_bytes && niwa_group_ran_out(e, i->id);
-	(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s %s%s%s%s%s", i->app->name, text,
-			memory ? ": it wanted more than limits.memory" : "", early ? " before it was ready" : "",
+	limit = niwa_limit_ended(e, i);
+	memory = code != CLD_EXITED && status == SIGKILL && *limit;
+	(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s %s%s%s%s%s%s", i->app->name, text, memory ? ": " : "",
+			memory ? limit : "", early ? " before it was ready" : "",
 			early && code == CLD_EXITED && status == 0 ? " (a command must stay in the foreground)" : "",
 			last[0] ? last : "");
 	report_end(e, i, &err);

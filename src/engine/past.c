@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "engine/limit_hit.h"
 
 #define WHY_MAX   54   /* bytes of a reason */
 #define WHYS_MAX  4096 /* different ones; others are cut to what they have in common */
@@ -24,6 +25,7 @@ struct niwa_app_past *niwa_app_past(struct niwa_app *app)
 
 void niwa_app_past_free(struct niwa_app *app)
 {
+	niwa_limit_hits_forget(app);
 	if (app->past)
 		free(app->past->last_error);
 	free(app->past);

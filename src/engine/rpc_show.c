@@ -12,6 +12,7 @@
 #include "engine/app.h"
 #include "engine/group.h"
 #include "engine/labels.h"
+#include "engine/limit_hit.h"
 #include "engine/past.h"
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
@@ -235,6 +236,7 @@ void niwa_rpc_app_show(struct niwa_call *call)
 		niwa_rpc_show_limits(app, spec, r);
 	}
 	add_past(r, app);
+	(void)json_object_set_new(r, "limit_hits", niwa_limit_hits_show(app));
 	tenant = niwa_tenant_limits_show(e, app->tenant);
 	if (tenant)
 		(void)json_object_set_new(r, "tenant_limits", tenant);

@@ -19,6 +19,7 @@
 #include "engine/app.h"
 #include "engine/group.h"
 #include "engine/instance.h"
+#include "engine/limit_hit.h"
 #include "engine/past.h"
 #include "engine/reclaim.h"
 #include "engine/snapshot.h"
@@ -294,6 +295,7 @@ static void no_memory(struct niwa_engine *e, struct niwa_start *s)
 			"%s",
 			app->name, app->tenant->name, app->tenant->instances,
 			app->tenant->limits ? app->tenant->limits->awake : 0, waited);
+		niwa_limit_refused(e, app, NIWA_HIT_TENANT_AWAKE, err.msg);
 		forget(s);
 		refuse(e, app, &err);
 		return;
@@ -306,6 +308,7 @@ static void no_memory(struct niwa_engine *e, struct niwa_start *s)
 		"%s: needs %s of memory, and %s are available beyond memory_reserve (%s); nothing idle could be "
 		"put to sleep for it in %s",
 		app->name, needs, there, reserve, waited);
+	niwa_limit_refused(e, app, NIWA_HIT_HOST_MEMORY, err.msg);
 	forget(s);
 	refuse(e, app, &err);
 }
