@@ -161,15 +161,16 @@ static bool wants_group(const struct niwa_tenant *tenant)
 	return l && (l->memory_bytes || l->cpu_centi || l->processes);
 }
 
-int64_t niwa_group_tenant_make(struct niwa_engine *e, struct niwa_tenant *tenant, struct niwa_error *err)
+int niwa_group_tenant_join(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
 {
+	struct niwa_tenant *tenant = i->tenant;
 	struct niwa_group_host buf;
 	const struct niwa_host *h;
 	struct niwa_error why;
 	struct setting s;
 	int r;
 
-	if (!wants_group(tenant))
+	if (!tenant || !wants_group(tenant))
 		return 0;
 	h = host_of(e, tenant->id, &buf);
 	r = make_folders(h, err);
@@ -179,11 +180,12 @@ int64_t niwa_group_tenant_make(struct niwa_engine *e, struct niwa_tenant *tenant
 		fill(&s, h, tenant);
 		r = set(&s, &why);
 		/* those who run use more than a limit that was lowered: it is tried again, and the others hold */
-		if (r < 0 && tenant->instances == 0)
+		if (r < 0 && tenant->instances <= 1) /* it alone */
 			return niwa_fail(err, NIWA_CALLER, 0, "limits of tenant %s: %s", tenant->name, why.msg);
 		tenant->limits_written = r == 0;
 	}
-	return tenant->id;
+	i->group_tenant = tenant->id;
+	return 0;
 }
 
 static int change_work(void *arg, struct niwa_error *err)

@@ -17,9 +17,9 @@ struct niwa_group_host {
 const struct niwa_host *niwa_group_host(const struct niwa_engine *e, const struct niwa_instance *i,
 					struct niwa_group_host *buf);
 
-/* Before an instance of a tenant with limits is made: its groups are there, and the limits that can be set are. Returns
- * the number to be noted with the instance (0: it needs no such group), or -errno. */
-int64_t niwa_group_tenant_make(struct niwa_engine *e, struct niwa_tenant *tenant, struct niwa_error *err);
+/* Before an instance is made, which is going to be in its tenant's groups if that has limits: they are there, and the
+ * limits that can be set are. */
+int niwa_group_tenant_join(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err);
 /* The limits of a tenant have changed: they are written off the loop. */
 void niwa_group_tenant_change(struct niwa_engine *e, struct niwa_tenant *tenant);
 /* Nothing is left in it. */

@@ -361,16 +361,6 @@ static int hand_over(struct niwa_engine *e, struct niwa_instance *i, struct niwa
 	return 0;
 }
 
-static int join_tenant(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
-{
-	int64_t group = i->tenant ? niwa_group_tenant_make(e, i->tenant, err) : 0;
-
-	if (group < 0)
-		return (int)group;
-	i->group_tenant = (uint32_t)group;
-	return 0;
-}
-
 static int make(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
 {
 	int r = niwa_app_spec_read(e, i->app, &i->spec, err);
@@ -378,7 +368,7 @@ static int make(struct niwa_engine *e, struct niwa_instance *i, struct niwa_erro
 	if (r == 0)
 		i->record = NIWA_TAG_RECORD_KNOWN | (niwa_rotate_declared(i->spec) ? NIWA_TAG_RECORD_OVERLAPS : 0);
 	if (r == 0)
-		r = join_tenant(e, i, err);
+		r = niwa_group_tenant_join(e, i, err);
 	if (r == 0)
 		r = niwa_folder_take(e, i, err);
 	if (r == 0)
