@@ -37,7 +37,7 @@ static bool is_direct(const struct niwa_app_spec *spec, uint16_t number)
 }
 
 /* By IPv6 the kernel's way is for ports on which the instance listens there; others are served by the relay. */
-static void put_port(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change, uint16_t port)
+void niwa_awake_port(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change, uint16_t port)
 {
 	bool six = change == NIWA_ADD && niwa_ready_listens6(i, port);
 
@@ -50,7 +50,7 @@ static void put_awake(struct niwa_instance *i, struct niwa_net_txn *txn, enum ni
 {
 	for (size_t n = 0; n < i->spec->port_count; n++)
 		if (is_direct(i->spec, i->spec->ports[n].number))
-			put_port(i, txn, change, i->spec->ports[n].number);
+			niwa_awake_port(i, txn, change, i->spec->ports[n].number);
 }
 
 void niwa_awake_elements(struct niwa_instance *i, struct niwa_net_txn *txn)
@@ -98,7 +98,7 @@ int niwa_awake_replace(struct niwa_engine *e, struct niwa_instance *old, struct 
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "announce %s to the kernel", fresh->app->name);
 	for (size_t n = 0; old->in_awake && n < old->spec->port_count; n++)
 		if (!is_direct(fresh->spec, old->spec->ports[n].number))
-			put_port(old, txn, NIWA_DEL, old->spec->ports[n].number);
+			niwa_awake_port(old, txn, NIWA_DEL, old->spec->ports[n].number);
 	put_awake(fresh, txn, NIWA_ADD);
 	r = niwa_net_commit(&txn, err);
 	fresh->in_awake = r == 0;
@@ -125,7 +125,7 @@ static int change_port(struct niwa_engine *e, struct niwa_instance *i, uint16_t 
 	struct niwa_error err;
 	int r;
 
-	put_port(i, txn, change, port);
+	niwa_awake_port(i, txn, change, port);
 	r = niwa_net_commit(&txn, &err);
 	if (r < 0)
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);

@@ -14,6 +14,8 @@ int niwa_awake_enter(struct niwa_engine *e, struct niwa_instance *i, struct niwa
 /* The fresh one becomes the target instead of the old one, whose ports may be others. */
 int niwa_awake_replace(struct niwa_engine *e, struct niwa_instance *old, struct niwa_instance *fresh,
 		       struct niwa_error *err);
+/* One port of it, in both families, into a transaction. */
+void niwa_awake_port(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change, uint16_t port);
 /* Adds the elements that niwa_awake_enter would, to a larger transaction. */
 void niwa_awake_elements(struct niwa_instance *i, struct niwa_net_txn *txn);
 /* The app does not listen on this port (any more), though on others: connections to it go to the relay, which asks

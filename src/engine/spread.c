@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "engine/leave.h"
+#include "engine/ready.h"
 #include "engine/scale.h"
 
 bool niwa_spread_is_wanted(const struct niwa_app *app)
@@ -47,13 +49,36 @@ static bool is_among(const uint16_t *ports, size_t count, uint16_t port)
 	return false;
 }
 
-static void put_alone(struct niwa_net_txn *txn, enum niwa_change change, const struct niwa_instance *i)
+static void put_alone(struct niwa_net_txn *txn, struct niwa_instance *i)
 {
 	uint16_t ports[NIWA_PORTS_MAX];
 	size_t count = ports_of(i, ports);
 
 	for (size_t n = 0; n < count; n++)
-		niwa_net_awake(txn, change, i->app->service_addr, ports[n], i->private_addr, ports[n]);
+		niwa_awake_port(i, txn, NIWA_ADD, ports[n]);
+}
+
+/* By IPv6 the kernel's way is for ports on which all of them listen there. */
+static uint32_t six_of(struct niwa_instance *const *members, size_t count, const struct niwa_spread *s)
+{
+	uint32_t six = 0;
+
+	for (size_t p = 0; p < s->port_count; p++) {
+		size_t n = 0;
+
+		while (n < count && niwa_ready_listens6(members[n], s->ports[p]))
+			n++;
+		six |= (uint32_t)(n == count) << p;
+	}
+	return six;
+}
+
+static bool has_six(const struct niwa_spread *s, uint16_t port)
+{
+	for (size_t n = 0; n < s->port_count; n++)
+		if (s->ports[n] == port)
+			return s->six & 1u << n;
+	return false;
 }
 
 static void put_ports(struct niwa_net_txn *txn, struct niwa_app *app, const struct niwa_spread *now,
@@ -65,6 +90,12 @@ static void put_ports(struct niwa_net_txn *txn, struct niwa_app *app, const stru
 	for (size_t n = 0; n < next->port_count; n++)
 		if (!is_among(now->ports, now->port_count, next->ports[n]))
 			niwa_net_scaled(txn, NIWA_ADD, app->service_addr, next->ports[n]);
+	for (size_t n = 0; n < now->port_count; n++)
+		if (now->six & 1u << n && !has_six(next, now->ports[n]))
+			niwa_net_scaled6(txn, NIWA_DEL, app->service_addr, now->ports[n]);
+	for (size_t n = 0; n < next->port_count; n++)
+		if (next->six & 1u << n && !has_six(now, next->ports[n]))
+			niwa_net_scaled6(txn, NIWA_ADD, app->service_addr, next->ports[n]);
 }
 
 static void put_buckets(struct niwa_net_txn *txn, struct niwa_app *app, const struct niwa_spread *now,
@@ -108,10 +139,17 @@ static void plan(const struct niwa_app *app, struct niwa_instance *const *member
 {
 	next->there = count > 1;
 	next->port_count = count > 1 ? ports_of(members[0], next->ports) : 0;
+	next->six = app->engine->config.ula.on ? six_of(members, count, next) : 0;
 	if (count > 1)
 		deal(app, members, count, next);
 	else
 		memset(next->owners, 0, sizeof(next->owners));
+}
+
+static void take_away(struct niwa_net_txn *txn, const struct niwa_app *app, uint16_t port)
+{
+	niwa_net_awake(txn, NIWA_DEL, app->service_addr, port, 0, 0);
+	niwa_net_awake6(txn, NIWA_DEL, app->service_addr, port, 0, 0);
 }
 
 int niwa_spread_sync(struct niwa_engine *e, struct niwa_app *app, struct niwa_error *err)
@@ -127,11 +165,11 @@ int niwa_spread_sync(struct niwa_engine *e, struct niwa_app *app, struct niwa_er
 	plan(app, members, count, &next);
 	if (count == 0 || (next.there && !now->there))
 		for (unsigned n = 0; n < app->port_count; n++) /* whoever was there alone */
-			niwa_net_awake(txn, NIWA_DEL, app->service_addr, app->ports[n].number, 0, 0);
+			take_away(txn, app, app->ports[n].number);
 	put_ports(txn, app, now, &next);
 	put_buckets(txn, app, now, &next);
 	if (count == 1)
-		put_alone(txn, NIWA_ADD, members[0]);
+		put_alone(txn, members[0]);
 	r = niwa_fault("niwad.spread");
 	if (r < 0) {
 		niwa_net_txn_free(&txn);
@@ -153,5 +191,5 @@ void niwa_spread_elements(struct niwa_app *app, struct niwa_net_txn *txn)
 	put_ports(txn, app, &none, &app->scale->spread);
 	put_buckets(txn, app, &none, &app->scale->spread);
 	if (count == 1)
-		put_alone(txn, NIWA_ADD, members[0]);
+		put_alone(txn, members[0]);
 }

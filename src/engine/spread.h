@@ -14,6 +14,7 @@ struct niwa_spread {
 	bool there; /* the kernel has it spread */
 	size_t port_count;
 	uint16_t ports[NIWA_PORTS_MAX];    /* in `scaled` */
+	uint32_t six;                      /* bit n: ports[n] is in `scaled6`, too */
 	uint32_t owners[NIWA_NET_BUCKETS]; /* private addresses; 0: nobody */
 	unsigned next;                     /* bucket of the next connection that the relay brings */
 };

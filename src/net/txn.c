@@ -30,6 +30,8 @@ const struct niwa_set_info niwa_set_infos[NIWA_SET_COUNT] = {
 	[NIWA_SET_CLIENT_FIRST] = {"client_first", 8, 0, false},
 	[NIWA_SET_DECLARED6] = {"declared6", 20, 4, false},
 	[NIWA_SET_AWAKE6] = {"awake6", 20, 20, false},
+	[NIWA_SET_SCALED6] = {"scaled6", 20, 0, false},
+	[NIWA_SET_SPREAD6] = {"spread6", 20, 16, false},
 	[NIWA_SET_MARKS6] = {"marks6", 16, 4, false},
 	[NIWA_SET_MAY6] = {"may6", 20, 0, false},
 	[NIWA_SET_FROZEN6] = {"frozen6", 16, 0, false},
@@ -211,14 +213,25 @@ void niwa_net_scaled(struct niwa_net_txn *t, enum niwa_change c, uint32_t servic
 		niwa_pack_port(op->key, service, port);
 }
 
+void niwa_net_scaled6(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port)
+{
+	const uint32_t be = padded(port);
+
+	(void)put_twin(t, c, &(struct twin){NIWA_SET_SCALED6, NIWA_ULA_SERVICE, service, &be, NULL});
+}
+
 void niwa_net_spread(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, unsigned bucket, uint32_t priv)
 {
 	struct niwa_op *op = niwa_txn_next(t, NIWA_SET_SPREAD, c);
+	const uint32_t number = bucket;
+	uint8_t data[NIWA_ELEMENT_MAX];
 
 	if (!op)
 		return;
-	pack_two(op->key, service, (uint32_t)bucket); /* numgen counts in the host's byte order */
+	pack_two(op->key, service, number); /* numgen counts in the host's byte order */
 	memcpy(op->data, &priv, sizeof(priv));
+	niwa_ula_make(&t->net->config.ula, NIWA_ULA_PRIVATE, priv, data);
+	(void)put_twin(t, c, &(struct twin){NIWA_SET_SPREAD6, NIWA_ULA_SERVICE, service, &number, data});
 }
 
 void niwa_net_mark(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t mark)
@@ -308,12 +321,12 @@ void niwa_net_flush_sets(struct niwa_net_txn *t)
 {
 	struct niwa_op *op;
 
-	static const enum niwa_set sets[] = {NIWA_SET_AWAKE,       NIWA_SET_SCALED,        NIWA_SET_SPREAD,
-					     NIWA_SET_PUBLISHED,   NIWA_SET_PUBLISHED_ANY, NIWA_SET_MARKS,
-					     NIWA_SET_MAY,         NIWA_SET_FROZEN,        NIWA_SET_EGRESS,
-					     NIWA_SET_EGRESS_LIST, NIWA_SET_EGRESS_NAMES,  NIWA_SET_CLIENT_FIRST,
-					     NIWA_SET_AWAKE6,      NIWA_SET_MARKS6,        NIWA_SET_MAY6,
-					     NIWA_SET_FROZEN6,     NIWA_SET_CLIENT_FIRST6};
+	static const enum niwa_set sets[] = {
+		NIWA_SET_AWAKE,         NIWA_SET_SCALED,      NIWA_SET_SPREAD,       NIWA_SET_PUBLISHED,
+		NIWA_SET_PUBLISHED_ANY, NIWA_SET_MARKS,       NIWA_SET_MAY,          NIWA_SET_FROZEN,
+		NIWA_SET_EGRESS,        NIWA_SET_EGRESS_LIST, NIWA_SET_EGRESS_NAMES, NIWA_SET_CLIENT_FIRST,
+		NIWA_SET_AWAKE6,        NIWA_SET_SCALED6,     NIWA_SET_SPREAD6,      NIWA_SET_MARKS6,
+		NIWA_SET_MAY6,          NIWA_SET_FROZEN6,     NIWA_SET_CLIENT_FIRST6};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(sets); i++) {
 		op = niwa_txn_next(t, sets[i], NIWA_DEL);

@@ -105,6 +105,8 @@ void niwa_net_awake(struct niwa_net_txn *t, enum niwa_change c, uint32_t service
  * relay's own listener. */
 #define NIWA_NET_BUCKETS 64
 void niwa_net_scaled(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port);
+/* By IPv6, where all of them listen there; else its clients come by the relay. The buckets are the same. */
+void niwa_net_scaled6(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port);
 void niwa_net_spread(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, unsigned bucket, uint32_t priv);
 /* The same by IPv6, for a port on which the instance listens there. Without it clients come by the relay, which
  * connects by IPv4 where it must. Nothing without IPv6. */

@@ -22,7 +22,7 @@ SCALE = {"max": 3, "connections": 4, "quiet": "1s", "drain": f"{4 * SLOW:.0f}s"}
 
 @pytest.fixture(scope="module")
 def garden():
-    h = Host(drain=f"{2 * SLOW:.0f}s").start()
+    h = Host(drain=f"{2 * SLOW:.0f}s", ula_prefix="fd6e:6977:6100::/48").start()
     yield h
     h.stop()
 
@@ -420,6 +420,48 @@ def test_a_published_port_leads_to_all_instances(roomy):
         text = get("127.0.0.1", port=port)[1]
         seen.add(next(line for line in text.splitlines() if line.startswith("server: ")))
     assert len(seen) == 2, seen
+
+
+SIX = """
+import socket
+six = ":" in FAMILY
+s = socket.create_server((FAMILY, 80), family=socket.AF_INET6 if six else socket.AF_INET, dualstack_ipv6=six)
+held = []
+while True:
+    c = s.accept()[0]
+    held.append(c)
+    c.sendall((socket.gethostname() + " " + c.getsockname()[0] + "\\n").encode())
+"""
+
+
+def elements(name):
+    return subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True).stdout.split(f" {name} ")[1].split("}")[0]
+
+
+@pytest.mark.parametrize("listens", ("::", "0.0.0.0"))
+def test_connections_by_ipv6_are_spread_too(garden_left, listens):
+    host = garden_left
+    command = ["/usr/bin/python3", "-Ic", SIX.replace("FAMILY", repr(listens))]
+    apply(host, app("six", image="host", command=command, scale={**SCALE, "quiet": "1h", "max": 2},
+                    ports=({"port": 80, "protocol": "tcp", "speaks": "server"},)))
+    address = host.show("six")["service_address6"]
+
+    def one():
+        s = socket.create_connection((address, 80), timeout=30 * SLOW)
+        return s, s.recv(200).decode().split()[1]
+
+    held = [one() for _ in range(4)]
+    wait_for("both serve", lambda: len(rows(host, "six")) == 2 and shares(host))
+    assert ("80" in elements("scaled6")) == (listens == "::")
+    held += [one() for _ in range(4)]
+    assert len({by for _, by in held[4:]}) == 1, "the new one has all the room"
+    assert len({by for _, by in held}) == 2
+    for s, _ in held:
+        s.close()
+    os.kill(rows(host, "six")[0]["pid"], signal.SIGKILL)
+    wait_for("one is left", lambda: len(rows(host, "six")) == 1 and not shares(host))
+    assert ("80" in elements("scaled6")) is False
+    one()[0].close()
 
 
 def test_cpu_is_widened_when_all_of_it_is_used_and_narrowed_when_quiet(garden_left):
