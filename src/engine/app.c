@@ -35,7 +35,9 @@
 #include "engine/start.h"
 #include "engine/template.h"
 #include "engine/tenant_limit.h"
+#include "engine/visit.h"
 #include "engine/wake.h"
+#include "engine/wake_policy.h"
 
 static void count(struct niwa_app *app, bool counted)
 {
@@ -275,6 +277,13 @@ static void class_permit_all(struct niwa_engine *e, const struct niwa_class *c, 
 
 /* Ports. */
 
+static void ports_free(struct niwa_app_port *ports, size_t count)
+{
+	for (size_t i = 0; ports && i < count; i++)
+		free(ports[i].wake);
+	free(ports);
+}
+
 static int ports_make(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_spec *spec,
 		      struct niwa_net_txn *txn, struct niwa_app_port **ret)
 {
@@ -284,12 +293,13 @@ static int ports_make(struct niwa_engine *e, struct niwa_app *app, const struct 
 		return -ENOMEM;
 	for (size_t i = 0; i < spec->port_count; i++) {
 		const struct niwa_port *p = &spec->ports[i];
+		const struct niwa_app_port *before = niwa_app_port(app, p->number);
 		struct niwa_class *c = NULL;
 
 		if (p->allow_any || p->allow_count) {
 			c = class_new(e, app, p);
 			if (!c) {
-				free(ports);
+				ports_free(ports, i);
 				return -ENOMEM;
 			}
 			if (txn)
@@ -301,6 +311,10 @@ static int ports_make(struct niwa_engine *e, struct niwa_app *app, const struct 
 						  .proxy = (uint8_t)p->proxy,
 						  .class_id = c ? c->id : app->tenant->id,
 						  .publish = p->publish};
+		if (niwa_wake_policy_make(p, before ? before->wake : NULL, &ports[i].wake) < 0) {
+			ports_free(ports, i);
+			return -ENOMEM;
+		}
 	}
 	*ret = ports;
 	return 0;
@@ -360,11 +374,13 @@ static int spec_take(struct niwa_engine *e, struct niwa_app *app, const struct n
 	app->ports = ports;
 	app->port_count = (uint8_t)spec->port_count;
 	niwa_publish_change(e, app, old, old_count);
-	free(old);
+	ports_free(old, old_count);
 	app->wake_deadline_ms = (uint32_t)(spec->wake_deadline_us / 1000);
 	app->max_waiting = spec->max_waiting;
 	if (declare)
 		niwa_app_declare(app, txn, NIWA_ADD);
+	if (app->current)
+		niwa_visit_guard(e, app->current, txn);
 	return 0;
 }
 
@@ -612,7 +628,7 @@ void niwa_app_free(struct niwa_app *app)
 {
 	niwa_app_unwatch(app);
 	(void)sd_event_source_disable_unref(app->retry);
-	free(app->ports);
+	ports_free(app->ports, app->port_count);
 	free(app->labels);
 	niwa_app_past_free(app);
 	free(app->set);

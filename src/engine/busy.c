@@ -161,7 +161,8 @@ static void take(struct niwa_engine *e, struct niwa_instance *i, uint64_t us)
 		l->tagged_until_us = until; /* a niwad after this one knows of it */
 		niwa_instance_write_tag(e, i);
 	}
-	if (until && i->app->current == i && (i->app->state == NIWA_FREEZING || i->app->state == NIWA_FROZEN))
+	if (until && i->app->current == i && niwa_state_is_awake((enum niwa_state)i->app->state) &&
+	    i->app->state != NIWA_RUNNING)
 		niwa_sleep_thaw(e, i, "it is busy"); /* it said so before it stood still */
 }
 

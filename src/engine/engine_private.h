@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <netinet/in.h>
 #include <sys/queue.h>
 #include <time.h>
 
@@ -51,6 +52,7 @@ struct niwa_limit_watch;
 TAILQ_HEAD(niwa_limit_hits, niwa_limit_hit);
 struct niwa_app_folder;
 struct niwa_schedule;
+struct niwa_wake_policy;
 struct niwa_folder_claims;
 struct niwa_applog;
 struct niwa_template;
@@ -80,12 +82,13 @@ struct niwa_tenant {
 struct niwa_waiter {
 	TAILQ_ENTRY(niwa_waiter) link;
 	struct niwa_app *app;
-	uint64_t ticket;   /* of the relay, or 0 */
-	uint16_t port;     /* host order; 0 for a waiter of the socket */
-	uint32_t client;   /* network order */
-	unsigned attempts; /* READY answers that could not be connected */
-	bool client6;      /* came by IPv6; client is 0 */
-	bool answered;     /* not in the app's list any more: the relay connects */
+	uint64_t ticket;      /* of the relay, or 0 */
+	uint16_t port;        /* host order; 0 for a waiter of the socket */
+	uint32_t client;      /* network order */
+	unsigned attempts;    /* READY answers that could not be connected */
+	struct in6_addr from; /* IPv4 mapped; client is 0 where it came by IPv6 and is no instance */
+	bool client6;         /* came by IPv6 */
+	bool answered;        /* not in the app's list any more: the relay connects */
 	uint64_t since_us;
 	const char *why;                                       /* static text; NULL: a connection, or somebody asked */
 	void (*done)(const struct niwa_error *err, void *arg); /* instead of the relay; err NULL: ready */
@@ -98,6 +101,7 @@ struct niwa_app_port {
 	uint8_t protocol, speaks, proxy;
 	uint32_t class_id;
 	struct niwa_publish publish;
+	struct niwa_wake_policy *wake; /* NULL: everybody may wake the app by it, as often as they like */
 };
 
 #define NIWA_HISTORY 8
@@ -259,6 +263,7 @@ struct niwa_instance {
 	char veth[16];
 	pid_t pid;
 	uint32_t withheld; /* ports (bit: position in the record) that refuse connections: not in `awake` */
+	uint32_t guarded;  /* the same: not in `awake` while it is frozen, visit.h */
 	int plan_fd;       /* until it is carried out: to name the operation that failed */
 	int pidfd, log_fd, diag_fd, notify_fd, layer_fd, cgroup_events_fd;
 	struct niwa_instance_snapshot *snapshot; /* snapshot.h; NULL: it is not dumped */

@@ -21,6 +21,7 @@
 #include "engine/sleep.h"
 #include "engine/snapshot_start.h"
 #include "engine/stop.h"
+#include "engine/visit.h"
 #include "engine/wake.h"
 #include "net/diag.h"
 
@@ -48,8 +49,11 @@ void niwa_awake_port(struct niwa_instance *i, struct niwa_net_txn *txn, enum niw
 
 static void put_awake(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change)
 {
+	uint32_t guarded = change == NIWA_ADD ? niwa_visit_guarded(i) : 0;
+
+	i->guarded = guarded;
 	for (size_t n = 0; n < i->spec->port_count; n++)
-		if (is_direct(i->spec, i->spec->ports[n].number))
+		if (is_direct(i->spec, i->spec->ports[n].number) && !(guarded >> n & 1))
 			niwa_awake_port(i, txn, change, i->spec->ports[n].number);
 }
 

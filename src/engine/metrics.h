@@ -55,6 +55,8 @@ enum niwa_refusal_reason {
 	NIWA_REFUSED_REMOVED,     /* the app was removed meanwhile */
 	NIWA_REFUSED_UNDECLARED,  /* no such app or port */
 	NIWA_REFUSED_MEMORY,      /* niwad is out of memory */
+	NIWA_REFUSED_FROM,        /* wake.from of the port */
+	NIWA_REFUSED_WAKES,       /* wake.wakes of the port */
 	NIWA_REFUSED_COUNT,
 };
 

@@ -24,6 +24,7 @@ static const char *const reasons[NIWA_REFUSED_COUNT] = {
 	[NIWA_REFUSED_BACK_OFF] = "back_off",       [NIWA_REFUSED_SILENT] = "silent",
 	[NIWA_REFUSED_CONNECT] = "connect",         [NIWA_REFUSED_REMOVED] = "removed",
 	[NIWA_REFUSED_UNDECLARED] = "undeclared",   [NIWA_REFUSED_MEMORY] = "memory",
+	[NIWA_REFUSED_FROM] = "wake_from",          [NIWA_REFUSED_WAKES] = "wakes",
 };
 
 static void family(struct niwa_text *out, const char *name, const char *type, const char *help)

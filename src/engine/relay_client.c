@@ -27,7 +27,9 @@
 #include "engine/ready.h"
 #include "engine/relay_stats.h"
 #include "engine/snapshot.h"
+#include "engine/visit.h"
 #include "engine/wake.h"
+#include "spec/source.h"
 
 #define RETRY_AFTER_S    5
 #define RESTART_PAUSE_US (50 * NIWA_MS)
@@ -152,20 +154,43 @@ static void on_relayed(struct niwa_engine *e, const struct niwa_relay_msg *m)
 	past->last.measured = true;
 }
 
-/* An instance that came by IPv6 is known by its private address all the same; others have none there. */
-static uint32_t client_of(const struct niwa_engine *e, const struct niwa_relay_msg *m)
+/* IPv4 is mapped. */
+static struct in6_addr from_of(const struct niwa_relay_msg *m)
 {
-	uint8_t addr[16], of_instance[16];
+	struct in6_addr addr = {0};
 	char text[INET6_ADDRSTRLEN];
 
 	if (!(m->flags & NIWA_RELAY_V6))
-		return m->client;
+		return niwa_addr_mapped(m->client);
 	memcpy(text, m->text, sizeof(text));
 	text[sizeof(text) - 1] = '\0';
-	if (inet_pton(AF_INET6, text, addr) != 1)
-		return 0;
-	niwa_ula_make(&e->config.ula, NIWA_ULA_PRIVATE, niwa_ula_addr(addr), of_instance);
-	return memcmp(addr, of_instance, sizeof(addr)) == 0 ? niwa_ula_addr(addr) : 0;
+	(void)inet_pton(AF_INET6, text, &addr); /* else it is nobody's */
+	return addr;
+}
+
+/* An instance that came by IPv6 is known by its private address all the same; others have none there. */
+static uint32_t client_of(const struct niwa_engine *e, const struct niwa_relay_msg *m)
+{
+	const struct in6_addr addr = from_of(m);
+	uint8_t of_instance[16];
+
+	if (!(m->flags & NIWA_RELAY_V6))
+		return m->client;
+	niwa_ula_make(&e->config.ula, NIWA_ULA_PRIVATE, niwa_ula_addr(addr.s6_addr), of_instance);
+	return memcmp(addr.s6_addr, of_instance, sizeof(of_instance)) == 0 ? niwa_ula_addr(addr.s6_addr) : 0;
+}
+
+static void turn_away(struct niwa_engine *e, const struct niwa_relay_msg *to, const struct niwa_app *app,
+		      const struct niwa_app_port *port, uint32_t retry_after_s)
+{
+	struct niwa_relay_msg m = {.type = NIWA_RELAY_FAIL,
+				   .ticket = to->ticket,
+				   .protocol = port->protocol,
+				   .kind = NIWA_TEMPORARY,
+				   .retry_after_s = retry_after_s};
+
+	(void)snprintf(m.text, sizeof(m.text), "%.180s cannot be reached at the moment", app->name);
+	send_msg(e, &m);
 }
 
 static void on_open(struct niwa_engine *e, const struct niwa_relay_msg *m)
@@ -173,6 +198,8 @@ static void on_open(struct niwa_engine *e, const struct niwa_relay_msg *m)
 	struct niwa_app *app = niwa_map_get(e->apps_by_addr, m->service);
 	struct niwa_app_port *port = app && !app->removed ? niwa_app_port(app, m->port) : NULL;
 	struct niwa_waiter *w = niwa_map_get(e->waiters_by_ticket, m->ticket);
+	uint32_t retry_after_s;
+	struct in6_addr from;
 
 	if (!port) {
 		e->metrics.refusals[NIWA_REFUSED_UNDECLARED]++;
@@ -188,12 +215,19 @@ static void on_open(struct niwa_engine *e, const struct niwa_relay_msg *m)
 		return;
 	}
 	silent_end(e, m->ticket);
+	from = from_of(m);
+	retry_after_s = niwa_visit_refused(e, app, port, client_of(e, m), &from);
+	if (retry_after_s) {
+		turn_away(e, m, app, port, retry_after_s);
+		return;
+	}
 	w = niwa_waiter_new(app, m->ticket, m->port, client_of(e, m));
 	if (!w) {
 		reply(e, m, NIWA_RELAY_REFUSE, 0);
 		return;
 	}
 	w->since_us = m->accepted_us;
+	w->from = from;
 	w->client6 = m->flags & NIWA_RELAY_V6;
 	niwa_wake(e, app, w, m->accepted_us);
 }

@@ -18,6 +18,7 @@
 #include "engine/rpc_show.h"
 #include "engine/scale.h"
 #include "engine/sleep.h"
+#include "engine/visit.h"
 #include "engine/start.h"
 #include "engine/tenant_limit.h"
 
@@ -217,7 +218,7 @@ void niwa_rpc_app_show(struct niwa_call *call)
 	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
 	struct niwa_error err;
 	char waits[200];
-	json_t *r, *tenant;
+	json_t *r, *tenant, *refused;
 
 	if (!app)
 		return;
@@ -231,6 +232,8 @@ void niwa_rpc_app_show(struct niwa_call *call)
 	(void)json_object_set_new(r, "instances", instances_of(e, app));
 	(void)json_object_set_new(r, "history", history_of(app));
 	(void)json_object_set_new(r, "warnings", niwa_rpc_warnings(e, app));
+	if ((refused = niwa_visit_refusals(app)))
+		(void)json_object_set_new(r, "refused", refused);
 	if (niwa_app_spec_read(e, app, &spec, &err) == 0) {
 		(void)json_object_set_new(r, "snapshot", niwa_rpc_snapshot(e, app, spec));
 		niwa_rpc_show_limits(app, spec, r);

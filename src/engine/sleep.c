@@ -23,6 +23,7 @@
 #include "engine/paging.h"
 #include "engine/past.h"
 #include "engine/scale.h"
+#include "engine/visit.h"
 #include "engine/wake.h"
 #include "net/diag.h"
 
@@ -228,6 +229,7 @@ static int set_frozen_element(struct niwa_engine *e, struct niwa_instance *i, en
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "freeze %s", i->app->name);
 	niwa_net_frozen(txn, change, i->private_addr);
 	i->in_frozen = change == NIWA_ADD;
+	niwa_visit_guard(e, i, txn);
 	return niwa_net_commit(&txn, err);
 }
 

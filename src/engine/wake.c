@@ -31,6 +31,7 @@
 #include "engine/snapshot.h"
 #include "engine/snapshot_host.h"
 #include "engine/start.h"
+#include "engine/visit.h"
 
 #define ATTEMPTS_MAX     3
 #define HEALTHY_US       (60 * NIWA_SEC)
@@ -101,16 +102,13 @@ void niwa_wake_note(struct niwa_engine *e, struct niwa_app *app, const struct ni
 
 static const char *why_of(const struct niwa_waiter *w, char *buf, size_t size)
 {
-	char addr[INET_ADDRSTRLEN];
+	char addr[INET6_ADDRSTRLEN];
 
 	if (w->why)
 		return w->why;
 	if (!w->ticket)
 		return "asked for";
-	if (w->client6 && !w->client)
-		return "connection by IPv6";
-	(void)inet_ntop(AF_INET, &w->client, addr, sizeof(addr));
-	(void)snprintf(buf, size, "connection from %s", addr);
+	(void)snprintf(buf, size, "connection from %s", niwa_visitor_text(&w->from, addr));
 	return buf;
 }
 
