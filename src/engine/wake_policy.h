@@ -31,7 +31,8 @@ struct niwa_visitor {
 	bool wakes; /* else it joins a wake that is under way */
 };
 
-/* *ret NULL: the port has none. `before` (may be NULL) is the one of the record before: what was used of the same rate stays used. */
+/* *ret NULL: the port has none. `before` (may be NULL) is the one of the record before: what was used of the same rate
+ * stays used. */
 int niwa_wake_policy_make(const struct niwa_port *port, const struct niwa_wake_policy *before,
 			  struct niwa_wake_policy **ret);
 /* May this one? Counts the wake, or the refusal; ret_wait_us: when it is worth another try, 0: not known. */
