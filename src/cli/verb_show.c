@@ -13,6 +13,7 @@
 #include "cli/answer.h"
 #include "cli/client.h"
 #include "cli/human.h"
+#include "cli/show_awake.h"
 #include "cli/table.h"
 #include "cli/tree.h"
 #include "cli/verb_list.h"
@@ -26,19 +27,37 @@ static void line(const char *title, const char *value)
 		(void)printf("  %-10s %s\n", title, niwa_quote(value, strlen(value), safe, sizeof(safe)));
 }
 
+/* ", for 10.0.0.7 at port 80", ", on request", ", by its schedule". */
+static void add_who(const json_t *wake, char *text, size_t size)
+{
+	const char *by = niwa_answer_text(wake, "by"), *from = niwa_answer_text(wake, "from");
+	uint64_t port = niwa_answer_number(wake, "port");
+	size_t len = strlen(text);
+
+	if (*from && port)
+		(void)snprintf(text + len, size - len, ", for %s at port %" PRIu64, from, port);
+	else if (*from)
+		(void)snprintf(text + len, size - len, ", for %s", from);
+	else if (strcmp(by, "request") == 0)
+		(void)snprintf(text + len, size - len, ", on request");
+	else if (*by)
+		(void)snprintf(text + len, size - len, ", by %s", by);
+}
+
 static void print_wake(const json_t *app)
 {
 	const json_t *wake = json_object_get(app, "last_wake");
-	const char *from = niwa_answer_text(wake, "from"), *path = niwa_answer_text(wake, "path");
+	const char *path = niwa_answer_text(wake, "path");
 	uint64_t us = niwa_answer_number(wake, "took_us");
 	char ago[32], took[32], text[512];
 
 	if (!json_is_object(wake))
 		return;
-	(void)snprintf(text, sizeof(text), "%s, %s%s%s%s%s%s",
+	(void)snprintf(text, sizeof(text), "%s, %s%s%s%s",
 		       niwa_human_ago(niwa_answer_number(wake, "at"), niwa_realtime_us(), ago, sizeof(ago)),
 		       us ? "took " : "not reached", us ? niwa_human_took(us, took, sizeof(took)) : "",
-		       *path ? ", by " : "", path, *from ? ", for " : "", from);
+		       *path ? ", by " : "", path);
+	add_who(wake, text, sizeof(text));
 	line("last wake", text);
 }
 
@@ -141,7 +160,10 @@ static void print_head(const json_t *app)
 		line("", niwa_answer_text(app, "service_address6"));
 	line("ports", niwa_answer_ports(app, text, sizeof(text)));
 	line("url", niwa_answer_text(app, "url"));
+	line("awake", niwa_show_awake(app, niwa_realtime_us(), text, sizeof(text)));
 	print_wake(app);
+	line("next wake", niwa_show_next_wake(app, niwa_realtime_us(), text, sizeof(text)));
+	line("refused", niwa_show_refused(app, text, sizeof(text)));
 	print_stages(app);
 	print_numbers(app);
 	print_snapshot(app);

@@ -109,6 +109,7 @@ struct niwa_app_port {
 struct niwa_move {
 	uint64_t realtime_us; /* 0: none */
 	const char *why;      /* past.c keeps it */
+	uint32_t client;      /* that it ends with; 0: none */
 	uint8_t from, to;
 };
 
@@ -118,6 +119,8 @@ struct niwa_app_past {
 	char path[12];                /* start, restore, thaw */
 	uint64_t last_wake_realtime_us, last_took_us;
 	uint32_t last_client;
+	uint16_t last_port;   /* of the service; 0: none */
+	const char *last_by;  /* who woke it: static text */
 	uint64_t last_ticket; /* of the relay: the connection of the last wake */
 	uint64_t wakes, failures;
 	uint64_t usage_round;               /* usage.c: the last one in which it had a row, */
@@ -288,8 +291,9 @@ struct niwa_instance {
 	struct niwa_busy busy;
 	/* the governor's last look */
 	uint64_t seen_bytes, seen_cpu_us, looked_us, active_us;
-	uint64_t held_bytes; /* measured when it was frozen; 0: not yet */
-	bool page_failed;    /* it is not tried again as long as it is frozen */
+	uint64_t held_bytes;             /* measured when it was frozen; 0: not yet */
+	bool page_failed;                /* it is not tried again as long as it is frozen */
+	uint64_t bytes_at_us, cpu_at_us; /* when it was seen that bytes had crossed, that it used its CPU; 0: never */
 	uint64_t check_ticket;
 	unsigned check_status; /* what the last HTTP ready check got instead of 2xx or 3xx; 0: no answer */
 	unsigned cleanup_tries;

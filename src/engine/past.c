@@ -4,6 +4,7 @@
  */
 #include "engine/past.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #define WHY_MAX   54   /* bytes of a reason */
 #define WHYS_MAX  4096 /* different ones; others are cut to what they have in common */
 #define ERROR_MAX 199
+#define VISITOR   "connection from "
 
 struct niwa_app_past *niwa_app_past(struct niwa_app *app)
 {
@@ -61,32 +63,52 @@ static const char *keep(struct niwa_engine *e, const char *why)
 	return kept ? kept : "";
 }
 
+/* Visitors are many, and each is to be known: the address is kept apart from the text. */
+static const char *visitor_in(const char *why, uint32_t *ret)
+{
+	size_t len = strlen(VISITOR);
+	struct in_addr addr;
+
+	if (strncmp(why, VISITOR, len) != 0 || inet_pton(AF_INET, why + len, &addr) != 1)
+		return why;
+	*ret = addr.s_addr;
+	return VISITOR;
+}
+
 void niwa_app_note_move(struct niwa_app *app, enum niwa_state from, enum niwa_state to, const char *why)
 {
 	/* sleepers that only get or lose an image have no past yet, and there are many of them */
 	bool slept = niwa_state_is_down(from) && niwa_state_is_down(to);
 	struct niwa_app_past *past = slept ? app->past : niwa_app_past(app);
 	struct niwa_move *move = past ? &past->history[past->history_next] : NULL;
+	uint32_t client = 0;
 
 	if (!move)
 		return;
+	why = visitor_in(why, &client);
 	*move = (struct niwa_move){.realtime_us = niwa_realtime_us(),
 				   .why = keep(app->engine, why),
+				   .client = client,
 				   .from = (uint8_t)from,
 				   .to = (uint8_t)to};
 	past->history_next = (past->history_next + 1) % NIWA_HISTORY;
 }
 
-const char *niwa_app_why(const struct niwa_app *app, unsigned n)
+char *niwa_app_why(const struct niwa_app *app, unsigned n, char *buf, size_t size)
 {
-	const char *why = app->past ? app->past->history[(app->past->history_next + n) % NIWA_HISTORY].why : NULL;
+	const struct niwa_move *move =
+		app->past ? &app->past->history[(app->past->history_next + n) % NIWA_HISTORY] : NULL;
+	char addr[INET_ADDRSTRLEN] = "";
 
-	return why ? why : "";
+	if (move && move->client)
+		(void)inet_ntop(AF_INET, &move->client, addr, sizeof(addr));
+	(void)snprintf(buf, size, "%s%s", move && move->why ? move->why : "", addr);
+	return buf;
 }
 
-const char *niwa_app_last_why(const struct niwa_app *app)
+char *niwa_app_last_why(const struct niwa_app *app, char *buf, size_t size)
 {
-	return niwa_app_why(app, NIWA_HISTORY - 1);
+	return niwa_app_why(app, NIWA_HISTORY - 1, buf, size);
 }
 
 void niwa_app_note_woke(struct niwa_app *app, enum niwa_wake_outcome outcome)

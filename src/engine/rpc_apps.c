@@ -100,12 +100,13 @@ void niwa_rpc_app_wake(struct niwa_call *call)
 static void on_state(struct niwa_app *app, bool reached, void *arg)
 {
 	struct niwa_call *call = arg;
+	char why[80];
 
 	if (reached)
 		niwa_call_answer(call, state_of(app));
 	else
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY, "%s is %s instead (%s)", app->name,
-				    niwa_state_name(app->state), app->past ? niwa_app_last_why(app) : "");
+				    niwa_state_name(app->state), niwa_app_last_why(app, why, sizeof(why)));
 }
 
 void niwa_rpc_app_freeze(struct niwa_call *call)

@@ -15,7 +15,9 @@
 #include "engine/limit_hit.h"
 #include "engine/past.h"
 #include "engine/rpc.h"
+#include "engine/rpc_awake.h"
 #include "engine/rpc_show.h"
+#include "engine/schedule.h"
 #include "engine/scale.h"
 #include "engine/sleep.h"
 #include "engine/visit.h"
@@ -58,8 +60,12 @@ static json_t *last_wake(const struct niwa_app_past *past)
 	json_t *wake = json_pack("{s:I,s:I,s:s}", "at", (json_int_t)past->last_wake_realtime_us, "took_us",
 				 (json_int_t)past->last_took_us, "path", past->path);
 
+	if (past->last_by)
+		(void)json_object_set_new(wake, "by", json_string(past->last_by));
 	if (past->last_client)
 		(void)json_object_set_new(wake, "from", address(past->last_client));
+	if (past->last_port)
+		(void)json_object_set_new(wake, "port", json_integer(past->last_port));
 	return wake;
 }
 
@@ -168,15 +174,17 @@ static json_t *history_of(const struct niwa_app *app)
 {
 	const struct niwa_app_past *past = app->past;
 	json_t *list = json_array();
+	char why[80];
 
 	for (unsigned n = 0; past && n < NIWA_HISTORY; n++) {
 		unsigned at = (past->history_next + n) % NIWA_HISTORY;
 
 		if (past->history[at].realtime_us)
-			(void)json_array_append_new(
-				list, json_pack("{s:I,s:s,s:s,s:s}", "at", (json_int_t)past->history[at].realtime_us,
-						"from", niwa_state_name(past->history[at].from), "to",
-						niwa_state_name(past->history[at].to), "why", niwa_app_why(app, n)));
+			(void)json_array_append_new(list, json_pack("{s:I,s:s,s:s,s:s}", "at",
+								    (json_int_t)past->history[at].realtime_us, "from",
+								    niwa_state_name(past->history[at].from), "to",
+								    niwa_state_name(past->history[at].to), "why",
+								    niwa_app_why(app, n, why, sizeof(why))));
 	}
 	return list;
 }
@@ -184,6 +192,7 @@ static json_t *history_of(const struct niwa_app *app)
 static void add_past(json_t *r, struct niwa_app *app)
 {
 	const struct niwa_app_past *past = app->past;
+	char why[80];
 	unsigned last;
 
 	(void)json_object_set_new(r, "wakes", json_integer(past ? (json_int_t)past->wakes : 0));
@@ -192,7 +201,7 @@ static void add_past(json_t *r, struct niwa_app *app)
 		return;
 	last = (past->history_next + NIWA_HISTORY - 1) % NIWA_HISTORY;
 	if (past->history[last].realtime_us)
-		(void)json_object_set_new(r, "why", json_string(niwa_app_last_why(app)));
+		(void)json_object_set_new(r, "why", json_string(niwa_app_last_why(app, why, sizeof(why))));
 	if (past->last.accepted_us)
 		(void)json_object_set_new(r, "stages", niwa_rpc_stages(&past->last));
 	if (past->last_error)
@@ -210,6 +219,20 @@ static void add_usage(struct niwa_engine *e, json_t *r, struct niwa_app *app)
 	(void)json_object_set_new(r, "memory_bytes", json_integer((json_int_t)niwa_sleep_memory(e, app->current)));
 }
 
+/* Why it is awake, when it is woken without a visitor, which visitors it was not woken by. */
+static void add_idleness(json_t *r, struct niwa_app *app)
+{
+	uint64_t next = niwa_schedule_next_us(app);
+	json_t *awake = niwa_rpc_awake(app), *refused = niwa_visit_refusals(app);
+
+	if (awake)
+		(void)json_object_set_new(r, "awake", awake);
+	if (next)
+		(void)json_object_set_new(r, "next_wake", json_integer((json_int_t)next));
+	if (refused)
+		(void)json_object_set_new(r, "refused", refused);
+}
+
 void niwa_rpc_app_show(struct niwa_call *call)
 {
 	struct niwa_engine *e = call->engine;
@@ -218,7 +241,7 @@ void niwa_rpc_app_show(struct niwa_call *call)
 	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
 	struct niwa_error err;
 	char waits[200];
-	json_t *r, *tenant, *refused;
+	json_t *r, *tenant;
 
 	if (!app)
 		return;
@@ -232,8 +255,7 @@ void niwa_rpc_app_show(struct niwa_call *call)
 	(void)json_object_set_new(r, "instances", instances_of(e, app));
 	(void)json_object_set_new(r, "history", history_of(app));
 	(void)json_object_set_new(r, "warnings", niwa_rpc_warnings(e, app));
-	if ((refused = niwa_visit_refusals(app)))
-		(void)json_object_set_new(r, "refused", refused);
+	add_idleness(r, app);
 	if (niwa_app_spec_read(e, app, &spec, &err) == 0) {
 		(void)json_object_set_new(r, "snapshot", niwa_rpc_snapshot(e, app, spec));
 		niwa_rpc_show_limits(app, spec, r);

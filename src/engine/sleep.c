@@ -100,6 +100,17 @@ static uint64_t next_pause(const struct niwa_instance *i, uint64_t quiet_us)
 	return pause < LOOK_MIN_US ? LOOK_MIN_US : pause;
 }
 
+/* For niwa show. */
+static void note_activity(struct niwa_instance *i, uint64_t bytes, uint64_t cpu, uint64_t now)
+{
+	uint64_t elapsed = now - i->looked_us;
+
+	if (bytes != i->seen_bytes)
+		i->bytes_at_us = now;
+	if ((cpu - i->seen_cpu_us) * 10000 >= (uint64_t)i->spec->sleep.cpu_centi * (elapsed ? elapsed : 1))
+		i->cpu_at_us = now;
+}
+
 /* Notes activity since the last look; returns how long the instance has been quiet. */
 static uint64_t look(struct niwa_engine *e, struct niwa_instance *i)
 {
@@ -112,6 +123,7 @@ static uint64_t look(struct niwa_engine *e, struct niwa_instance *i)
 		i->active_us = now;
 	if (bytes != i->seen_bytes)
 		niwa_govern_visit(i->app, now);
+	note_activity(i, bytes, cpu, now);
 	i->seen_bytes = bytes;
 	i->seen_cpu_us = cpu;
 	i->looked_us = now;

@@ -4,6 +4,7 @@
 import os
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from clients import apply, record
@@ -46,6 +47,17 @@ def name(garden):
 def awake(host, name, **keys):
     apply(host, app(name, **{"sleep": SLEEPS, "snapshot": "off", **keys}))
     host.niwa("wake", name)
+
+
+def instance_pid(name):
+    """Without asking niwad: a process that has the app's name in its environment."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"NIWA_APP={name}\0".encode() in path.read_bytes():
+                return int(path.parent.name)
+        except OSError:
+            pass  # it has just ended
+    raise AssertionError(f"{name} has no process")
 
 
 def write(host, name, text):
@@ -159,6 +171,22 @@ def test_the_end_of_its_lifetime_comes_though_a_lease_is_renewed_for_ever(garden
     first = garden.show(name)["instances"][0]["id"]
     wait_for("a fresh instance serves", lambda: [i for i in garden.show(name)["instances"] if i["id"] != first and i["life"] == "serving"], 20)
     wait_for("the old one is gone", lambda: all(i["id"] != first for i in garden.show(name)["instances"]), 20)
+
+
+def test_a_lease_that_is_taken_while_the_freezer_is_at_work_thaws_the_app(garden, name):
+    """niwad has decided; the app's last instruction is to say that it is busy."""
+    garden.kill_niwad()
+    garden.start_niwad({"NIWA_FAULT": "niwad.frozen:slow"})
+    try:
+        awake(garden, name)
+        wait_for("it is being frozen", lambda: f"{name} instance=" in garden.niwad_log() and "running -> freezing" in garden.niwad_log().split(name)[-1])
+        with open(f"/proc/{instance_pid(name)}/root/run/niwa/busy", "w") as f:
+            f.write("5m")
+        wait_for("it runs again", lambda: garden.state(name) == "running", 10)
+        assert garden.show(name)["history"][-1]["why"] == "it is busy"
+    finally:
+        garden.kill_niwad()
+        garden.start_niwad()
 
 
 def test_an_operator_may_freeze_and_stop_a_busy_app(garden, name):

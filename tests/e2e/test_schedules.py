@@ -3,11 +3,12 @@
 
 import os
 import signal
+import threading
 import time
 
 import pytest
 from host import SLOW, Host, wait_for
-from inside import app, apply
+from inside import QUIET, app, apply
 from zones import Zones
 
 SLEEPS = {"freeze": "100ms", "page": "never", "save": "never"}
@@ -115,6 +116,24 @@ def test_what_an_app_was_woken_for_goes_on_when_niwad_is_killed(garden, zones, n
     time.sleep(1)
     assert garden.state(name) == "running"
     assert garden.show(name)["wakes"] == 0, "nobody woke it again"
+
+
+def test_a_time_that_comes_while_the_app_is_replaced_is_not_lost(garden, zones, name):
+    """The old instance takes its time to end; the fresh one is there for the time that has come."""
+    slow = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(2), exit(0)))\n"
+    declare(garden, name, command=["/usr/bin/python3", "-Ic", slow + QUIET], stop={"grace": "10s", "signal": "TERM"})
+    garden.niwa("wake", name)
+    record = app(name, sleep=SLEEPS, command=["/usr/bin/python3", "-Ic", slow + QUIET], stop={"grace": "10s", "signal": "TERM"},
+                 wake={"at": "0 12 * * *", "for": "30s", "zone": zones.before("12:00", 2)})
+    apply(garden, record)
+    stopper = threading.Thread(target=lambda: garden.niwa("stop", name, check=False))
+    stopper.start()
+    garden.wait_state(name, "stopping")
+    wait_for("it was woken", lambda: garden.show(name)["wakes"] == 2 or garden.state(name) == "running" and "its schedule" in whys(garden, name), 15)
+    stopper.join()
+    garden.wait_state(name, "running")
+    time.sleep(0.5)
+    assert garden.state(name) == "running"
 
 
 # -- hours ----------------------------------------------------------------------------------------------------------
