@@ -47,7 +47,7 @@ struct niwa_host {
 	uint64_t layer_bytes;
 	bool layer_on_disk;
 	uint32_t cpu_centi_max; /* hybrid: of the group that instances' groups are in, which refuses more; 0: any */
-	uint64_t nofile_max; /* hard limit of niwa-keep, 0: not known; limits.open_files above it is refused */
+	uint64_t nofile_max;    /* hard limit of niwa-keep, 0: not known; limits.open_files above it is refused */
 };
 
 /* What this instance got. Borrowed. */

@@ -125,20 +125,31 @@ static bool look_at_file(struct niwa_instance *i)
 	return true;
 }
 
+static uint64_t known_until(const struct niwa_instance *i, const char **ret_why)
+{
+	const struct niwa_busy *b = &i->busy;
+	uint64_t lease = b->file_until_us > b->told_until_us ? b->file_until_us : b->told_until_us;
+	uint64_t until = i->app->current == i ? niwa_schedule_busy_until(i->app, ret_why) : 0;
+
+	if (lease <= until)
+		return until;
+	*ret_why = "lease";
+	return lease;
+}
+
 uint64_t niwa_busy_until(struct niwa_instance *i, const char **ret_why)
 {
 	const char *why = "";
-	uint64_t until = i->app->current == i ? niwa_schedule_busy_until(i->app, &why) : 0, lease;
 
 	(void)look_at_file(i);
-	lease = i->busy.file_until_us > i->busy.told_until_us ? i->busy.file_until_us : i->busy.told_until_us;
-	if (lease > until) {
-		until = lease;
-		why = "lease";
-	}
-	if (ret_why)
-		*ret_why = why;
-	return until;
+	return known_until(i, ret_why ? ret_why : &why);
+}
+
+bool niwa_busy_is_known(const struct niwa_instance *i)
+{
+	const char *why;
+
+	return known_until(i, &why) > niwa_now_us();
 }
 
 bool niwa_is_busy(struct niwa_instance *i)

@@ -18,6 +18,8 @@
  * ret_why may be NULL; "lease", "its hours", "its schedule". */
 uint64_t niwa_busy_until(struct niwa_instance *i, const char **ret_why);
 bool niwa_is_busy(struct niwa_instance *i);
+/* As far as is known without a look at its file. */
+bool niwa_busy_is_known(const struct niwa_instance *i);
 /* A lease was taken since the last look: between a decision and the freezer. */
 bool niwa_busy_is_new(struct niwa_instance *i);
 

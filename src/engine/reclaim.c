@@ -7,6 +7,7 @@
 #include "engine/reclaim.h"
 
 #include "base/clock.h"
+#include "engine/busy.h"
 #include "engine/govern.h"
 #include "engine/leave.h"
 #include "engine/sleep.h"
@@ -27,7 +28,7 @@ static uint64_t used_us(const struct niwa_instance *i, uint64_t now)
 	const struct niwa_app *app = i->app;
 	bool frozen = app->state == NIWA_FROZEN || app->state == NIWA_PAGED;
 
-	if (app->current != i || app->fresh || app->template || app->resident || i->execs ||
+	if (app->current != i || app->fresh || app->template || app->resident || i->execs || niwa_busy_is_known(i) ||
 	    i->life != NIWA_LIFE_SERVING || !i->spec || !i->spec->sleep.save_us || !TAILQ_EMPTY(&app->waiters))
 		return UINT64_MAX;
 	if (!frozen && (app->state != NIWA_RUNNING || now - i->active_us < QUIET_US || niwa_sleep_owes_answer(i)))

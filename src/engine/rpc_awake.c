@@ -36,7 +36,7 @@ static void add_moment(json_t *list, const char *why, uint64_t at_us)
 
 static void add_busy(json_t *list, struct niwa_instance *i)
 {
-	const char *why;
+	const char *why = "";
 	uint64_t until = niwa_busy_until(i, &why);
 
 	if (until > niwa_now_us())
