@@ -118,10 +118,10 @@ struct niwa_app_past {
 	struct niwa_stages now, last; /* of the wake under way, of the last one that was done */
 	char path[12];                /* start, restore, thaw */
 	uint64_t last_wake_realtime_us, last_took_us;
-	uint32_t last_client;
-	uint16_t last_port;   /* of the service; 0: none */
-	const char *last_by;  /* who woke it: static text */
-	uint64_t last_ticket; /* of the relay: the connection of the last wake */
+	struct in6_addr last_from; /* IPv4 mapped; all 0: no visitor */
+	uint16_t last_port;        /* of the service; 0: none */
+	const char *last_by;       /* who woke it: static text */
+	uint64_t last_ticket;      /* of the relay: the connection of the last wake */
 	uint64_t wakes, failures;
 	uint64_t usage_round;               /* usage.c: the last one in which it had a row, */
 	uint32_t usage_row;                 /* at this place */

@@ -13,7 +13,7 @@
 #include "base/memory.h"
 #include "engine/limit_hit.h"
 
-#define WHY_MAX   54   /* bytes of a reason */
+#define WHY_MAX   64   /* bytes of a reason */
 #define WHYS_MAX  4096 /* different ones; others are cut to what they have in common */
 #define ERROR_MAX 199
 #define VISITOR   "connection from "

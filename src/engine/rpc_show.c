@@ -57,13 +57,14 @@ static json_t *ports_of(const struct niwa_app *app)
 
 static json_t *last_wake(const struct niwa_app_past *past)
 {
+	char from[INET6_ADDRSTRLEN];
 	json_t *wake = json_pack("{s:I,s:I,s:s}", "at", (json_int_t)past->last_wake_realtime_us, "took_us",
 				 (json_int_t)past->last_took_us, "path", past->path);
 
 	if (past->last_by)
 		(void)json_object_set_new(wake, "by", json_string(past->last_by));
-	if (past->last_client)
-		(void)json_object_set_new(wake, "from", address(past->last_client));
+	if (!IN6_IS_ADDR_UNSPECIFIED(&past->last_from))
+		(void)json_object_set_new(wake, "from", json_string(niwa_visitor_text(&past->last_from, from)));
 	if (past->last_port)
 		(void)json_object_set_new(wake, "port", json_integer(past->last_port));
 	return wake;

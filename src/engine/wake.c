@@ -96,7 +96,7 @@ void niwa_wake_note(struct niwa_engine *e, struct niwa_app *app, const struct ni
 	past->now = (struct niwa_stages){.accepted_us = accepted_us, .decided_us = niwa_now_us()};
 	(void)snprintf(past->path, sizeof(past->path), "%s", path);
 	past->last_wake_realtime_us = niwa_realtime_us();
-	past->last_client = w ? w->client : 0;
+	past->last_from = w ? w->from : (struct in6_addr){0};
 	past->last_port = w ? w->port : 0;
 	past->last_by = !w ? "traffic" : w->why ? w->why : w->ticket ? "connection" : "request";
 	past->wakes++;

@@ -12,14 +12,14 @@ from host import SLOW, Host, wait_for
 from inside import app, apply, echo, run
 
 SLEEPS = {"freeze": "200ms", "page": "never", "save": "never"}
-SOURCES = ["192.0.2.1/32", "192.0.2.2/32", "198.51.100.1/32", "203.0.113.0/24"]
+SOURCES = ["192.0.2.1/32", "192.0.2.2/32", "198.51.100.1/32", "203.0.113.0/24", "2001:db8::7/128", "2001:db8:1::7/128"]
 
 
 @pytest.fixture(scope="module")
 def garden():
     for addr in SOURCES:  # clients on this host that come from elsewhere
         subprocess.run(["ip", "addr", "add", addr, "dev", "lo"], check=True)
-    h = Host().start()
+    h = Host(ula_prefix="fd6e:6977:6100::/48").start()
     yield h
     h.stop()
     for addr in SOURCES:
@@ -94,6 +94,18 @@ def test_a_connection_that_exists_goes_on_while_the_app_is_frozen(garden, name):
     c.close()
 
 
+def test_networks_of_ipv6_are_known_too_asleep_and_frozen(garden, name):
+    declare(garden, name, {"from": ["2001:db8::/48"]})
+    address = garden.show(name)["service_address6"]
+    for _ in range(2):
+        assert visit(address, "2001:db8:1::7")[0] == 503
+        assert visit(address, "2001:db8::7")[0] == 200
+        assert garden.show(name)["last_wake"]["from"] == "2001:db8::7"
+        garden.wait_state(name, "frozen")
+    assert garden.show(name)["history"][0]["why"] == "connection from 2001:db8::7"
+    assert garden.show(name)["refused"][0]["last"] == "2001:db8:1::7"
+
+
 @pytest.mark.parametrize("word, source, status", [("host", None, 200), ("host", "192.0.2.1", 503), ("none", None, 503), ("any", "192.0.2.1", 200), (["10.0.0.0/8", "host"], None, 200)])
 def test_the_host_has_a_name(garden, name, word, source, status):
     word = [word] if word == "host" else word
@@ -140,7 +152,7 @@ def test_an_app_is_woken_as_often_as_it_may_be_and_no_more(garden, name):
 
 def test_scanners_from_many_addresses_do_not_keep_it_up(garden, name):
     """One byte each, as a scan for servers sends."""
-    address = declare(garden, name, {"wakes": "2/h"}, sleep={"freeze": "100ms", "page": "never", "save": "400ms"})
+    address = declare(garden, name, {"wakes": "2/h"}, sleep={"freeze": "100ms", "page": "never", "save": "400ms", "connection": "1s"})
 
     def scan(n):
         with socket.socket() as s:
