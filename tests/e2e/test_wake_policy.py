@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from host import SLOW, Host, wait_for
+from host import SLOW, Host
 from inside import app, apply, echo, run
 
 SLEEPS = {"freeze": "200ms", "page": "never", "save": "never"}
@@ -152,7 +152,7 @@ def test_an_app_is_woken_as_often_as_it_may_be_and_no_more(garden, name):
 
 def test_scanners_from_many_addresses_do_not_keep_it_up(garden, name):
     """One byte each, as a scan for servers sends."""
-    address = declare(garden, name, {"wakes": "2/h"}, sleep={"freeze": "100ms", "page": "never", "save": "400ms", "connection": "1s"})
+    address = declare(garden, name, {"wakes": "2/h"}, sleep={**SLEEPS, "freeze": "100ms"})
 
     def scan(n):
         with socket.socket() as s:
@@ -168,7 +168,7 @@ def test_scanners_from_many_addresses_do_not_keep_it_up(garden, name):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for _ in range(3):
             list(pool.map(scan, range(32)))
-            wait_for("it sleeps as if nobody had come", lambda: garden.state(name) == "stopped", 10)
+            garden.wait_state(name, "frozen", "stopped")
     assert wakes(garden, name) <= 2
     refused = garden.show(name)["refused"][0]
     assert refused["port"] == 80 and refused["too_often"] >= 30 and refused["last"].startswith("203.0.113.")
