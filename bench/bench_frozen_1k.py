@@ -11,8 +11,10 @@ from host import wait_for
 
 APPS = int(os.environ.get("BENCH_APPS", "1000"))
 ASKED = min(APPS, 300)
-SERVER = ("import email, html, http.server, json, logging, sqlite3, urllib.parse, uuid; "
-          "h = http.server.SimpleHTTPRequestHandler; h.protocol_version = 'HTTP/1.1'; "
+# The answer in one piece, as the client wants it.
+SERVER = ("import email, html, http.server, json, logging, sqlite3, urllib.parse, uuid; n = bytes([13, 10]); "
+          "say = lambda s: s.wfile.write(b'HTTP/1.1 200 OK' + n + b'Content-Length: 4' + n + n + b'up 0'); "
+          "h = type('H', (http.server.BaseHTTPRequestHandler,), {'protocol_version': 'HTTP/1.1', 'do_GET': say}); "
           "http.server.ThreadingHTTPServer(('', 80), h).serve_forever()")
 APP = """
   - name: {name}
