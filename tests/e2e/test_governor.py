@@ -5,10 +5,11 @@ it is; what it moves where there is swap is told by bench/paging."""
 
 import socket
 import time
+import urllib.request
 
 import pytest
-from host import SLOW, wait_for
-from inside import apply, echo
+from host import CRIU, SLOW, wait_for
+from inside import app, apply, echo
 from test_admission import Told
 from test_fair import addresses, visit
 
@@ -25,7 +26,7 @@ class Swapped(Told):
 
 @pytest.fixture(name="one_host", scope="module")
 def _one_host():
-    host = Swapped(memory_reserve="100M", wait_worth="1ms")  # memory is dear: what is learnt shows at once
+    host = Swapped(memory_reserve="100M", wait_worth="1ms", criu=CRIU)  # memory is dear: what is learnt shows at once
     host.tell(4000)
     try:
         yield host.start()
@@ -90,6 +91,18 @@ def test_a_paged_app_is_saved_when_it_stays_quiet_and_can_be_commanded(swapped):
     swapped.rpc("app.stop", name="c")
     assert state(swapped, "c") in ("stopped", "saved")
     assert visit(swapped.address("c"))[0] == 200
+
+
+def test_memory_that_is_kept_is_whole_after_it_was_paged(swapped):
+    counts = ("import socket; s = socket.create_server(('', 80)); n = 0\n"
+              "while True:\n c, _ = s.accept(); c.recv(999); n += 1; c.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n%d' % n); c.close()\n")
+    apply(swapped, app("a", command=["/usr/bin/python3", "-Ic", counts],
+                       sleep={"freeze": "100ms", "page": "200ms", "save": "700ms", "connection": "1s", "keep": "memory"}))
+    for n in range(1, 3):
+        with urllib.request.urlopen(f"http://{swapped.address('a')}/", timeout=20 * SLOW) as answer:
+            assert answer.read() == str(n).encode()
+        wait_for("it is saved", lambda: state(swapped, "a") == "saved")
+        assert ("frozen", "paged") in moves(swapped, "a")
 
 
 def test_without_swap_an_app_is_never_paged(swapped):
