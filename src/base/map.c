@@ -33,7 +33,8 @@ struct niwa_map {
 	size_t moved;          /* slots of old that are empty now */
 };
 
-#define MOVE_SLOTS 32 /* a put: the old table is empty long before the new one is full */
+#define LARGE_SLOTS 16384 /* 400 KB */
+#define MOVE_SLOTS  32    /* a put: the old table is empty long before the new one is full */
 
 static uint64_t seed(void)
 {
@@ -158,6 +159,13 @@ void niwa_map_free(struct niwa_map **map)
 	free((*map)->old.slots);
 	free(*map);
 	*map = NULL;
+}
+
+void niwa_map_free_some(struct niwa_map **map, unsigned *budget)
+{
+	if (*map && (*map)->now.size > LARGE_SLOTS)
+		*budget = 0;
+	niwa_map_free(map);
 }
 
 size_t niwa_map_count(const struct niwa_map *map)

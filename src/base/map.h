@@ -16,6 +16,8 @@ enum niwa_map_kind { NIWA_MAP_U64, NIWA_MAP_STRING };
 
 struct niwa_map *niwa_map_new(enum niwa_map_kind kind); /* NULL: out of memory */
 void niwa_map_free(struct niwa_map **map);              /* not the values */
+/* The same; a large one takes as long as the rest of a turn may: *budget is 0 then. */
+void niwa_map_free_some(struct niwa_map **map, unsigned *budget);
 size_t niwa_map_count(const struct niwa_map *map);
 
 /* Returns 0, -EEXIST when the key is there, -ENOMEM. value must not be NULL. */

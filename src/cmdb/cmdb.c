@@ -80,13 +80,18 @@ static bool deliver(struct niwa_cmdb *db, size_t max, uint64_t budget_us)
 				return false;
 			db->delivering->next = STAILQ_FIRST(&db->delivering->ops);
 		}
+		if (db->delivering->told) {
+			niwa_cmdb_txn_free_some(&db->delivering);
+			sent += NIWA_CMDB_PIECE_MAX;
+			continue;
+		}
 		db->in_callback = true;
 		sent += deliver_piece(db->delivering, NIWA_CMDB_PIECE_MAX, &last);
 		db->in_callback = false;
 		if (!last)
 			continue;
 		sent++;
-		niwa_cmdb_txn_free(&db->delivering);
+		db->delivering->told = true;
 	}
 	return true;
 }

@@ -13,8 +13,9 @@
 #include "base/memory.h"
 #include "spec/app.h"
 
-#define CHUNK_FIRST (4 * 1024)
-#define CHUNK_LARGE (512 * 1024) /* this size and above: mmap */
+#define CHUNK_FIRST    (4 * 1024)
+#define CHUNK_LARGE    (512 * 1024) /* this size and above: mmap */
+#define CHUNKS_AT_ONCE 6            /* freed: some 0.3 ms */
 
 struct niwa_cmdb_chunk {
 	struct niwa_cmdb_chunk *next;
@@ -126,6 +127,18 @@ void niwa_cmdb_txn_free(struct niwa_cmdb_txn **txn)
 }
 
 /* Copies what is wanted. */
+void niwa_cmdb_txn_free_some(struct niwa_cmdb_txn **txn)
+{
+	struct niwa_cmdb_chunk *c;
+
+	for (int n = 0; n < CHUNKS_AT_ONCE && (c = (*txn)->chunks); n++) {
+		(*txn)->chunks = c->next;
+		chunk_free(c);
+	}
+	if (!(*txn)->chunks)
+		niwa_cmdb_txn_free(txn);
+}
+
 static int add(struct niwa_cmdb_txn *txn, const struct niwa_cmdb_op *wanted)
 {
 	size_t name_len = strlen(wanted->name), tenant_len = wanted->tenant ? strlen(wanted->tenant) : 0;

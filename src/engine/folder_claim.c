@@ -5,6 +5,7 @@
 #include "engine/folder_claim.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,7 @@ struct touched {
 struct niwa_folder_claims {
 	SLIST_HEAD(, claim) claims;
 	SLIST_HEAD(, touched) touched;
+	struct claim *next;                /* to be settled */
 	struct niwa_map *by_from, *by_app; /* → struct claim (of several that share it the first), struct touched */
 	SLIST_ENTRY(niwa_folder_claims) link; /* in engine.folder_claims */
 	bool settled;
@@ -232,66 +234,80 @@ static int compare_with_apps(struct niwa_engine *e, struct niwa_folder_claims *c
 	return 0;
 }
 
-static int compare_with_commit(const struct niwa_folder_claims *c, const struct niwa_folder_claims *other,
-			       struct niwa_refusal *at, struct niwa_error *err)
+static int compare_with_commits(struct niwa_engine *e, const struct niwa_folder_claims *c, const struct claim *claim,
+				struct niwa_refusal *at, struct niwa_error *err)
 {
-	const struct claim *claim, *theirs;
+	const struct niwa_folder_claims *other;
+	const struct claim *theirs;
 
-	SLIST_FOREACH(claim, &c->claims, link)
+	SLIST_FOREACH(other, &e->folder_claims, link)
 	{
-		theirs = niwa_map_get_str(other->by_from, claim->from);
+		theirs = other == c ? NULL : niwa_map_get_str(other->by_from, claim->from);
 		if (theirs && !(theirs->shared && claim->shared) && strcmp(theirs->app, claim->app) != 0)
 			return taken(at, err, claim, theirs->app);
 	}
 	return 0;
 }
 
-int niwa_folder_claims_settle(struct niwa_engine *e, struct niwa_folder_claims *claims, struct niwa_refusal *at,
-			      struct niwa_error *err)
+int niwa_folder_claims_settle(struct niwa_engine *e, struct niwa_folder_claims *claims, unsigned *budget,
+			      struct niwa_refusal *at, struct niwa_error *err)
 {
-	const struct niwa_folder_claims *other;
-	const struct claim *claim;
 	int r = 0;
 
 	if (!claims || SLIST_EMPTY(&claims->claims))
 		return 0;
-	SLIST_FOREACH(claim, &claims->claims, link)
-	{
-		r = compare_with_apps(e, claims, claim, at, err);
-		if (r < 0)
-			return r;
+	if (!claims->settled) { /* of two that are looked at at the same time the one that finds the other is refused */
+		SLIST_INSERT_HEAD(&e->folder_claims, claims, link);
+		claims->next = SLIST_FIRST(&claims->claims);
 	}
-	SLIST_FOREACH(other, &e->folder_claims, link)
-	{
-		r = compare_with_commit(claims, other, at, err);
-		if (r < 0)
-			return r;
-	}
-	SLIST_INSERT_HEAD(&e->folder_claims, claims, link);
 	claims->settled = true;
+	for (; claims->next; claims->next = SLIST_NEXT(claims->next, link), --*budget) {
+		if (*budget == 0)
+			return 1;
+		r = compare_with_apps(e, claims, claims->next, at, err);
+		if (r == 0)
+			r = compare_with_commits(e, claims, claims->next, at, err);
+		if (r < 0)
+			return r;
+	}
 	return 0;
 }
 
-void niwa_folder_claims_free(struct niwa_engine *e, struct niwa_folder_claims **claims)
+void niwa_folder_claims_free_some(struct niwa_engine *e, struct niwa_folder_claims **claims, unsigned *budget)
 {
 	struct niwa_folder_claims *c = *claims;
 	struct touched *t;
 	struct claim *claim;
 
-	*claims = NULL;
 	if (!c)
 		return;
-	if (c->settled)
+	if (c->settled) { /* from here on nobody compares with it */
 		SLIST_REMOVE(&e->folder_claims, c, niwa_folder_claims, link);
-	while ((claim = SLIST_FIRST(&c->claims))) {
+		c->settled = false;
+	}
+	for (; *budget && (claim = SLIST_FIRST(&c->claims)); --*budget) {
 		SLIST_REMOVE_HEAD(&c->claims, link);
 		free(claim);
 	}
-	while ((t = SLIST_FIRST(&c->touched))) {
+	for (; *budget && (t = SLIST_FIRST(&c->touched)); --*budget) {
 		SLIST_REMOVE_HEAD(&c->touched, link);
 		free(t);
 	}
-	niwa_map_free(&c->by_from);
-	niwa_map_free(&c->by_app);
+	if (!SLIST_EMPTY(&c->claims) || !SLIST_EMPTY(&c->touched))
+		return;
+	niwa_map_free_some(&c->by_from, budget);
+	if (!*budget)
+		return;
+	niwa_map_free_some(&c->by_app, budget);
 	free(c);
+	*claims = NULL;
+}
+
+void niwa_folder_claims_free(struct niwa_engine *e, struct niwa_folder_claims **claims)
+{
+	while (*claims) {
+		unsigned all = UINT_MAX;
+
+		niwa_folder_claims_free_some(e, claims, &all);
+	}
 }

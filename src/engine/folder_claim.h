@@ -20,9 +20,11 @@ int niwa_folder_claim_put(struct niwa_engine *e, struct niwa_folder_claims **cla
 int niwa_folder_claim_remove(struct niwa_engine *e, struct niwa_folder_claims **claims, const char *app,
 			     struct niwa_error *err);
 /* Before the commit; from then until niwa_folder_claims_free no other transaction gets these folders. NULL is fine. */
-int niwa_folder_claims_settle(struct niwa_engine *e, struct niwa_folder_claims *claims, struct niwa_refusal *at,
-			      struct niwa_error *err);
+int niwa_folder_claims_settle(struct niwa_engine *e, struct niwa_folder_claims *claims, unsigned *budget,
+			      struct niwa_refusal *at, struct niwa_error *err);
 void niwa_folder_claims_free(struct niwa_engine *e, struct niwa_folder_claims **claims);
+/* Up to *budget records of it; *claims is NULL when it is gone. */
+void niwa_folder_claims_free_some(struct niwa_engine *e, struct niwa_folder_claims **claims, unsigned *budget);
 
 /* The folders of an app in the registry: what its record says now, or none (spec NULL). 0 or -ENOMEM. */
 int niwa_folder_declare(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_spec *spec);

@@ -5,6 +5,7 @@
 #include "engine/publish_claim.h"
 
 #include <arpa/inet.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,8 @@ struct touched {
 struct niwa_publish_claims {
 	SLIST_HEAD(, claim) claims;
 	SLIST_HEAD(, touched) touched;
+	bool settling;
+	struct claim *next;               /* to be settled */
 	struct niwa_map *by_key, *by_app; /* → struct claim, struct touched */
 };
 
@@ -177,43 +180,59 @@ static int settle_one(struct niwa_engine *e, struct niwa_publish_claims *c, stru
 	return 0;
 }
 
-int niwa_publish_claims_settle(struct niwa_engine *e, struct niwa_publish_claims *claims, struct niwa_refusal *at,
-			       struct niwa_error *err)
+int niwa_publish_claims_settle(struct niwa_engine *e, struct niwa_publish_claims *claims, unsigned *budget,
+			       struct niwa_refusal *at, struct niwa_error *err)
 {
-	struct claim *claim;
 	int r = 0;
 
 	if (!claims)
 		return 0;
-	SLIST_FOREACH(claim, &claims->claims, link)
-	{
-		r = settle_one(e, claims, claim, at, err);
+	if (!claims->settling)
+		claims->next = SLIST_FIRST(&claims->claims);
+	claims->settling = true;
+	for (; claims->next; claims->next = SLIST_NEXT(claims->next, link), --*budget) {
+		if (*budget == 0)
+			return 1;
+		r = settle_one(e, claims, claims->next, at, err);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-void niwa_publish_claims_free(struct niwa_engine *e, struct niwa_publish_claims **claims)
+void niwa_publish_claims_free_some(struct niwa_engine *e, struct niwa_publish_claims **claims, unsigned *budget)
 {
 	struct niwa_publish_claims *c = *claims;
 	struct touched *t;
 	struct claim *claim;
 
-	*claims = NULL;
 	if (!c)
 		return;
-	while ((claim = SLIST_FIRST(&c->claims))) {
+	for (; *budget && (claim = SLIST_FIRST(&c->claims)); --*budget) {
 		SLIST_REMOVE_HEAD(&c->claims, link);
 		if (claim->settled)
 			(void)niwa_map_del(e->claims, claim->key);
 		free(claim);
 	}
-	while ((t = SLIST_FIRST(&c->touched))) {
+	for (; *budget && (t = SLIST_FIRST(&c->touched)); --*budget) {
 		SLIST_REMOVE_HEAD(&c->touched, link);
 		free(t);
 	}
-	niwa_map_free(&c->by_key);
-	niwa_map_free(&c->by_app);
+	if (!SLIST_EMPTY(&c->claims) || !SLIST_EMPTY(&c->touched))
+		return;
+	niwa_map_free_some(&c->by_key, budget);
+	if (!*budget)
+		return;
+	niwa_map_free_some(&c->by_app, budget);
 	free(c);
+	*claims = NULL;
+}
+
+void niwa_publish_claims_free(struct niwa_engine *e, struct niwa_publish_claims **claims)
+{
+	while (*claims) {
+		unsigned all = UINT_MAX;
+
+		niwa_publish_claims_free_some(e, claims, &all);
+	}
 }

@@ -19,8 +19,10 @@ int niwa_publish_claim_put(struct niwa_engine *e, struct niwa_publish_claims **c
 int niwa_publish_claim_remove(struct niwa_engine *e, struct niwa_publish_claims **claims, const char *app,
 			      struct niwa_error *err);
 /* Before the commit; from then until niwa_publish_claims_free no other transaction gets these ports. NULL is fine. */
-int niwa_publish_claims_settle(struct niwa_engine *e, struct niwa_publish_claims *claims, struct niwa_refusal *at,
-			       struct niwa_error *err);
+int niwa_publish_claims_settle(struct niwa_engine *e, struct niwa_publish_claims *claims, unsigned *budget,
+			       struct niwa_refusal *at, struct niwa_error *err);
 void niwa_publish_claims_free(struct niwa_engine *e, struct niwa_publish_claims **claims);
+/* Up to *budget records of it; *claims is NULL when it is gone. */
+void niwa_publish_claims_free_some(struct niwa_engine *e, struct niwa_publish_claims **claims, unsigned *budget);
 
 #endif

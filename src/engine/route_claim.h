@@ -18,9 +18,12 @@ int niwa_route_claim_put(struct niwa_engine *e, struct niwa_route_claims **claim
 /* An app that the transaction removes. */
 int niwa_route_claim_remove(struct niwa_engine *e, struct niwa_route_claims **claims, const char *app,
 			    struct niwa_error *err);
-/* Before the commit; from then until niwa_route_claims_free no other transaction gets these names. NULL is fine. */
-int niwa_route_claims_settle(struct niwa_engine *e, struct niwa_route_claims *claims, struct niwa_refusal *at,
-			     struct niwa_error *err);
+/* Before the commit; from then until niwa_route_claims_free no other transaction gets these names. NULL is fine. Looks
+ * at up to *budget of them and takes that off it; 1: there are more, to be called again. */
+int niwa_route_claims_settle(struct niwa_engine *e, struct niwa_route_claims *claims, unsigned *budget,
+			     struct niwa_refusal *at, struct niwa_error *err);
 void niwa_route_claims_free(struct niwa_engine *e, struct niwa_route_claims **claims);
+/* Up to *budget records of it; *claims is NULL when it is gone. */
+void niwa_route_claims_free_some(struct niwa_engine *e, struct niwa_route_claims **claims, unsigned *budget);
 
 #endif

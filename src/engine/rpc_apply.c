@@ -23,7 +23,9 @@
 #include "engine/tenant_limit.h"
 #include "spec/tenant.h"
 
-#define NAMES_MAX 100
+#define NAMES_MAX       100
+#define CLAIMS_TURN     400 /* looked at, or freed */
+#define CLAIMS_PAUSE_US 100
 
 struct commit {
 	struct niwa_engine *engine;
@@ -32,6 +34,11 @@ struct commit {
 	struct niwa_folder_claims *folders;
 	struct niwa_route_claims *routes;
 	struct niwa_apply_checks *checks;
+	struct niwa_cmdb_txn *txn; /* until the claims are settled */
+	sd_event_source *turn;     /* the next one of settling or releasing claims */
+	bool refused, names_told;
+	struct niwa_refusal at; /* why it is refused */
+	struct niwa_error err;
 	uint64_t began_us;
 	json_int_t counts[NIWA_CMDB_KINDS]; /* by enum niwa_cmdb_change_kind */
 	json_t *names[NIWA_CMDB_KINDS];
@@ -232,6 +239,7 @@ static void commit_free(struct commit *c)
 	niwa_folder_claims_free(c->engine, &c->folders);
 	niwa_route_claims_free(c->engine, &c->routes);
 	niwa_apply_checks_free(&c->checks);
+	(void)sd_event_source_disable_unref(c->turn);
 	free(c);
 }
 
@@ -248,6 +256,44 @@ static void on_checked(json_t *warnings, void *arg)
 	commit_free(c);
 }
 
+/* Claims are settled before the commit and released after it, some a turn: with 50,000 apps all of them take 50 ms. */
+
+static int on_turn(sd_event_source *source, uint64_t usec, void *arg);
+
+static void next_turn(struct commit *c)
+{
+	c->turn = sd_event_source_disable_unref(c->turn);
+	if (sd_event_add_time_relative(c->engine->event, &c->turn, CLOCK_MONOTONIC, CLAIMS_PAUSE_US, 1, on_turn, c) >=
+	    0)
+		(void)sd_event_source_set_priority(c->turn, NIWA_RPC_PRIORITY);
+	else
+		(void)on_turn(NULL, 0, c); /* without memory at once */
+}
+
+static void refuse(struct commit *c)
+{
+	niwa_call_fail_at(c->call, NIWA_RPC_FAILED, &c->err, c->at.app, c->at.key);
+	commit_free(c);
+}
+
+static void release_some(struct commit *c)
+{
+	unsigned budget = CLAIMS_TURN;
+
+	niwa_route_claims_free_some(c->engine, &c->routes, &budget);
+	if (!c->routes && !c->names_told)
+		niwa_names_tell(c->engine, NIWA_NAMES_LAST);
+	c->names_told = !c->routes;
+	niwa_publish_claims_free_some(c->engine, &c->claims, &budget);
+	niwa_folder_claims_free_some(c->engine, &c->folders, &budget);
+	if (c->routes || c->claims || c->folders)
+		next_turn(c);
+	else if (c->refused)
+		refuse(c); /* who tries again finds none of them */
+	else
+		niwa_apply_check_run(c->engine, NIWA_TAKE(c->checks), on_checked, c);
+}
+
 static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool last, const struct niwa_error *err,
 		    void *arg)
 {
@@ -257,8 +303,9 @@ static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool l
 
 	if (err) {
 		c->engine->counts.failed_commits++;
-		niwa_call_fail(c->call, NIWA_RPC_FAILED, err);
-		commit_free(c);
+		c->refused = true;
+		c->err = *err;
+		release_some(c);
 		return;
 	}
 	if (c->began_us) /* the first part of its changes: now it is durable */
@@ -275,36 +322,56 @@ static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool l
 		c->engine->redeclare = true;
 		niwa_log(NIWA_LOG_ERR, NULL, "declare apps to the kernel: %s", net_err.msg);
 	}
-	if (last)
-		niwa_route_claims_free(c->engine, &c->routes);
-	niwa_names_tell(c->engine, last ? NIWA_NAMES_LAST : NIWA_NAMES_MORE);
+	if (!last)
+		niwa_names_tell(c->engine, NIWA_NAMES_MORE);
 	niwa_tenant_refresh(c->engine);
 	(void)niwa_fault("niwad.declared");
 	if (!last)
 		return;
 	niwa_publish_sweep(c->engine);
-	niwa_publish_claims_free(c->engine, &c->claims);
-	niwa_folder_claims_free(c->engine, &c->folders);
-	niwa_apply_check_run(c->engine, NIWA_TAKE(c->checks), on_checked, c);
+	release_some(c);
+}
+
+static void settle_some(struct commit *c)
+{
+	unsigned budget = CLAIMS_TURN;
+	int r = niwa_publish_claims_settle(c->engine, c->claims, &budget, &c->at, &c->err);
+
+	if (r == 0)
+		r = niwa_folder_claims_settle(c->engine, c->folders, &budget, &c->at, &c->err);
+	if (r == 0)
+		r = niwa_route_claims_settle(c->engine, c->routes, &budget, &c->at, &c->err);
+	if (r > 0) {
+		next_turn(c);
+	} else if (r < 0) {
+		niwa_cmdb_txn_free(&c->txn);
+		c->refused = true;
+		release_some(c);
+	} else {
+		c->began_us = niwa_now_us();
+		niwa_cmdb_txn_commit(NIWA_TAKE(c->txn), on_done, c);
+	}
+}
+
+static int on_turn(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct commit *c = arg;
+
+	(void)source, (void)usec;
+	if (c->txn)
+		settle_some(c);
+	else
+		release_some(c);
+	return 0;
 }
 
 void niwa_rpc_apply_commit(struct niwa_call *call)
 {
 	struct niwa_rpc_state *s = state_of(call);
-	struct niwa_refusal at = {0};
-	struct niwa_cmdb_txn *txn;
-	struct niwa_error err;
 	struct commit *c;
 
 	if (!s)
 		return;
-	if (niwa_publish_claims_settle(call->engine, s->claims, &at, &err) < 0 ||
-	    niwa_folder_claims_settle(call->engine, s->folders, &at, &err) < 0 ||
-	    niwa_route_claims_settle(call->engine, s->routes, &at, &err) < 0) {
-		drop(call, s);
-		niwa_call_fail_at(call, NIWA_RPC_FAILED, &err, at.app, at.key);
-		return;
-	}
 	c = niwa_zalloc(sizeof(*c));
 	for (size_t i = 0; c && i < NIWA_ARRAY_LEN(c->names); i++)
 		c->names[i] = json_array();
@@ -318,7 +385,6 @@ void niwa_rpc_apply_commit(struct niwa_call *call)
 	c->folders = NIWA_TAKE(s->folders);
 	c->routes = NIWA_TAKE(s->routes);
 	c->checks = NIWA_TAKE(s->checks);
-	txn = NIWA_TAKE(s->txn);
-	c->began_us = niwa_now_us();
-	niwa_cmdb_txn_commit(txn, on_done, c);
+	c->txn = NIWA_TAKE(s->txn);
+	settle_some(c);
 }

@@ -103,3 +103,41 @@ def test_all_of_a_tenant_go_together_also_what_is_awake(full):
     assert names(full.rows()) == ["awake"] + [f"quiet{n:04}" for n in range(0, MANY, 2) if n % 3 != 1]
     with pytest.raises(RpcError):
         full.show("second")
+
+
+def test_of_two_large_applies_that_want_the_same_domains_and_folders_one_gets_them(full, tmp_path):
+    """Both are looked at in pieces, at the same time."""
+    count, outcomes = 1500, {}
+
+    def put(side):
+        rpc = full.connect()
+        txn = rpc.call("apply.begin")["txn"]
+        order = range(count) if side == "left" else range(count - 1, -1, -1)
+        for first in range(0, count, 100):
+            rpc.call("apply.put", txn=txn, apps=[
+                quiet(n, name=f"{side}{n:04}", routes=[{"domain": f"d{n}.example"}],
+                      volumes=[{"from": str(tmp_path / str(n)), "to": "/srv"}]) for n in order[first:first + 100]])
+        return rpc, txn
+
+    def commit(side, rpc, txn):
+        try:
+            outcomes[side] = rpc.call("apply.commit", txn=txn)["added"]
+        except RpcError as error:
+            outcomes[side] = str(error)
+
+    for round_ in range(3):
+        outcomes.clear()
+        threads = [threading.Thread(target=commit, args=(side, *put(side))) for side in ("left", "right")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        (winner,) = [side for side, outcome in outcomes.items() if outcome == count]
+        (loser,) = set(outcomes) - {winner}
+        assert "leads to app" in outcomes[loser] or "is written to by app" in outcomes[loser], outcomes
+        assert len(full.rows(match="left*")) + len(full.rows(match="right*")) == count
+        # nothing of the one that was refused is in the way
+        full.niwa("rm", "-q", "--yes", *names(full.rows(match=f"{winner}*")))
+        commit(loser, *put(loser))
+        assert outcomes[loser] == count
+        full.niwa("rm", "-q", "--yes", *names(full.rows(match=f"{loser}*")))
