@@ -5,6 +5,7 @@
 #include "engine/restore.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -52,25 +53,35 @@ static bool is_forgiven(struct niwa_app *app, const char *reason)
 	return true;
 }
 
+/* False: it is being stopped, and nobody waits for it. */
+static bool break_off(struct niwa_engine *e, struct niwa_instance *i)
+{
+	i->snapshot->restoring = false;
+	niwa_store_image_close(&i->snapshot->image); /* a used one is removed when nobody holds it */
+	niwa_criu_kill(e, i->snapshot->criu);
+	return i->app->current == i && i->app->state == NIWA_RESTORING;
+}
+
+static void start_instead(struct niwa_engine *e, struct niwa_instance *i, const char *why)
+{
+	if (i->life != NIWA_LIFE_GONE)
+		abandon(e, i);
+	i->app->current = NULL;
+	niwa_wake_start_cold(e, i->app, why);
+}
+
 enum fault { OF_THE_IMAGE, OF_TIME };
 static void failed(struct niwa_engine *e, struct niwa_instance *i, const char *reason, enum fault fault)
 {
 	struct niwa_app *app = i->app;
 
-	i->snapshot->restoring = false;
-	niwa_store_image_close(&i->snapshot->image); /* a used one is removed when nobody holds it */
-	niwa_criu_kill(e, i->snapshot->criu);
-	if (app->current != i ||
-	    app->state != NIWA_RESTORING) /* it is being stopped: nothing is wrong with the image */
+	if (!break_off(e, i)) /* nothing is wrong with the image */
 		return;
 	if (niwa_snapshot_of(app))
 		app->snapshot->failures++;
 	if (fault != OF_TIME || !is_forgiven(app, reason))
 		niwa_snapshot_failed(e, app, reason);
-	if (i->life != NIWA_LIFE_GONE)
-		abandon(e, i);
-	app->current = NULL;
-	niwa_wake_start_cold(e, app, "the image could not be restored");
+	start_instead(e, i, "the image could not be restored");
 }
 
 void niwa_restore_failed(struct niwa_engine *e, struct niwa_instance *i, const char *reason)
@@ -130,7 +141,39 @@ void niwa_restore_begin(struct niwa_engine *e, struct niwa_instance *i)
 {
 	struct niwa_error err;
 
+	i->snapshot->begin_wanted = i->snapshot->comparing;
+	if (i->snapshot->begin_wanted)
+		return;
 	if (run_criu(e, i, &err) < 0)
 		niwa_restore_failed(e, i, err.msg);
 	(void)niwa_fault("niwad.restore-asked");
+}
+
+void niwa_restore_compared(struct niwa_engine *e, struct niwa_instance *i, const char *differs)
+{
+	const struct niwa_app_snapshot *known = i->app->snapshot;
+	bool is_known;
+
+	i->snapshot->comparing = false;
+	if (!niwa_restore_is_under_way(i))
+		return;
+	if (!differs) {
+		if (i->snapshot->begin_wanted && i->life == NIWA_LIFE_STARTED && !i->killed)
+			niwa_restore_begin(e, i);
+		return;
+	}
+	is_known = known && strcmp(known->key.hex, i->snapshot->image.manifest.key.hex) == 0;
+	if (!break_off(e, i))
+		return;
+	if (is_known)
+		niwa_snapshot_drop(e, i->app, differs);
+	start_instead(e, i, "its image cannot be used");
+}
+
+void niwa_restore_give_up(struct niwa_engine *e, struct niwa_instance *i)
+{
+	if (!niwa_restore_is_under_way(i))
+		i->killed = true; /* a thread opens its image; who gets it then looks at this */
+	else if (break_off(e, i))
+		start_instead(e, i, "a fresh start was asked for");
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One or two jobs in threads: the look at volumes, which the key of a moment of sleep depends on, then the image.
+ * One or two jobs in threads: the look at volumes, which the key of a moment of sleep depends on, then the image. A
+ * last one runs while the instance is started: the walk through what the app only reads, which takes milliseconds.
  */
 #include "engine/restore_open.h"
 
@@ -9,10 +10,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/fault.h"
 #include "base/memory.h"
 #include "engine/age.h"
 #include "engine/background.h"
 #include "engine/instance.h"
+#include "engine/restore.h"
 #include "engine/roots.h"
 #include "engine/snapshot.h"
 #include "engine/snapshot_host.h"
@@ -62,11 +65,60 @@ static void fill_restore(struct niwa_engine *e, struct niwa_instance_snapshot *s
 	s->restore.shm = m->shm_entries ? s->shm_path : NULL;
 }
 
+struct walk {
+	struct niwa_engine *engine;
+	uint64_t instance;
+	struct niwa_roots roots;
+	struct niwa_manifest manifest; /* what it says of the trees */
+};
+
+static int walk_work(void *arg, struct niwa_error *err)
+{
+	struct walk *w = arg;
+
+	(void)niwa_fault("niwad.trees-walked");
+	return niwa_trees_compare(&w->roots, &w->manifest, err);
+}
+
+static void walk_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct walk *w = arg;
+	struct niwa_instance *i = niwa_map_get(w->engine->instances, w->instance);
+
+	if (i)
+		niwa_restore_compared(w->engine, i, r < 0 ? err->msg : NULL);
+	niwa_roots_close(&w->roots);
+	free(w);
+}
+
+static int begin_walk(struct opening *o, struct niwa_error *err)
+{
+	const struct niwa_manifest *m = &o->instance->snapshot->image.manifest;
+	struct walk *w = m->trees ? niwa_zalloc(sizeof(*w)) : NULL;
+	int r;
+
+	if (!w)
+		return m->trees ? niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "look at volumes") : 0;
+	*w = (struct walk){.engine = o->engine,
+			   .instance = o->instance->id,
+			   .roots = o->roots,
+			   .manifest = {.trees = m->trees, .print = {m->print[0], m->print[1]}}};
+	r = niwa_background_hurry(o->engine->event, walk_work, walk_done, w, err);
+	if (r < 0) {
+		free(w);
+		return r;
+	}
+	o->roots.count = 0; /* the walk's now */
+	o->instance->snapshot->comparing = true;
+	return 0;
+}
+
 static void end(struct opening *o, int r, const struct niwa_error *err)
 {
 	struct niwa_engine *e = o->engine;
 	struct niwa_instance *i = o->instance;
 	struct niwa_app_snapshot *known = i->app->snapshot;
+	struct niwa_error why;
 
 	if (r < 0) {
 		if (o->is_void && known && strcmp(known->key.hex, o->was.hex) == 0)
@@ -80,6 +132,8 @@ static void end(struct opening *o, int r, const struct niwa_error *err)
 		i->snapshot->restoring = true;
 		if (o->once && known)
 			known->usable = known->moment = false; /* nobody finds it any more */
+		r = begin_walk(o, &why);
+		err = &why;
 	}
 	free_opening(o);
 	niwa_instance_opened(e, i, r, err);
@@ -93,9 +147,7 @@ static int open_work(void *arg, struct niwa_error *err)
 
 	if (r == 0 && o->once && lifetime_us && niwa_age_now(&o->image.manifest) >= lifetime_us)
 		return niwa_fail(err, NIWA_PERMANENT, 0, "its memory has reached the end of its lifetime");
-	if (r == 0)
-		r = niwa_manifest_compare(&o->image.manifest, o->roots.root, o->roots.count, err);
-	return r < 0 ? r : niwa_trees_compare(&o->roots, &o->image.manifest, err);
+	return r < 0 ? r : niwa_manifest_compare(&o->image.manifest, o->roots.root, o->roots.count, err);
 }
 
 static void open_done(int r, const struct niwa_error *err, void *arg)

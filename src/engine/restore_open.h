@@ -2,7 +2,8 @@
  *
  * Opening the image of a restore, beside the loop: what an app's volumes hold, the image itself, the files that were
  * mapped or open. All of that is on disks, which may be slow. The instance is made meanwhile and has its folders, so
- * nobody else writes to its volumes; keep does not know of it yet.
+ * nobody else writes to its volumes; keep does not know of it yet. What the app only reads is compared while keep
+ * starts the instance (restore.h).
  */
 #ifndef NIWA_ENGINE_RESTORE_OPEN_H
 #define NIWA_ENGINE_RESTORE_OPEN_H

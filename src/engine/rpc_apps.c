@@ -22,6 +22,7 @@
 #include "engine/leave.h"
 #include "engine/past.h"
 #include "engine/resident.h"
+#include "engine/restore.h"
 #include "engine/rotate.h"
 #include "engine/rpc.h"
 #include "engine/rpc_show.h"
@@ -206,6 +207,8 @@ static void forget_memory(struct niwa_engine *e, struct niwa_app *app)
 {
 	if (app->state == NIWA_SAVING)
 		niwa_leave_stop(e, app->current, "asked for");
+	if (app->state == NIWA_RESTORING && app->current)
+		niwa_restore_give_up(e, app->current);
 	if (!app->snapshot || !app->snapshot->usable)
 		return;
 	if (app->snapshot->shared)

@@ -12,6 +12,7 @@
 struct niwa_instance_snapshot {
 	struct niwa_snapshot_key key; /* of its start */
 	bool restoring;               /* CRIU has not succeeded yet */
+	bool comparing, begin_wanted; /* what it only reads is still walked; the instance waits for that */
 	struct niwa_store_image image;
 	struct niwa_instance_restore restore;
 	char folder[NIWA_KEY_HEX + 1]; /* of the image that it was restored from */

@@ -2,10 +2,13 @@
 """Images of an app that became another's, was removed, restarted, or reads other files: old memory is not woken."""
 
 import os
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from clients import apply
-from host import wait_for
+from host import CRIU, Host, wait_for
 
 AWAKE = {"freeze": "never", "page": "never", "save": "never"}
 HIBERNATES = {"freeze": "200ms", "page": "never", "save": "500ms", "connection": "1s", "keep": "memory"}
@@ -233,3 +236,62 @@ def test_a_restart_of_an_app_that_sleeps_makes_another_image(garden):
     assert garden.show("a")["last_wake"]["path"] == "start"
     wait_for("image", lambda: known(garden)["usable"], timeout=20)
     assert known(garden)["taken_at"] > before
+
+
+@pytest.mark.parametrize("point", ["snapshot.using:slow", "niwad.trees-walked:slow"])
+def test_a_restart_of_an_app_that_is_being_restored_is_a_fresh_start(point):
+    host = Host(criu=CRIU).start(niwad_env={"NIWA_FAULT": f"{point}@1"})
+    try:
+        apply(host, app(volumes=conf(host, "one", "old")))
+        ask(host, "/first")
+        asleep(host)
+        with ThreadPoolExecutor() as pool:
+            answer = pool.submit(ask, host)
+            wait_for("it is being restored", lambda: host.state("a") == "restoring")
+            assert host.rpc("app.restart", name="a")["state"] in ("starting", "restoring")
+            assert answer.result() == "old /"
+        assert host.show("a")["last_wake"]["path"] == "start"
+        assert "its image is dropped: a restart was asked for" in host.niwad_log()
+    finally:
+        host.stop()
+
+
+def test_what_is_only_read_is_compared_while_the_instance_is_started():
+    host = Host(criu=CRIU).start(niwad_env={"NIWA_FAULT": "niwad.trees-walked:slow@2"})
+    try:
+        apply(host, app(volumes=conf(host, "one", "old")))
+        ask(host)
+        asleep(host)
+        assert "old" in ask(host) and host.show("a")["last_wake"]["path"] == "restore"
+        asleep(host)
+        conf(host, "one", "new")
+        with ThreadPoolExecutor() as pool:
+            answer = pool.submit(ask, host)
+            wait_for("it is there, and waits", lambda: any(i.get("pid") for i in host.show("a")["instances"]),
+                     pause=0.01)
+            assert host.state("a") == "restoring"
+            assert "new" in answer.result(), host.show("a")["last_wake"]
+        assert "its image is dropped: what it only reads was written" in host.niwad_log()
+        assert host.show("a")["last_wake"]["path"] == "start"
+    finally:
+        host.stop()
+
+
+def test_an_app_that_is_stopped_while_what_it_reads_is_compared_keeps_its_image():
+    host = Host(criu=CRIU).start(niwad_env={"NIWA_FAULT": "niwad.trees-walked:slow@1"})
+    try:
+        apply(host, app(volumes=conf(host, "one", "old")))
+        ask(host)
+        asleep(host)
+        with ThreadPoolExecutor() as pool:
+            answer = pool.submit(ask, host)
+            wait_for("it is there, and waits", lambda: any(i.get("pid") for i in host.show("a")["instances"]),
+                     pause=0.01)
+            host.niwa("stop", "a")
+            assert "old" in answer.result()  # by another instance
+        assert host.show("a")["last_wake"]["path"] == "restore"
+        time.sleep(2)  # the disk answers, for an instance that is gone
+        assert "old" in ask(host) and host.state("a") == "running"
+        assert "dropped" not in host.niwad_log()
+    finally:
+        host.stop()
