@@ -14,6 +14,14 @@
 #include "cli/client.h"
 #include "cli/human.h"
 
+/* What was to stop runs again, because somebody waits for it: it is not an error, and not what was asked for. */
+static bool is_started_again(const json_t *result)
+{
+	const char *state = niwa_answer_text(result, "state");
+
+	return json_object_get(result, "waiting") && strcmp(state, "stopped") != 0 && strcmp(state, "saved") != 0;
+}
+
 static void print_answer(const struct niwa_cli *cli, const char *name, const json_t *result, uint64_t elapsed_us)
 {
 	char took[32], state[64];
@@ -22,7 +30,7 @@ static void print_answer(const struct niwa_cli *cli, const char *name, const jso
 		return;
 	if (json_object_get(result, "took_us"))
 		elapsed_us = niwa_answer_number(result, "took_us");
-	if (json_object_get(result, "waiting") && strcmp(niwa_answer_text(result, "state"), "stopped") != 0) {
+	if (is_started_again(result)) {
 		(void)printf("%s: stopped, and started again by %" PRIu64 " waiting connections (%s)\n", name,
 			     niwa_answer_number(result, "waiting"), niwa_human_took(elapsed_us, took, sizeof(took)));
 		return;

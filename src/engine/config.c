@@ -139,6 +139,10 @@ static const struct key keys[] = {
 	 "How long a restore may take. Then the app is started instead, for the same connections; the second time in a "
 	 "row "
 	 "its image is dropped."},
+	{"template_deadline", DURATION, NUM(template_us), "1m", 0,
+	 "How long an app without environment and volumes, of which a shared image is to be taken, may take until it "
+	 "is "
+	 "ready; its own ready.deadline when that is shorter. Others wait for their turn meanwhile."},
 	{"lease_max", DURATION, NUM(lease_max_us), "1h", 0,
 	 "How long an app may say at one time that it is busy and does not sleep; 0: not at all."},
 	{"log_level", NUMBER, NUM(log_level), "6", 7, "3 errors, 4 warnings, 6 state changes, 7 everything."},

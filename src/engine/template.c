@@ -120,6 +120,8 @@ static int neutralize(struct niwa_engine *e, struct niwa_app_spec *spec, struct 
 	spec->stop.signal = SIGKILL; /* nothing of it is worth a grace, and a new niwad has no other use for it */
 	spec->restart.policy = NIWA_RESTART_ON_WAKE;
 	spec->restore_signal = 0;
+	if (spec->ready.deadline_us > e->config.template_us) /* there is one at a time, for the apps of all tenants */
+		spec->ready.deadline_us = e->config.template_us;
 	return r;
 }
 

@@ -295,3 +295,10 @@ def test_an_app_that_is_stopped_while_what_it_reads_is_compared_keeps_its_image(
         assert "dropped" not in host.niwad_log()
     finally:
         host.stop()
+
+
+def test_stop_says_that_an_app_with_an_image_is_saved(garden):
+    apply(garden, app())
+    ask(garden)
+    wait_for("image", lambda: known(garden)["usable"], timeout=20)
+    assert garden.niwa("stop", "a").stdout.startswith("a: saved (")

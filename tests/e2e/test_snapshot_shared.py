@@ -248,6 +248,20 @@ def test_an_app_whose_template_is_never_ready_is_started_and_the_reason_is_shown
     assert failed.returncode == 1 and "not ready without" in failed.stderr
 
 
+def test_a_template_that_is_never_ready_does_not_keep_others_waiting():
+    host = Host(criu=CRIU, template_deadline="1s").start()
+    try:
+        waits = "import os, time\nwhile 'NEEDED' not in os.environ:\n    time.sleep(1)\n" + SERVER
+        apply(host, app("waits", waits, env={"NEEDED": "1"}, ready={"deadline": "1h"}), app("a", SERVER))
+        assert ask(host.address("waits"))
+        wait_for("its template is there", lambda: host.rpc("host.status")["instances"] == 2)
+        assert ask(host.address("a"))
+        wait_for("the other one has an image", lambda: known(host, "a")["usable"], timeout=20)
+        assert "not ready without its environment" in known(host, "waits")["why_not"]
+    finally:
+        host.stop()
+
+
 def test_an_app_that_has_a_file_of_a_volume_open_has_no_image(garden):
     holder = "f = open('/etc/holder.conf')\n" + SERVER
     for name in "ab":
