@@ -132,9 +132,23 @@ static void broken(struct niwa_dump *d, const char *reason)
 	niwa_dump_free(d);
 }
 
-static bool is_about_room(const char *reason)
+/* What CRIU did not want will pass: no room; a connection between processes of the app that was not accepted yet. */
+static int passing_error(const char *reason)
 {
-	return strstr(reason, strerror(ENOSPC)) || strstr(reason, strerror(EDQUOT));
+	if (strstr(reason, strerror(ENOSPC)) || strstr(reason, strerror(EDQUOT)))
+		return ENOSPC;
+	return strstr(reason, "in-flight socket") ? EBUSY : 0;
+}
+
+static void refused(struct niwa_dump *d, const char *reason)
+{
+	struct niwa_error err = {.code = passing_error(reason)};
+
+	err.kind = err.code ? NIWA_TEMPORARY : NIWA_PERMANENT;
+	(void)snprintf(err.msg, sizeof(err.msg), "%s", reason);
+	niwa_dump_let_go(d);
+	niwa_dump_failed(d, &err);
+	niwa_dump_free(d);
 }
 
 static void on_criu(struct niwa_engine *e, struct niwa_criu_result *result)
@@ -149,11 +163,7 @@ static void on_criu(struct niwa_engine *e, struct niwa_criu_result *result)
 	} else if (result->end == NIWA_CRIU_BROKEN) {
 		broken(d, result->reason);
 	} else if (result->end == NIWA_CRIU_REFUSED) {
-		niwa_dump_let_go(d);
-		(void)niwa_fail(&err, is_about_room(result->reason) ? NIWA_TEMPORARY : NIWA_PERMANENT, 0, "%s",
-				result->reason);
-		niwa_dump_failed(d, &err);
-		niwa_dump_free(d);
+		refused(d, result->reason);
 	} else if (niwa_dumpable_look(e, d->instance, &err) < 0) { /* it ran beside CRIU */
 		niwa_dump_let_go(d);
 		niwa_dump_failed(d, &err);

@@ -68,7 +68,7 @@ void niwa_dump_failed(struct niwa_dump *d, const struct niwa_error *err)
 	}
 	niwa_log(NIWA_LOG_WARN, &ctx, "no image for now: %s", err->msg);
 	if (app && app->snapshot)
-		niwa_snapshot_later(app->snapshot, err->msg);
+		niwa_snapshot_later(app->snapshot, err);
 	if (app && app->current && app->current->snapshot && !d->moment)
 		niwa_dump_try_at(d->engine, app->current, NIWA_DUMP_AGAIN_US); /* and then when it is time */
 }

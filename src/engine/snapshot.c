@@ -4,6 +4,7 @@
  */
 #include "engine/snapshot.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@
 #define LOOK_AGAIN    16 /* cold starts; a bad moment of the host must not be held against many apps for ever */
 #define FAILED_DROP   3  /* restores from a shared image that fail in a row: it is dropped */
 #define FAILED_REFUSE 9  /* and those of the ones that came after it: no other is made */
+#define SOON_US       NIWA_SEC
 #define LATER_US      (60 * NIWA_SEC) /* twice as long each time */
 #define LATEST_US     (3600 * NIWA_SEC)
 
@@ -155,10 +157,10 @@ void niwa_snapshot_failed(struct niwa_engine *e, struct niwa_app *app, const cha
 	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
 }
 
-void niwa_snapshot_later(struct niwa_app_snapshot *s, const char *reason)
+void niwa_snapshot_later(struct niwa_app_snapshot *s, const struct niwa_error *err)
 {
-	(void)snprintf(s->reason, sizeof(s->reason), "%.159s", reason);
-	s->pause_us = s->pause_us ? s->pause_us * 2 : LATER_US;
+	(void)snprintf(s->reason, sizeof(s->reason), "%.159s", err->msg);
+	s->pause_us = s->pause_us ? s->pause_us * 2 : err->code == EBUSY ? SOON_US : LATER_US;
 	if (s->pause_us > LATEST_US)
 		s->pause_us = LATEST_US;
 	s->not_before_us = niwa_now_us() + s->pause_us;

@@ -53,9 +53,10 @@ bool niwa_snapshot_hibernates(const struct niwa_engine *e, const struct niwa_app
 /* A restore of the app failed, or it ended at once. An image of its own is dropped; one that it shares when others fail
  * too: whoever spoils his own instance must not take it from the others. */
 void niwa_snapshot_failed(struct niwa_engine *e, struct niwa_app *app, const char *reason);
-/* There is no image for now (no room): each try stops the app, so the pause before the next one doubles, and holds for
- * the app's next instances too. */
-void niwa_snapshot_later(struct niwa_app_snapshot *s, const char *reason);
+/* There is no image for now: each try stops the app, so the pause before the next one doubles, and holds for the app's
+ * next instances too. It begins with a minute (no room), with a second when err->code is EBUSY (what the app just did).
+ */
+void niwa_snapshot_later(struct niwa_app_snapshot *s, const struct niwa_error *err);
 /* None is made of this start of it, which is as good as others; the next one may have one. */
 void niwa_snapshot_not_now(const struct niwa_instance *i, const struct niwa_error *err);
 /* The image is void. The app's state follows when it sleeps. */

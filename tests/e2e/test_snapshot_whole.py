@@ -112,6 +112,30 @@ threading.Thread(target=begin).start()""", volumes=[{"from": str(data), "to": "/
         host.stop()
 
 
+def test_a_connection_that_is_not_accepted_yet_delays_the_image(garden):
+    """Within the app, with bytes in it: Dovecot's processes have one now and then."""
+    serve(garden, """
+import socket, threading
+inner = socket.socket(socket.AF_UNIX)
+inner.bind("/tmp/inner")
+inner.listen()
+client = socket.socket(socket.AF_UNIX)
+client.connect("/tmp/inner")
+client.send(b"hello")
+def begin():
+    while "/go" not in heard:
+        time.sleep(0.01)
+    heard.append(inner.accept()[0].recv(5).decode())
+threading.Thread(target=begin).start()""", snapshot="ready")
+    assert "gone" in ask(garden)
+    wait_for("CRIU has seen it", lambda: "in-flight" in image(garden, "a").get("why_not", ""), timeout=20)
+    assert not image(garden, "a").get("refused")
+    ask(garden, "/go")
+    wait_for("an image is taken", lambda: image(garden, "a")["usable"], timeout=30)
+    garden.niwa("stop", "a")
+    assert "hello" in ask(garden)
+
+
 # -- one moment ----------------------------------------------------------------------------------------------------
 
 
