@@ -35,7 +35,7 @@ def put_to_sleep(host, *names):
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda name: host.rpc("app.wake", name=name), names))
     for name in names:
-        wait_for(f"an image of {name}", lambda n=name: image(host, n)["usable"] or image(host, n).get("last_reason"), 60)
+        wait_for(f"an image of {name}", lambda n=name: image(host, n)["usable"] or image(host, n).get("refused"), 60)
     host.niwa("stop", *names)
 
 
