@@ -66,7 +66,8 @@ void niwa_admit(struct niwa_engine *e, struct niwa_app *app, struct niwa_admissi
 	LIST_FOREACH(i, &e->places, place_link)
 	taken += i->place.needs_bytes;
 	ret->free_bytes = e->memory_available > taken ? e->memory_available - taken : 0;
-	ret->needs_bytes = needs(e, app, ret->free_bytes);
+	if (!ret->needs_bytes)
+		ret->needs_bytes = needs(e, app, ret->free_bytes);
 	ret->missing_bytes = ret->needs_bytes > ret->free_bytes ? ret->needs_bytes - ret->free_bytes : 0;
 }
 

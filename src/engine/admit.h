@@ -10,7 +10,7 @@
 #include "engine/engine_private.h"
 
 struct niwa_admission {
-	uint64_t needs_bytes;   /* of this app */
+	uint64_t needs_bytes;   /* of this app; not 0 before: known from a look before */
 	uint64_t missing_bytes; /* 0: it may start */
 	uint64_t free_bytes;    /* that there is for it */
 };

@@ -374,6 +374,7 @@ struct niwa_engine {
 	sd_event_source *start_source, *places_timer, *short_timer;
 	struct niwa_log_limit refusals_logged;
 	struct niwa_limit_hits hits; /* of all apps, oldest first */
+	LIST_HEAD(, niwa_limit_watch) limits_muted;
 	unsigned hit_count, limit_round;
 	struct niwa_app_queue resident_queue; /* resident apps that may have no instance: looked at one a turn */
 	sd_event_source *resident_source;

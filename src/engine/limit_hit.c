@@ -59,6 +59,8 @@ struct niwa_limit_hit {
 };
 
 struct niwa_limit_watch {
+	LIST_ENTRY(niwa_limit_watch) muted_link; /* in engine.limits_muted, if */
+	bool muted;
 	int memory_fd, processes_fd;
 	sd_event_source *memory, *processes;
 	uint64_t killed, refused, near_us;
@@ -216,9 +218,18 @@ static struct niwa_limit_hit *record(struct niwa_engine *e, struct niwa_app *app
 
 void niwa_limit_refused(struct niwa_engine *e, struct niwa_app *app, enum niwa_hit_kind kind, const char *text)
 {
-	struct niwa_limit_hit *hit = record(e, app, kind, text, 1);
+	const struct niwa_limit_hit *before = TAILQ_LAST(&e->hits, niwa_limit_hits);
+	struct niwa_limit_hit *hit;
+	bool same = before && before->kind == kind && niwa_now_us() - before->at_us < NIWA_SEC &&
+		    (kind != NIWA_HIT_TENANT_AWAKE || before->app->tenant == app->tenant);
+	struct list list = {0};
 
-	if (hit)
+	if (same)
+		list = before->list; /* many are refused together */
+	hit = record(e, app, kind, text, 1);
+	if (hit && same)
+		hit->list = list;
+	else if (hit)
 		add_instances(e, kind == NIWA_HIT_TENANT_AWAKE ? app->tenant : NULL, &hit->list);
 }
 
@@ -248,6 +259,26 @@ static const char *memory_text(struct niwa_engine *e, const struct niwa_instance
 	return tenant_limits(i)->memory_bytes ? "its tenant's apps wanted more than limits.memory of the tenant" : "";
 }
 
+/* Who works close to its limit, with files that are cached, would be told of many times a second. */
+static void mute(struct niwa_engine *e, struct niwa_limit_watch *w)
+{
+	if (w->muted || !w->memory || sd_event_source_set_enabled(w->memory, SD_EVENT_OFF) < 0)
+		return;
+	w->muted = true;
+	LIST_INSERT_HEAD(&e->limits_muted, w, muted_link);
+}
+
+static void hear_again(struct niwa_engine *e)
+{
+	struct niwa_limit_watch *w;
+
+	while ((w = LIST_FIRST(&e->limits_muted))) {
+		LIST_REMOVE(w, muted_link);
+		w->muted = false;
+		(void)sd_event_source_set_enabled(w->memory, SD_EVENT_ON); /* what came meanwhile is still there */
+	}
+}
+
 /* Did the kernel kill for lack of memory since it was looked at last? */
 static void look_memory(struct niwa_engine *e, struct niwa_instance *i)
 {
@@ -262,6 +293,7 @@ static void look_memory(struct niwa_engine *e, struct niwa_instance *i)
 		w->near_us = now;
 		w->near = list;
 		add_instance(e, i, &w->near);
+		mute(e, w);
 		return;
 	}
 	w->killed = killed;
@@ -353,6 +385,7 @@ void niwa_limit_look_round(struct niwa_engine *e)
 	struct niwa_instance *i;
 	unsigned looks = 0;
 
+	hear_again(e);
 	if (e->host.cgroup_layout == NIWA_CGROUP_UNIFIED)
 		return;
 	LIST_FOREACH(i, &e->instance_list, link)
@@ -374,6 +407,8 @@ void niwa_limit_unwatch(struct niwa_instance *i)
 	if (!w)
 		return;
 	i->watch = NULL;
+	if (w->muted)
+		LIST_REMOVE(w, muted_link);
 	(void)sd_event_source_disable_unref(w->memory);
 	(void)sd_event_source_disable_unref(w->processes);
 	niwa_fd_close(&w->memory_fd);

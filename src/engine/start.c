@@ -315,7 +315,7 @@ static void no_memory(struct niwa_engine *e, struct niwa_start *s)
 
 static bool admit(struct niwa_engine *e, struct niwa_start *s, uint64_t *ret_missing)
 {
-	struct niwa_admission a;
+	struct niwa_admission a = {.needs_bytes = s->needs_bytes};
 
 	s->tenant_full = niwa_tenant_is_full(s->app->tenant);
 	*ret_missing = 1;
