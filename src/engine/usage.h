@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * CPU, memory and connections of the apps that have an instance. Reading one takes some 50 us and there may be
- * thousands, so rounds go through all of them a millisecond a turn of the loop; what is asked for is answered from the
- * round that was finished last. Those that stand still are read seldom. No rounds are made while nobody asks.
+ * thousands, so rounds go through all of them half a millisecond a turn of the loop; what is asked for is answered from
+ * the round that was finished last. Those that stand still are read seldom. No rounds are made while nobody asks.
  */
 #ifndef NIWA_ENGINE_USAGE_H
 #define NIWA_ENGINE_USAGE_H
