@@ -250,6 +250,22 @@ static void look_at_day(const struct niwa_cron *c, const struct niwa_zone *zone,
 		take_if_next(midnight + minute * 60 - offset, after, best);
 }
 
+/* The first day from this one on that is in one of its months. */
+static int64_t skip_months(const struct niwa_cron *c, int64_t day)
+{
+	unsigned month, of_month;
+	int64_t year;
+
+	niwa_day_split(day, &year, &month, &of_month);
+	if (c->months >> month & 1)
+		return day;
+	do {
+		year += month == 12;
+		month = month % 12 + 1;
+	} while (!(c->months >> month & 1));
+	return niwa_day_of(year, month, 1);
+}
+
 int64_t niwa_cron_next(const struct niwa_cron *cron, const struct niwa_zone *zone, int64_t after)
 {
 	/* a day before: clocks that go back at midnight show the end of a day once more */
@@ -259,6 +275,8 @@ int64_t niwa_cron_next(const struct niwa_cron *cron, const struct niwa_zone *zon
 	for (; day < end; day++) {
 		bool found = best != INT64_MAX;
 
+		if (!found)
+			day = skip_months(cron, day);
 		if (day_matches(cron, day))
 			look_at_day(cron, zone, day, after, &best);
 		if (found) /* for the same reason a day more */
