@@ -117,7 +117,9 @@ static void on_awake(const struct niwa_error *err, void *arg)
 		app->schedule->busy_until_us = niwa_now_us() + app->schedule->agenda->for_us;
 }
 
-static void wake(struct niwa_engine *e, struct niwa_app *app, const char *why)
+/* done: NULL or on_awake, for what keeps it awake for a time. */
+static void wake(struct niwa_engine *e, struct niwa_app *app, const char *why,
+		 void (*done)(const struct niwa_error *err, void *arg))
 {
 	struct niwa_waiter *w = niwa_waiter_new(app, 0, 0, 0);
 
@@ -126,7 +128,7 @@ static void wake(struct niwa_engine *e, struct niwa_app *app, const char *why)
 		return;
 	}
 	w->why = why;
-	w->done = on_awake;
+	w->done = done;
 	w->arg = app;
 	niwa_wake(e, app, w, niwa_now_us());
 }
@@ -135,7 +137,7 @@ static void wake(struct niwa_engine *e, struct niwa_app *app, const char *why)
 static void hours_begin(struct niwa_engine *e, struct niwa_app *app)
 {
 	if (app->state == NIWA_FROZEN || app->state == NIWA_PAGED || app->state == NIWA_FREEZING)
-		wake(e, app, "its hours");
+		wake(e, app, "its hours", NULL);
 	niwa_resident_declare(e, app, app->resident);
 }
 
@@ -149,7 +151,7 @@ static void deal_with(struct niwa_engine *e, struct niwa_schedule *sch)
 		sch->dealt = now;
 	count_on(e, sch, now);
 	if (woken)
-		wake(e, app, "its schedule");
+		wake(e, app, "its schedule", on_awake);
 	if (sch->next.hours_end && !was_on)
 		hours_begin(e, app);
 }
