@@ -19,6 +19,7 @@
 #include "base/fd.h"
 
 #define PIECE_BYTES   (UINT64_C(1) << 20)
+#define PIECES_MAX    4096 /* of an area: of one of terabytes hardly anything is there */
 #define LINE_ROOM     4352 /* a path, and what stands before it */
 #define PROCESSES_MAX 1024
 
@@ -77,12 +78,19 @@ static bool is_over(struct niwa_pages_job *job)
 	return atomic_load(&job->stop) || niwa_now_us() >= job->deadline_us;
 }
 
+uint64_t niwa_pages_piece(const struct niwa_pages_area *area)
+{
+	uint64_t pieces = (area->end - area->begin) / PIECE_BYTES / PIECES_MAX;
+
+	return (pieces + 1) * PIECE_BYTES;
+}
+
 static int move_area(struct niwa_pages_job *job, int pidfd, const struct niwa_pages_area *area)
 {
-	uint64_t at = area->begin;
+	uint64_t at = area->begin, most = niwa_pages_piece(area);
 
 	while (at < area->end && !is_over(job)) {
-		uint64_t piece = area->end - at < PIECE_BYTES ? area->end - at : PIECE_BYTES;
+		uint64_t piece = area->end - at < most ? area->end - at : most;
 		struct iovec iov = {.iov_base = (void *)(uintptr_t)at, .iov_len = piece};
 
 		/* a sparse area has pieces of nothing: they cost a walk of its page tables */

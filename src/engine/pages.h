@@ -29,6 +29,9 @@ bool niwa_pages_next(FILE *smaps, char *line, size_t size, struct niwa_pages_are
 /* Should it be moved this way? */
 bool niwa_pages_wanted(const struct niwa_pages_area *area, enum niwa_pages_way way);
 
+/* It is moved in pieces of so many bytes, between which a wake is noticed. */
+uint64_t niwa_pages_piece(const struct niwa_pages_area *area);
+
 struct niwa_pages_job {
 	char procs[512]; /* cgroup.procs of the group */
 	enum niwa_pages_way way;

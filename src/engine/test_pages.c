@@ -90,6 +90,15 @@ static void the_areas_of_this_very_process_are_read_to_the_end(void **state)
 	assert_true(found);
 }
 
+static void an_area_of_terabytes_has_no_more_pieces_than_one_of_a_few_gigabytes(void **state)
+{
+	struct niwa_pages_area area = {.begin = 0x10000, .end = 0x10000 + (UINT64_C(20) << 20)};
+
+	assert_int_equal(niwa_pages_piece(&area), 1 << 20);
+	area.end = area.begin + (UINT64_C(14) << 40);
+	assert_true((area.end - area.begin) / niwa_pages_piece(&area) <= 4096);
+}
+
 static pid_t a_child(size_t bytes)
 {
 	pid_t pid = fork();
@@ -159,6 +168,7 @@ int main(void)
 		cmocka_unit_test(anonymous_memory_is_paged_and_that_of_files_is_not),
 		cmocka_unit_test(a_text_that_is_no_smaps_has_no_area),
 		cmocka_unit_test(the_areas_of_this_very_process_are_read_to_the_end),
+		cmocka_unit_test(an_area_of_terabytes_has_no_more_pieces_than_one_of_a_few_gigabytes),
 		cmocka_unit_test(memory_of_a_process_that_stands_still_is_paged_and_is_whole_afterwards),
 	};
 
