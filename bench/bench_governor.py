@@ -30,6 +30,7 @@ def main():
             fixed, learnt = sim(kind, *options)
             report.value(f"{kind}, {case}: GiB hours by default", "percent", 100 * learnt["gib_hours"] / fixed["gib_hours"], "%")
             report.value(f"{kind}, {case}: p99 waiting then", "ratio", learnt["p99_us"] / max(1, fixed["p99_us"]), "")
+            report.value(f"{kind}, {case}: mean waiting by default", "ratio", learnt["mean_us"] / fixed["mean_us"], "")
     return report.done()
 
 

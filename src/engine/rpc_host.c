@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "container/image.h"
+#include "engine/admit.h"
 #include "engine/app.h"
 #include "engine/background.h"
 #include "engine/images.h"
@@ -107,6 +108,16 @@ static json_t *starts_status(const struct niwa_engine *e)
 			 (json_int_t)niwa_map_count(e->silent));
 }
 
+static json_t *memory_status(const struct niwa_engine *e)
+{
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "total", (json_int_t)e->memory.total_bytes,
+			 "available", (json_int_t)e->memory.available_bytes, "reserve",
+			 (json_int_t)niwa_admit_reserve(e), "swap", (json_int_t)e->memory.swap_bytes, "swap_free",
+			 (json_int_t)e->memory.swap_free_bytes, "scarcity", (json_int_t)e->pressure.scarcity, "wanted",
+			 (json_int_t)e->pressure.wanted_bytes, "pagings", (json_int_t)e->pagings, "paging_us",
+			 (json_int_t)e->page_us);
+}
+
 static void answer_status(struct niwa_engine *e, void *arg)
 {
 	struct niwa_call *call = arg;
@@ -129,6 +140,7 @@ static void answer_status(struct niwa_engine *e, void *arg)
 				     json_pack("{s:I,s:I,s:I}", "dumps", (json_int_t)e->counts.dumps, "restores",
 					       (json_int_t)e->counts.restores, "failed_restores",
 					       (json_int_t)e->counts.failed_restores));
+	(void)json_object_set_new(r, "memory", memory_status(e));
 	(void)json_object_set_new(r, "config", configuration(&e->config));
 	niwa_call_answer(call, r);
 }

@@ -69,6 +69,8 @@ def test_an_app_that_is_quiet_for_longer_than_page_is_paged_and_the_next_visitor
         wait_for("it is paged", lambda: state(swapped, "a") == "paged")
     assert ("frozen", "paged") in moves(swapped, "a") and ("paged", "running") in moves(swapped, "a")
     assert swapped.show("a")["why"] == "quiet for sleep.page"
+    memory = swapped.rpc("host.status")["memory"]
+    assert memory["pagings"] >= 2 and memory["swap"] == 1 << 30 and memory["reserve"] == 100 << 20 and memory["wanted"] == 0
     assert [row["name"] for row in swapped.rpc("app.list", state="paged")["apps"]] == ["a"]
 
 
