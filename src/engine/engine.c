@@ -388,6 +388,7 @@ void niwa_engine_free(struct niwa_engine **ep)
 	(void)sd_event_source_disable_unref(e->bury_source);
 	niwa_schedule_close(e);
 	(void)sd_event_source_disable_unref(e->resident_source);
+	(void)sd_event_source_disable_unref(e->resident_pause);
 	(void)sd_event_source_disable_unref(e->tenant_source);
 	(void)sd_event_unref(e->event);
 	/* apps and instances go with the process */

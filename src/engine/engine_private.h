@@ -377,7 +377,7 @@ struct niwa_engine {
 	LIST_HEAD(, niwa_limit_watch) limits_muted;
 	unsigned hit_count, limit_round;
 	struct niwa_app_queue resident_queue; /* resident apps that may have no instance: looked at one a turn */
-	sd_event_source *resident_source;
+	sd_event_source *resident_source, *resident_pause;
 	struct niwa_lease_pool *leases;
 	struct niwa_addr_pool *addresses;
 	sd_event_source *bury_source, *second, *tenant_source;

@@ -11,6 +11,7 @@
 #include "engine/wake.h"
 
 #define PRIORITY (SD_EVENT_PRIORITY_NORMAL + 5) /* behind wakes, before the socket */
+#define ROOM_US  (20 * NIWA_MS)
 
 static bool is_wanted(const struct niwa_app *app)
 {
@@ -48,12 +49,32 @@ static void begin(struct niwa_engine *e, struct niwa_app *app)
 		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: %s, which is to be up, is not started", app->name);
 }
 
+static int on_room(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct niwa_engine *e = arg;
+
+	(void)s, (void)usec;
+	return sd_event_source_set_enabled(e->resident_source, SD_EVENT_ONESHOT);
+}
+
+/* The queue of starts has a bound, and is for those who are waited for: it is not filled with thousands. */
+static bool waits_for_room(struct niwa_engine *e)
+{
+	if (e->starts.length < e->starts.places)
+		return false;
+	if (!e->resident_pause)
+		return sd_event_add_time_relative(e->event, &e->resident_pause, CLOCK_MONOTONIC, ROOM_US, NIWA_MS,
+						  on_room, e) >= 0;
+	return sd_event_source_set_time_relative(e->resident_pause, ROOM_US) >= 0 &&
+	       sd_event_source_set_enabled(e->resident_pause, SD_EVENT_ONESHOT) >= 0;
+}
+
 static int on_turn(sd_event_source *s, void *arg)
 {
 	struct niwa_engine *e = arg;
 	struct niwa_app *app = TAILQ_FIRST(&e->resident_queue);
 
-	if (!app)
+	if (!app || waits_for_room(e))
 		return 0;
 	niwa_resident_forget(e, app);
 	if (is_wanted(app) && !app->retry)

@@ -23,6 +23,7 @@
 #include "engine/past.h"
 #include "engine/rotate.h"
 #include "engine/sleep.h"
+#include "engine/tenant_limit.h"
 #include "engine/wake.h"
 #include "net/diag.h"
 
@@ -247,8 +248,9 @@ static void grow(struct niwa_engine *e, struct niwa_app *app, const char *why)
 	    app->current->generation != app->generation || e->starts.length || e->starts.busy >= e->starts.places)
 		return; /* wakes go first */
 	niwa_admit(e, app, &memory);
-	if (memory.missing_bytes) {
-		(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s: there is no memory for one more instance", app->name);
+	if (memory.missing_bytes || niwa_tenant_is_full(app->tenant)) {
+		(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s: there is no %s for one more instance", app->name,
+				memory.missing_bytes ? "memory" : "room in its tenant's limits (awake)");
 		niwa_scale_failed(e, app, &err);
 		return;
 	}

@@ -165,6 +165,21 @@ def test_resident_apps_are_started_with_niwad_and_those_that_run_are_kept(garden
     assert garden.state("visited") == "stopped"
 
 
+def test_more_resident_apps_than_starts_may_wait_are_all_started_and_none_fails(garden):
+    names = [f"many{n}" for n in range(16)]
+    apply(garden, *(app(n, resident=False) for n in names))
+    garden.configure(**garden.settings, wake_queue=4, concurrent_starts=1)
+    garden.kill_niwad(signal.SIGTERM)
+    garden.start_niwad()
+    apply(garden, *(app(n) for n in names))
+    for n in names:
+        running(garden, n)
+    assert not [garden.show(n)["last_error"] for n in names if "last_error" in garden.show(n)]
+    garden.configure(**garden.settings)
+    garden.kill_niwad(signal.SIGTERM)
+    garden.start_niwad()
+
+
 def test_a_resident_app_is_removed_in_any_state_and_leaves_nothing(garden):
     apply(garden, app("gone"), app("failing", command=["/bin/nothing"]))
     wait_for("a try", lambda: garden.show("failing")["failures"] >= 1)

@@ -393,6 +393,18 @@ def test_a_change_of_the_tables_that_fails_is_made_later(garden_left):
     host.start_niwad()
 
 
+def test_an_app_does_not_grow_beyond_what_its_tenant_may_have(garden_left):
+    host = garden_left
+    host.apply(json.dumps({"tenants": [{"name": "small", "limits": {"awake": 1}}], "apps": [app("bounded", tenant="small")]}))
+    address = host.address("bounded")
+    get(address)
+    with talks(address, 6) as held:
+        wait_for("it was tried", lambda: "room in its tenant's limits" in host.show("bounded").get("last_error", ""))
+        for t in held:
+            t.say()
+        assert len(host.show("bounded")["instances"]) == 1
+
+
 def test_a_copy_that_cannot_start_is_not_tried_again_and_again(garden_left):
     host = garden_left
     apply(host, app("lonely"))
