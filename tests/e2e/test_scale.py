@@ -410,14 +410,14 @@ def test_a_copy_that_cannot_start_is_not_tried_again_and_again(garden_left):
     apply(host, app("lonely"))
     address = host.address("lonely")
     get(address)
-    os.environ.pop("NIWA_FAULT", None)
     host.kill_niwad()
     host.start_niwad({"NIWA_FAULT": "niwad.start:EIO@1"})
     with talks(address, 5) as held:
-        wait_for("it was tried", lambda: "the next try is in 10 s" in host.niwad_log())
+        wait_for("it was tried", lambda: "last_error" in host.show("lonely"))
         for t in held:
             t.say()
-        assert host.state("lonely") == "running" and "start" in host.show("lonely")["last_error"]
+        assert host.state("lonely") == "running" and len(rows(host, "lonely")) == 1
+        assert "app=lonely doing=scale" in host.niwad_log() and "the next try is in 10 s" in host.niwad_log()
     host.kill_niwad()
     host.start_niwad()
 
