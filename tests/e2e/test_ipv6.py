@@ -271,3 +271,26 @@ def test_an_app_that_is_woken_from_an_image_answers_by_ipv6(garden, outside):
         assert seen == own
     assert garden.show("deep")["last_wake"]["path"] == "restore" and in_map("awake6", to)
     garden.niwa("rm", "deep")
+
+
+def test_an_app_with_several_instances_is_reached_by_ipv6_while_they_come_and_go(garden, outside):
+    apply(garden, {**app("many"), "scale": {"max": 2, "connections": 2, "quiet": "1s", "drain": "1s"}})
+    to = six(garden, "many")
+    told(outside.connect(to, 80))
+    assert in_map("awake6", to)
+    held = [outside.connect(garden.address("many"), 80) for _ in range(4)]
+
+    def serving_ones():
+        return [i for i in garden.show("many")["instances"] if i["life"] == "serving"]
+
+    wait_for("two serve", lambda: len(serving_ones()) == 2, timeout=20)
+    wait_for("the kernel spreads", lambda: not in_map("awake6", to))
+    seen, own = told(outside.connect(to, 80))
+    assert seen == own
+    for s in held:
+        s.close()
+    wait_for("one serves", lambda: len(serving_ones()) == 1, timeout=20)
+    wait_for("the kernel's way is there again", lambda: in_map("awake6", to))
+    seen, own = told(outside.connect(to, 80))
+    assert seen == own
+    garden.niwa("rm", "many")
