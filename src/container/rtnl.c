@@ -181,6 +181,16 @@ static void link_up(struct niwa_rtnl *b, uint32_t index)
 	message_end(b, message(b, RTM_NEWLINK, 0, &ifi, sizeof(ifi)));
 }
 
+/* With an IPv6 address the kernel would join the multicast group of its neighbour discovery and report that again and
+ * again: traffic, for those who look whether the app is idle. All neighbours are known anyway. */
+static void without_multicast(struct niwa_rtnl *b)
+{
+	struct ifinfomsg ifi = {
+		.ifi_family = AF_UNSPEC, .ifi_index = NIWA_ETH0_INDEX, .ifi_flags = IFF_NOARP, .ifi_change = IFF_NOARP};
+
+	message_end(b, message(b, RTM_NEWLINK, 0, &ifi, sizeof(ifi)));
+}
+
 static void address(struct niwa_rtnl *b, uint32_t index, uint32_t addr, uint8_t scope)
 {
 	struct ifaddrmsg ifa = {.ifa_family = AF_INET, .ifa_prefixlen = 32, .ifa_scope = scope, .ifa_index = index};
@@ -290,6 +300,8 @@ void niwa_rtnl_child(const struct niwa_rtnl_link *link, struct niwa_rtnl *ret)
 	address(ret, NIWA_ETH0_INDEX, link->private_addr, RT_SCOPE_UNIVERSE);
 	if (link->host_has_ipv6)
 		silent_eth0(ret);
+	if (link->private6)
+		without_multicast(ret);
 	link_up(ret, NIWA_ETH0_INDEX);
 	neighbour(ret, NIWA_ETH0_INDEX, link->gateway_addr, link->host_mac);
 	msg = message(ret, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &rt, sizeof(rt));

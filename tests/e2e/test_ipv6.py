@@ -294,3 +294,10 @@ def test_an_app_with_several_instances_is_reached_by_ipv6_while_they_come_and_go
     seen, own = told(outside.connect(to, 80))
     assert seen == own
     garden.niwa("rm", "many")
+
+
+def test_nothing_stirs_on_the_link_of_an_idle_app_so_it_goes_to_sleep(garden, outside):
+    apply(garden, app("idle", sleep={"freeze": "300ms", "page": "never", "save": "1s"}))
+    told(outside.connect(six(garden, "idle"), 80))
+    garden.wait_state("idle", "stopped", "saved", timeout=8)
+    garden.niwa("rm", "idle")
