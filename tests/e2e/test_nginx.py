@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 from front import Front, apply, read_answer, requests, site, told
@@ -72,6 +73,12 @@ def first_connections(address, count):
         yield
     finally:
         subprocess.run(["nft", "delete", "table", "ip", "refuse"], check=True)
+
+
+def established(address):
+    """Is there a connection to it?"""
+    at = "".join(f"{int(part):02X}" for part in reversed(address.split("."))) + ":0050"
+    return any(line.split()[2] == at and line.split()[3] == "01" for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
 
 
 # -- names --------------------------------------------------------------------------------------------------------------
@@ -171,7 +178,7 @@ def test_a_websocket_stays_open(host, front):
 
 
 def test_an_app_cannot_send_a_request_on_to_files_of_the_host(host, front):
-    assert told(front.get("one.example", "/elsewhere"))["app"] == "one"
+    assert told(front.get("one.example", "/elsewhere"))["request"][1] == "/elsewhere"
 
 
 # -- what is tried again ------------------------------------------------------------------------------------------------
@@ -206,6 +213,18 @@ def test_the_answer_of_a_wake_that_fails_comes_through(host, front, declared):
     declared("broken", "broken.example", command=["/bin/false"])
     status, headers, _ = front.get("broken.example")
     assert status == 503 and int(headers["retry-after"]) > 0
+
+
+def test_a_request_that_comes_while_niwad_is_away_is_answered_when_it_is_back(host, front):
+    host.niwa("stop", "one")
+    address = host.address("one")
+    host.kill_niwad()
+    with front.connect() as sock:
+        sock.sendall(b"POST /late HTTP/1.1\r\nHost: one.example\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
+        wait_for("nginx has connected", lambda: established(address))
+        host.start_niwad()
+        assert told(read_answer(sock))["bytes"] == 4
+    assert requests(host.dir / "sites", "one").count("POST /late") == 1
 
 
 # -- certificates -------------------------------------------------------------------------------------------------------
