@@ -14,7 +14,7 @@ KINDS = ("poisson", "bursty", "daily", "cron")
 
 def sim(kind, *options):
     """(the fixed time's figures, the governor's)"""
-    command = [BUILD / "src/sim/niwa-sim", "--make", kind, "--apps", "200", "--visits", "8000", "--length", "5d", "--json", *options]
+    command = [BUILD / "src/sim/niwa-sim", "--make", kind, "--apps", "200", "--visits", "8000", "--length", "3d", "--json", *options]
     policies = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout)["policies"]
     return policies[0], policies[2]
 

@@ -388,7 +388,7 @@ struct niwa_engine {
 	unsigned frozen, seconds;  /* frozen: and paged */
 	struct niwa_memory memory; /* pressure.c */
 	struct niwa_pressure pressure;
-	uint64_t memory_sampled_us;
+	uint64_t memory_sampled_us, reclaim_part;
 	sd_event_source *pressure_step;
 	struct paging *paging; /* paging.c: the one that is under way */
 	uint64_t page_budget_left, page_budget_us, page_us, pagings;

@@ -12,9 +12,10 @@
 #include "engine/leave.h"
 #include "engine/sleep.h"
 
-#define QUIET_US (2 * NIWA_SEC) /* of an app that is not frozen */
-#define TRIES    4
-#define ALIKE    2 /* values that are not this many times another */
+#define QUIET_US   (2 * NIWA_SEC) /* of an app that is not frozen */
+#define TRIES      4
+#define VALUED_MAX 2048
+#define ALIKE      2 /* values that are not this many times another */
 
 static bool is_going(const struct niwa_instance *i)
 {
@@ -58,8 +59,10 @@ static bool was_tried(struct niwa_instance *const *tried, unsigned count, const 
 	return false;
 }
 
-static struct niwa_instance *choose(struct niwa_engine *e, const struct niwa_tenant *tenant,
-				    struct niwa_instance *const *tried, unsigned count)
+/* Of those whose number leaves this rest when divided by `parts`. */
+static struct niwa_instance *choose_of(struct niwa_engine *e, const struct niwa_tenant *tenant,
+				       struct niwa_instance *const *tried, unsigned count, uint64_t parts,
+				       uint64_t rest)
 {
 	struct victim best = {0};
 	uint64_t now = niwa_now_us();
@@ -69,7 +72,7 @@ static struct niwa_instance *choose(struct niwa_engine *e, const struct niwa_ten
 	{
 		struct victim one = {.instance = i};
 
-		if ((tenant && i->tenant != tenant) || was_tried(tried, count, i))
+		if (i->id % parts != rest || (tenant && i->tenant != tenant) || was_tried(tried, count, i))
 			continue;
 		one.used_us = used_us(i, now);
 		if (one.used_us == UINT64_MAX)
@@ -79,6 +82,19 @@ static struct niwa_instance *choose(struct niwa_engine *e, const struct niwa_ten
 			best = one;
 	}
 	return best.instance;
+}
+
+/* To value each of ten thousand would take longer than a turn of the loop may: a part of them is looked at, another one
+ * each time, as long as somebody is found in it. */
+static struct niwa_instance *choose(struct niwa_engine *e, const struct niwa_tenant *tenant,
+				    struct niwa_instance *const *tried, unsigned count)
+{
+	uint64_t parts = niwa_map_count(e->instances) / VALUED_MAX + 1;
+	struct niwa_instance *i = NULL;
+
+	for (uint64_t n = 0; n < parts && !i; n++)
+		i = choose_of(e, tenant, tried, count, parts, e->reclaim_part++ % parts);
+	return i;
 }
 
 static uint64_t going_bytes(struct niwa_engine *e, const struct niwa_tenant *tenant, unsigned *ret_count)
