@@ -137,9 +137,11 @@ static void answer_status(struct niwa_engine *e, void *arg)
 		      (json_int_t)e->counts.overflows, "conntrack", conntrack_status(), "starts", starts_status(e),
 		      "names", names_status(e), "relay", relay_status(e));
 	(void)json_object_update_new(json_object_get(r, "counts"),
-				     json_pack("{s:I,s:I,s:I}", "dumps", (json_int_t)e->counts.dumps, "restores",
-					       (json_int_t)e->counts.restores, "failed_restores",
-					       (json_int_t)e->counts.failed_restores));
+				     json_pack("{s:I,s:I,s:I,s:I,s:I}", "dumps", (json_int_t)e->counts.dumps,
+					       "restores", (json_int_t)e->counts.restores, "failed_restores",
+					       (json_int_t)e->counts.failed_restores, "refused_starts",
+					       (json_int_t)e->counts.refusals, "limit_hits",
+					       (json_int_t)e->counts.limit_hits));
 	(void)json_object_set_new(r, "memory", memory_status(e));
 	(void)json_object_set_new(r, "config", configuration(&e->config));
 	niwa_call_answer(call, r);

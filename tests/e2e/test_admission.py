@@ -56,6 +56,9 @@ def test_a_start_that_does_not_fit_is_refused_in_its_protocol_with_the_reason(sh
     assert (status, "Retry-After" in headers) == (503, True)
     assert "needs 64M of memory, and 20M are available beyond memory_reserve (100M)" in short.show("large")["last_error"]
     assert short.show("large")["failures"] == 0
+    counts = short.rpc("host.status")["counts"]
+    assert (counts["refused_starts"], counts["limit_hits"]) == (1, 1)
+    assert [h["limit"] for h in short.show("large")["limit_hits"]] == ["host memory"]
     assert visit(at["small"])[0] == 200, "what fits is let in"
     short.tell(200)
     assert visit(at["large"])[0] == 200
