@@ -44,12 +44,26 @@ def addresses(host):
     return {row["name"]: row["service_address"] for row in host.rpc("app.list")["apps"]}
 
 
-@pytest.fixture
-def narrow():
-    """A host that starts one app at a time, and is patient."""
+def empty(host):
+    """What a test has declared goes, for the next one."""
+    names = [row["name"] for row in host.rpc("app.list")["apps"]]
+    if names:
+        host.niwa("rm", *names)
+    wait_for("nothing of it lives", lambda: host.rpc("host.status")["instances"] == 0)
+
+
+@pytest.fixture(scope="module")
+def narrow_host():
     h = Host(concurrent_starts=1, start_hold="60s").start()
     yield h
     h.stop()
+
+
+@pytest.fixture
+def narrow(narrow_host):
+    """A host that starts one app at a time, and is patient."""
+    yield narrow_host
+    empty(narrow_host)
 
 
 def storm(host, **keys):
@@ -94,37 +108,38 @@ def test_an_app_that_wakes_another_one_while_it_starts_holds_no_place_and_the_ot
     assert before <= 1, "when it asked for its database no other start was let in first, but one that had begun"
 
 
-def test_what_finds_no_room_in_the_queue_is_answered_in_its_protocol():
-    host = Host(concurrent_starts=1, wake_queue=4, start_hold="60s").start()
-    try:
-        slow = [echo(f"app{n}", "--late", "300", tenant=f"t{n}") for n in range(8)]
-        apply(host, *slow, echo("own1", "--late", "300", tenant="own"), echo("own2", tenant="own"),
-              echo("own3", tenant="own"))
-        at = addresses(host)
-        with ThreadPoolExecutor(12) as pool:
-            visits = [pool.submit(visit, at[f"app{n}"]) for n in range(8)]
-            results = [v.result() for v in visits]
+@contextlib.contextmanager
+def other_settings(host, **settings):
+    """The next niwad has them; afterwards they are what they were."""
+    for values in ({**host.settings, **settings}, host.settings):
+        host.configure(**values)
+        host.kill_niwad()
+        host.start_niwad()
+        if values is not host.settings:
+            yield
+
+
+def test_what_finds_no_room_in_the_queue_is_answered_in_its_protocol(narrow):
+    apply(narrow, *(echo(f"app{n}", "--late", "300", tenant=f"t{n}") for n in range(8)))
+    at = addresses(narrow)
+    with other_settings(narrow, wake_queue=4), ThreadPoolExecutor(8) as pool:
+        visits = [pool.submit(visit, at[f"app{n}"]) for n in range(8)]
+        results = [v.result() for v in visits]
         assert sorted(r[0] for r in results) == [200] * 5 + [503] * 3
         refused = next(n for n, r in enumerate(results) if r[0] == 503)
         assert "Retry-After" in results[refused][1]
-        assert "4 starts wait already (wake_queue)" in host.show(f"app{refused}")["last_error"]
-        assert host.show(f"app{refused}")["failures"] == 0, "it is not the app that failed"
+        assert "4 starts wait already (wake_queue)" in narrow.show(f"app{refused}")["last_error"]
+        assert narrow.show(f"app{refused}")["failures"] == 0, "it is not the app that failed"
         wait_for("and a moment later it is woken", lambda: visit(at[f"app{refused}"])[0] == 200)
-    finally:
-        host.stop()
 
 
-def test_a_start_that_only_waits_gives_its_place_to_others():
-    host = Host(concurrent_starts=1, start_hold="1s").start()
-    try:
-        apply(host, echo("late", "--late", "20000", tenant="a"), echo("quick", tenant="b"))
-        at = addresses(host)
-        with knock(at["late"]):
-            wait_for("it starts", lambda: host.show("late")["instances"])
-            assert visit(at["quick"], timeout=10)[0] == 200
-            assert host.state("late") == "starting"
-    finally:
-        host.stop()
+def test_a_start_that_only_waits_gives_its_place_to_others(narrow):
+    apply(narrow, echo("late", "--late", "20000", tenant="a"), echo("quick", tenant="b"))
+    at = addresses(narrow)
+    with other_settings(narrow, start_hold="1s"), knock(at["late"]):
+        wait_for("it starts", lambda: narrow.show("late")["instances"])
+        assert visit(at["quick"], timeout=10)[0] == 200
+        assert narrow.state("late") == "starting"
 
 
 def test_a_start_whose_visitors_have_gone_is_given_up(narrow):

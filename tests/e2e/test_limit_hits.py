@@ -2,15 +2,30 @@
 """A limit that was hit is recorded with the processes of that moment."""
 
 import http.client
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from host import wait_for
+from host import Host, wait_for
 from inside import app, apply, ask, echo, run
-from test_fair import addresses, knock, visit
+from test_fair import addresses, empty, knock, visit
 from test_tenant_limits import HOLD, IDLE, declare
 
 MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def own_host():
+    h = Host(start_wait="500ms").start()
+    yield h
+    h.stop()
+
+
+@pytest.fixture
+def host(own_host):
+    yield own_host
+    own_host.apply(json.dumps({"tenants": [{"name": "many"}]}))
+    empty(own_host)
 
 
 def hits(host, name, limit):
@@ -64,9 +79,6 @@ def test_the_limits_of_a_tenant_are_told_apart_from_those_of_the_app(host):
 
 
 def test_a_start_that_is_refused_is_recorded_with_the_processes_of_the_others(host):
-    host.configure(**host.settings | {"start_wait": "200ms"})
-    host.kill_niwad()
-    host.start_niwad()
     declare(host, echo("busy", "--tcp", "7", sleep=IDLE, ports=[{"port": 80, "protocol": "http"}, {"port": 7, "protocol": "tcp"}]),
             echo("more"), awake=1)
     at = addresses(host)

@@ -6,11 +6,25 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from host import CGROUP_V2, wait_for
+from host import CGROUP_V2, Host, wait_for
 from inside import app, ask, echo, facts, python, run
-from test_fair import addresses, knock, visit
+from test_fair import addresses, empty, knock, visit
 
 IDLE = {"freeze": "100ms", "page": "never", "save": "1h"}
+
+
+@pytest.fixture(scope="module")
+def own_host():
+    h = Host(start_wait="500ms").start()
+    yield h
+    h.stop()
+
+
+@pytest.fixture
+def host(own_host):
+    yield own_host
+    own_host.apply(json.dumps({"tenants": [{"name": "many"}]}))
+    empty(own_host)
 
 
 def declare(host, *apps, check=True, **limits):
@@ -91,9 +105,6 @@ def test_for_one_more_than_may_be_awake_the_one_that_was_quiet_longest_is_put_to
 
 
 def test_where_none_is_idle_one_more_is_refused_with_the_reason(host):
-    host.configure(**host.settings | {"start_wait": "300ms"})
-    host.kill_niwad()
-    host.start_niwad()
     declare(host, echo("busy", "--tcp", "7", sleep=IDLE, ports=[{"port": 80, "protocol": "http"}, {"port": 7, "protocol": "tcp"}]),
             echo("more"), awake=1)
     at = addresses(host)
