@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,13 +73,23 @@ static void make(const char *path)
 }
 
 /* Writes MiB by MiB until an error, at most `max`. */
+/* What is left of a full disk may take a part. */
+static bool write_all(int fd, const char *data, size_t len)
+{
+	ssize_t n = 1;
+
+	for (size_t at = 0; at < len && n > 0; at += (size_t)n)
+		n = write(fd, data + at, len - at);
+	return n > 0;
+}
+
 static void fill(const char *path, int max)
 {
 	static char block[1 << 20];
 	int fd = open(path, O_WRONLY | O_CREAT, 0644), done = 0;
 
 	for (; fd >= 0 && done < max; done++)
-		if (write(fd, block, sizeof(block)) != (ssize_t)sizeof(block))
+		if (!write_all(fd, block, sizeof(block)))
 			break;
 	(void)printf("fill %s: %d MiB, %s\n", path, done, done == max ? "all" : strerror(errno));
 	if (fd >= 0)
