@@ -241,7 +241,7 @@ static void grow(struct niwa_engine *e, struct niwa_app *app, const char *why)
 {
 	struct niwa_app_scale *s = app->scale;
 	struct niwa_log_ctx ctx = {.app = app->name, .doing = "scale"};
-	struct niwa_admission memory;
+	struct niwa_admission memory = {0}; /* what it needs is not known better than niwa_admit does */
 	struct niwa_error err;
 
 	if (s->growing || app->fresh || niwa_now_us() < s->not_before_us || niwa_dump_is_under_way(app->current) ||
