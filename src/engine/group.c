@@ -386,8 +386,9 @@ bool niwa_group_was_full(struct niwa_engine *e, uint64_t id)
 	return number_in(e, id, e->host.cgroup_memory, "memory.failcnt", "") > 0;
 }
 
-/* v1: "EVENTFD FILE [BYTES]" into cgroup.event_control; the file need not stay open. */
-static int notify(struct niwa_engine *e, uint64_t id, int event, const char *file, uint64_t bytes)
+/* v1: "EVENTFD FILE" into cgroup.event_control; the file need not stay open. Not for thresholds of usage: each such
+ * registration waits for an RCU grace period, 10 to 20 ms in which the loop would stand still. */
+static int notify(struct niwa_engine *e, uint64_t id, int event, const char *file)
 {
 	char path[PATH_MAX], text[64];
 	NIWA_AUTO_FD fd = -1;
@@ -396,15 +397,12 @@ static int notify(struct niwa_engine *e, uint64_t id, int event, const char *fil
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (bytes)
-		(void)snprintf(text, sizeof(text), "%d %d %" PRIu64, event, fd, bytes);
-	else
-		(void)snprintf(text, sizeof(text), "%d %d", event, fd);
+	(void)snprintf(text, sizeof(text), "%d %d", event, fd);
 	file_in(e, id, e->host.cgroup_memory, "cgroup.event_control", path, sizeof(path));
 	return niwa_file_write(path, text);
 }
 
-int niwa_group_watch_memory(struct niwa_engine *e, uint64_t id, uint64_t near_bytes)
+int niwa_group_watch_memory(struct niwa_engine *e, uint64_t id)
 {
 	char path[PATH_MAX];
 	int fd;
@@ -419,8 +417,7 @@ int niwa_group_watch_memory(struct niwa_engine *e, uint64_t id, uint64_t near_by
 	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (fd < 0)
 		return -errno;
-	(void)notify(e, id, fd, "memory.oom_control", 0); /* without it the counters are looked at in the end */
-	(void)notify(e, id, fd, "memory.usage_in_bytes", near_bytes);
+	(void)notify(e, id, fd, "memory.oom_control"); /* without it the counters are looked at in the end */
 	return fd;
 }
 

@@ -40,9 +40,9 @@ uint64_t niwa_group_forks_refused(struct niwa_engine *e, uint64_t id);
 uint64_t niwa_group_processes(struct niwa_engine *e, uint64_t id);
 /* Its own limit of memory was reached, not only that of the group above. */
 bool niwa_group_was_full(struct niwa_engine *e, uint64_t id);
-/* A descriptor that is ready (v1: EPOLLIN, v2: EPOLLPRI) when its memory crosses near_bytes (v2: the limit) or ran out;
- * with EPOLLPRI when a fork was refused. -errno. */
-int niwa_group_watch_memory(struct niwa_engine *e, uint64_t id, uint64_t near_bytes);
+/* A descriptor that is ready when its memory ran out (v1: EPOLLIN), or its limit was reached (v2: EPOLLPRI); with
+ * EPOLLPRI when a fork was refused. -errno. */
+int niwa_group_watch_memory(struct niwa_engine *e, uint64_t id);
 int niwa_group_watch_processes(struct niwa_engine *e, uint64_t id);
 /* Every instance number that has a group. */
 int niwa_group_each(struct niwa_engine *e, int (*fn)(uint64_t id, void *arg), void *arg);

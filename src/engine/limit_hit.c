@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Watching and recording. Under v1 the kernel signals an eventfd when memory is nearly used up and when it ran out; v2
- * marks memory.events. Both are hints: what counts are the counters. Who is killed has no memory any more when it is
- * looked at, so a list is also taken when the limit is near, and the one that shows more is recorded. Of refused forks
- * v1 tells nobody: some instances are looked at each second, and whoever is shown.
+ * Watching and recording. Under v1 the kernel signals an eventfd when memory ran out, just before it kills; v2 marks
+ * memory.events when the limit is reached. Both are hints: what counts are the counters. Who is killed has no memory
+ * any more when it is looked at, so under v2 a list is also taken when the limit is reached, and the one that shows
+ * more is recorded. Of refused forks v1 tells nobody: some instances are looked at each second, and whoever is shown.
  */
 #include "engine/limit_hit.h"
 
@@ -34,7 +34,6 @@
 #define INSTANCES_MAX  16              /* whose processes are, where several count */
 #define AGAIN_US       (10 * NIWA_SEC) /* one that is hit again sooner is counted */
 #define NEAR_US        (200 * NIWA_MS) /* between two lists of an instance near its limit */
-#define NEAR_PERCENT   90
 #define LOOKS_A_SECOND 16
 
 struct process {
@@ -61,6 +60,7 @@ struct niwa_limit_hit {
 struct niwa_limit_watch {
 	LIST_ENTRY(niwa_limit_watch) muted_link; /* in engine.limits_muted, if */
 	bool muted;
+	struct niwa_instance *instance;
 	int memory_fd, processes_fd;
 	sd_event_source *memory, *processes;
 	uint64_t killed, refused, near_us;
@@ -268,17 +268,6 @@ static void mute(struct niwa_engine *e, struct niwa_limit_watch *w)
 	LIST_INSERT_HEAD(&e->limits_muted, w, muted_link);
 }
 
-static void hear_again(struct niwa_engine *e)
-{
-	struct niwa_limit_watch *w;
-
-	while ((w = LIST_FIRST(&e->limits_muted))) {
-		LIST_REMOVE(w, muted_link);
-		w->muted = false;
-		(void)sd_event_source_set_enabled(w->memory, SD_EVENT_ON); /* what came meanwhile is still there */
-	}
-}
-
 /* Did the kernel kill for lack of memory since it was looked at last? */
 static void look_memory(struct niwa_engine *e, struct niwa_instance *i)
 {
@@ -302,6 +291,20 @@ static void look_memory(struct niwa_engine *e, struct niwa_instance *i)
 		return;
 	add_instance(e, i, &list);
 	hit->list = w->near.memory_bytes > list.memory_bytes ? w->near : list;
+}
+
+/* v1 tells just before it kills: what came of it is seen now. */
+static void hear_again(struct niwa_engine *e)
+{
+	struct niwa_limit_watch *w;
+
+	while ((w = LIST_FIRST(&e->limits_muted))) {
+		LIST_REMOVE(w, muted_link);
+		w->muted = false;
+		(void)sd_event_source_set_enabled(w->memory, SD_EVENT_ON); /* what came meanwhile is still there */
+		if (niwa_group_killed(e, w->instance->id) > w->killed)
+			look_memory(e, w->instance); /* records, and mutes nothing */
+	}
 }
 
 static void look_processes(struct niwa_engine *e, struct niwa_instance *i)
@@ -357,7 +360,6 @@ static void watch_fd(struct niwa_engine *e, struct niwa_instance *i, int fd, uin
 
 void niwa_limit_watch(struct niwa_engine *e, struct niwa_instance *i)
 {
-	uint64_t least = own_memory(i), of_tenant = tenant_limits(i)->memory_bytes;
 	struct niwa_limit_watch *w;
 
 	if (i->watch || !i->spec || !i->app || i->app->template)
@@ -367,13 +369,14 @@ void niwa_limit_watch(struct niwa_engine *e, struct niwa_instance *i)
 		return;
 	w->memory_fd = w->processes_fd = -1;
 	i->watch = w;
-	w->killed = niwa_group_killed(e, i->id);
-	w->refused = niwa_group_forks_refused(e, i->id);
-	if (!least || (of_tenant && of_tenant < least))
-		least = of_tenant;
-	if (least)
-		w->memory_fd = niwa_group_watch_memory(e, i->id, least / 100 * NEAR_PERCENT);
-	if (i->spec->limits.processes)
+	w->instance = i;
+	if (i->adopting) { /* what was told under another niwad */
+		w->killed = niwa_group_killed(e, i->id);
+		w->refused = niwa_group_forks_refused(e, i->id);
+	}
+	if (own_memory(i) || tenant_limits(i)->memory_bytes)
+		w->memory_fd = niwa_group_watch_memory(e, i->id);
+	if (i->spec->limits.processes && e->host.cgroup_layout == NIWA_CGROUP_UNIFIED)
 		w->processes_fd = niwa_group_watch_processes(e, i->id);
 	watch_fd(e, i, w->memory_fd, e->host.cgroup_layout == NIWA_CGROUP_UNIFIED ? EPOLLPRI : EPOLLIN, &w->memory,
 		 on_memory);
