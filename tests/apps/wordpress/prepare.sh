@@ -85,6 +85,8 @@ bind_address = 0.0.0.0
 port = 3306
 skip_name_resolve
 innodb_buffer_pool_size = 32M
+# Else it reserves 8 TiB of address space, of which CRIU needs a table where Linux lacks PAGEMAP_SCAN (before 6.7).
+loose_innodb_buffer_pool_size_max = 64M
 innodb_log_file_size = 16M
 innodb_use_native_aio = OFF
 performance_schema = OFF
