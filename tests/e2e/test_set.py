@@ -9,7 +9,7 @@ import echo
 import inside
 import pytest
 from crash import get, wait_dead
-from host import CGROUP_V2, CRIU, Host, RpcError, wait_for
+from host import CGROUP_V2, CRIU, SLOW, Host, RpcError, wait_for
 
 MIB = 1 << 20
 
