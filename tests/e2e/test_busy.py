@@ -183,7 +183,8 @@ def test_a_lease_that_is_taken_while_the_freezer_is_at_work_thaws_the_app(garden
         with open(f"/proc/{instance_pid(name)}/root/run/niwa/busy", "w") as f:
             f.write("5m")
         wait_for("it runs again", lambda: garden.state(name) == "running", 10)
-        assert garden.show(name)["history"][-1]["why"] == "it is busy"
+        assert garden.show(name)["history"][-1]["why"] in ("it is busy", "bytes came while it froze"), "the kernel may send some"
+        stays_awake(garden, name)
     finally:
         garden.kill_niwad()
         garden.start_niwad()
