@@ -139,6 +139,20 @@ static void go_paged(struct niwa_engine *e, struct niwa_instance *i, const char 
 		look_after(i, LOOK_MAX_US * (1 + i->id % PAGE_SPREAD));
 }
 
+/* Bytes that woke nothing (a handshake without a word, what another program sent to its device) while it stood still,
+ * and no connection is left of them: the time of quiet begins anew. */
+static bool was_touched(struct niwa_engine *e, struct niwa_instance *i)
+{
+	uint64_t bytes, cpu;
+
+	if (i->app->state == NIWA_RUNNING || niwa_sleep_has_connections(i) ||
+	    niwa_sleep_usage(e, i, &bytes, &cpu) < 0 || bytes == i->seen_bytes)
+		return false;
+	i->seen_bytes = bytes;
+	i->active_us = niwa_now_us();
+	return true;
+}
+
 static void go_deeper(struct niwa_engine *e, struct niwa_instance *i, const char *why)
 {
 	uint64_t pause =
@@ -146,6 +160,8 @@ static void go_deeper(struct niwa_engine *e, struct niwa_instance *i, const char
 
 	if (niwa_leave_idle(e, i, NIWA_LEAVE_SLEEPS, why) == 0)
 		return;
+	if (was_touched(e, i))
+		pause = i->spec->sleep.save_us;
 	look_after(i, pause < LOOK_MAX_US ? LOOK_MAX_US : pause);
 	/* with a connection open it cannot be saved; its memory can go all the same */
 	if (i->app->state == NIWA_FROZEN && i->spec->sleep.page_us && !i->page_failed &&

@@ -100,3 +100,32 @@ def test_another_prefix_is_refused_with_what_is_allowed(prefix):
     assert host.niwad.wait(20) != 0
     assert f"ula_prefix = {prefix}: must be none, or a /48 of fc00::/7" in host.niwad_log()
     host.stop()
+
+
+@pytest.mark.parametrize("prefix", ("none", PREFIX))
+def test_a_host_that_forwards_ipv6_keeps_no_app_from_its_sleep(prefix):
+    with setting(CONF / "all/forwarding", "1"):
+        host = Host(ula_prefix=prefix).start()
+        try:
+            apply(host, *(app(f"a{n}", sleep={"freeze": "100ms", "save": "1s"}) for n in range(8)))
+            for n in range(8):
+                host.niwa("wake", f"a{n}")
+            for n in range(8):  # reports of groups come within a second of a device's birth, and again
+                host.wait_state(f"a{n}", "stopped", timeout=10)
+        finally:
+            host.stop()
+
+
+def test_a_frame_that_is_no_traffic_delays_the_sleep_of_a_frozen_app_and_does_not_end_it():
+    host = Host().start()
+    try:
+        apply(host, app("a", sleep={"freeze": "100ms", "save": "2s"}))
+        host.niwa("wake", "a")
+        host.wait_state("a", "frozen")
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+            wire.bind((host.kernel_objects()["veths"][-1], 0))
+            wire.send(b"\xff" * 6 + b"\x02" + bytes(5) + b"\x88\xb5" + bytes(46))
+        host.wait_state("a", "stopped", timeout=15)
+        assert "traffic" not in [h["why"] for h in host.show("a")["history"]]
+    finally:
+        host.stop()
