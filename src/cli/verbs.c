@@ -169,14 +169,11 @@ const struct niwa_verb niwa_verbs[] = {
 		.usage = "[--once] [--sort KEY] [--delay DURATION] [--tenants] [--tenant TENANT] [--state STATE] "
 			 "[--limit N]",
 		.summary = "apps by CPU, memory, connections and wakes, live",
-		.help = "Shows apps that have an instance; those that are stopped or saved use nothing. CPU is of one "
-			"CPU, "
-			"since the picture before; connections are the established ones in the app's network; wakes "
-			"count "
-			"since niwad started. Keys: c m w o s n sort by CPU, memory, wakes, connections, state, name; "
-			"t "
-			"changes between apps and tenants; q ends. In a pipe one table is printed, with --json its "
-			"rows.",
+		.help = "Shows apps that have an instance; those that are stopped or saved use nothing. CPU is of one\n"
+			"CPU, since the picture before; connections are the established ones in the app's network;\n"
+			"wakes count since niwad started. Keys: c m w o s n sort by CPU, memory, wakes, connections,\n"
+			"state, name; t changes between apps and tenants; q ends. In a pipe one table is printed,\n"
+			"with --json its rows.",
 		.options = niwa_options_top,
 		.run = niwa_verb_top,
 	},
