@@ -28,7 +28,7 @@ struct kept { /* a copy of one change */
 struct outcome {
 	bool last, refused;
 	size_t calls, count, largest; /* changes in all, in the largest call */
-	size_t kinds[4];
+	size_t kinds[NIWA_CMDB_KINDS];
 	struct kept kept[KEPT_MAX]; /* the first ones */
 	struct niwa_error err;
 };
