@@ -15,6 +15,8 @@ PATIENT = {"ready": {"deadline": f"{60 * SLOW:.0f}s"}, "wake_deadline": f"{60 * 
 AT_ONCE = {"stop": {"signal": "SIGKILL"}}
 WAKES = 50 if SLOW == 1 else 10  # emulated, each takes seconds
 MANY = {"wordpress": 4, "rails": 3, "django": 4, "java": 4, "node": 20, "static": 13, "postgres": 1, "dovecot": 1}
+if SLOW != 1:  # emulated, all of them at once take longer than a wake may
+    MANY |= {"wordpress": 1, "rails": 1, "django": 1, "java": 1, "node": 3, "static": 3}
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,7 @@ def test_a_site_that_was_restored_wakes_its_database(garden):
 
 def test_fifty_different_apps_are_woken_at_once(garden):
     kinds = {f"{software}{n}": software for software, count in MANY.items() for n in range(count)}
-    assert len(kinds) == 50
+    assert len(kinds) == (50 if SLOW == 1 else 12)
     apply(garden, *(record(software, name=name, sleep=AWAKE, snapshot="ready",
                            **(AT_ONCE | PATIENT if software in SLOW_ONES else {})) for name, software in kinds.items()))
     put_to_sleep(garden, *kinds)
