@@ -3,12 +3,15 @@
 machine's network is touched."""
 
 import ctypes
+import itertools
+import json
 import os
 import subprocess
 
 import pytest
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+numbers = itertools.count(1)
 
 
 def pytest_configure(config):
@@ -42,6 +45,43 @@ def host():
     h = Host().start()
     yield h
     h.stop()
+
+
+@pytest.fixture
+def name(request):
+    """A name of its own for each test of one host: none meets an instance that another one has left to be replaced."""
+    host = request.getfixturevalue("garden" if "garden" in request.fixturenames else "host")
+    name = f"app-{next(numbers)}.example.com"
+    yield name
+    host.niwa("rm", name, check=False)
+
+
+@pytest.fixture(scope="module")
+def zones():
+    from zones import Zones
+
+    z = Zones()
+    yield z
+    z.close()
+
+
+@pytest.fixture(scope="module")
+def own_host():
+    from host import Host
+
+    h = Host(start_wait="500ms").start()
+    yield h
+    h.stop()
+
+
+@pytest.fixture
+def tenant_host(own_host):
+    """One for the tests of a module in which tenant `many` has limits."""
+    from visitors import empty
+
+    yield own_host
+    own_host.apply(json.dumps({"tenants": [{"name": "many"}]}))
+    empty(own_host)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from host import BUILD, Host, wait_for
 from inside import app, apply, echo
-from test_fair import addresses, empty, knock, visit
+from visitors import addresses, empty, knock, visit
 
 IDLE = {"freeze": "100ms", "page": "never", "save": "1h"}
 

@@ -9,7 +9,6 @@ import pytest
 from crash import Talk
 from host import SLOW, Host, wait_for
 from inside import app, apply, echo, run
-from zones import Zones
 
 SLEEPS = {"freeze": "300ms", "page": "never", "save": "never"}
 
@@ -21,23 +20,6 @@ def garden():
     yield h
     h.stop()
     subprocess.run(["ip", "addr", "del", "192.0.2.77/32", "dev", "lo"], check=True)
-
-
-@pytest.fixture(scope="module")
-def zones():
-    z = Zones()
-    yield z
-    z.close()
-
-
-numbers = iter(range(1, 1000))
-
-
-@pytest.fixture
-def name(garden):
-    name = f"app-{next(numbers)}.example.com"
-    yield name
-    garden.niwa("rm", name, check=False)
 
 
 def declare(host, name, make=app, **keys):

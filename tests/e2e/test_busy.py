@@ -34,16 +34,6 @@ def longest(garden):
     restart()
 
 
-numbers = iter(range(1, 1000))
-
-
-@pytest.fixture
-def name(garden):
-    name = f"app-{next(numbers)}.example.com"
-    yield name
-    garden.niwa("rm", name, check=False)
-
-
 def awake(host, name, **keys):
     apply(host, app(name, **{"sleep": SLEEPS, "snapshot": "off", **keys}))
     host.niwa("wake", name)

@@ -2,54 +2,19 @@
 """Who starts first when many are visited at once."""
 
 import contextlib
-import http.client
-import socket
-import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from host import SLOW, Host, wait_for
+from host import Host, wait_for
 from inside import app, apply, echo
+from visitors import addresses, empty, knock, visit
 
 STORM = 16
-
-
-def visit(address, timeout=30):
-    """(status, headers) of GET /."""
-    conn = http.client.HTTPConnection(address, 80, timeout=timeout * SLOW)
-    try:
-        conn.request("GET", "/")
-        answer = conn.getresponse()
-        answer.read()
-        return answer.status, dict(answer.getheaders())
-    finally:
-        conn.close()
-
-
-@contextlib.contextmanager
-def knock(address, port=80):
-    """A visitor who breaks off in the end."""
-    with socket.create_connection((address, port), timeout=10 * SLOW) as client:
-        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        yield
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def began(host, name):
     """The number of its instance: they are given in the order of the starts."""
     return host.show(name)["instances"][0]["id"]
-
-
-def addresses(host):
-    return {row["name"]: row["service_address"] for row in host.rpc("app.list")["apps"]}
-
-
-def empty(host):
-    """What a test has declared goes, for the next one."""
-    names = [row["name"] for row in host.rpc("app.list")["apps"]]
-    if names:
-        host.niwa("rm", *names)
-    wait_for("nothing of it lives", lambda: host.rpc("host.status")["instances"] == 0)
 
 
 @pytest.fixture(scope="module")

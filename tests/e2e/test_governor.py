@@ -11,7 +11,7 @@ import pytest
 from host import CRIU, SLOW, wait_for
 from inside import app, apply, echo
 from test_admission import Told
-from test_fair import addresses, visit
+from visitors import addresses, visit
 
 
 class Swapped(Told):

@@ -21,16 +21,6 @@ def host():
     h.stop()
 
 
-numbers = iter(range(1, 1000))
-
-
-@pytest.fixture
-def name(host):
-    name = f"app-{next(numbers)}.example.com"
-    yield name
-    host.niwa("rm", name, check=False)
-
-
 @pytest.fixture
 def root(host, request):
     """A new folder that becomes an image."""

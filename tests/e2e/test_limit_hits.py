@@ -2,30 +2,20 @@
 """A limit that was hit is recorded with the processes of that moment."""
 
 import http.client
-import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from host import Host, wait_for
+from host import wait_for
 from inside import app, apply, ask, echo, run
-from test_fair import addresses, empty, knock, visit
-from test_tenant_limits import HOLD, IDLE, declare
+from tenants import HOLD, IDLE, declare
+from visitors import addresses, knock, visit
 
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def own_host():
-    h = Host(start_wait="500ms").start()
-    yield h
-    h.stop()
-
-
 @pytest.fixture
-def host(own_host):
-    yield own_host
-    own_host.apply(json.dumps({"tenants": [{"name": "many"}]}))
-    empty(own_host)
+def host(tenant_host):
+    return tenant_host
 
 
 def hits(host, name, limit):

@@ -44,16 +44,6 @@ def host():
     h.stop()
 
 
-numbers = iter(range(1, 1000))
-
-
-@pytest.fixture
-def name(host):
-    name = f"app-{next(numbers)}.example.com"
-    yield name
-    host.niwa("rm", name)
-
-
 def get(host, name, path="/page"):
     with urllib.request.urlopen(f"http://{host.address(name)}{path}", timeout=30 * SLOW) as answer:
         return answer.read().decode()

@@ -9,16 +9,8 @@ import time
 import pytest
 from host import SLOW, Host, wait_for
 from inside import QUIET, app, apply
-from zones import Zones
 
 SLEEPS = {"freeze": "100ms", "page": "never", "save": "never"}
-
-
-@pytest.fixture(scope="module")
-def zones():
-    z = Zones()
-    yield z
-    z.close()
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +18,6 @@ def garden(zones):
     h = Host().start()
     yield h
     h.stop()
-
-
-numbers = iter(range(1, 1000))
-
-
-@pytest.fixture
-def name(garden):
-    name = f"app-{next(numbers)}.example.com"
-    yield name
-    garden.niwa("rm", name, check=False)
 
 
 def declare(host, name, **keys):

@@ -6,40 +6,20 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from host import CGROUP_V2, Host, wait_for
+from host import CGROUP_V2, wait_for
 from inside import app, ask, echo, facts, python, run
-from test_fair import addresses, empty, knock, visit
-
-IDLE = {"freeze": "100ms", "page": "never", "save": "1h"}
-
-
-@pytest.fixture(scope="module")
-def own_host():
-    h = Host(start_wait="500ms").start()
-    yield h
-    h.stop()
+from tenants import HOLD, IDLE, declare
+from visitors import addresses, knock, visit
 
 
 @pytest.fixture
-def host(own_host):
-    yield own_host
-    own_host.apply(json.dumps({"tenants": [{"name": "many"}]}))
-    empty(own_host)
-
-
-def declare(host, *apps, check=True, **limits):
-    """Applies the apps, which are of tenant `many`, with these limits."""
-    tenant = {"name": "many", **({"limits": limits} if limits else {})}
-    records = {"apps": [{"tenant": "many", **a} for a in apps]} if apps else {}
-    return host.apply(json.dumps({"tenants": [tenant], **records}), check=check)
+def host(tenant_host):
+    return tenant_host
 
 
 def tenant_groups(host):
     roots = [CGROUP_V2] + [CGROUP_V2.parent / n for n in ("memory", "cpu", "pids")]
     return [g for root in roots for g in (root / host.cgroup).glob("t[0-9]*")]
-
-
-HOLD = "import sys, time; kept = b'x' * (int(sys.argv[1]) << 20); print('held', flush=True); time.sleep(60)"
 
 
 def hold(host, name, mib):

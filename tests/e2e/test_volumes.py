@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Whose files on a volume are, on both sides; and that everything else is gone with its instance."""
 
-import itertools
 import os
 import pwd
 import stat
@@ -9,10 +8,9 @@ from pathlib import Path
 
 import pytest
 from host import Host
-from inside import app, apply, python, run
+from inside import app, apply, run
 
 MAIL = pwd.getpwnam("mail")
-numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +18,6 @@ def host():
     h = Host().start()
     yield h
     h.stop()
-
-
-@pytest.fixture
-def name(host):
-    """A name of its own for each test: none meets an instance that another one has left to be replaced."""
-    name = f"app-{next(numbers)}.example.com"
-    yield name
-    host.niwa("rm", name, check=False)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import concurrent.futures
 import http.client
 import socket
 import subprocess
-import time
 
 import pytest
 from host import SLOW, Host
@@ -24,16 +23,6 @@ def garden():
     h.stop()
     for addr in SOURCES:
         subprocess.run(["ip", "addr", "del", addr, "dev", "lo"], check=True)
-
-
-numbers = iter(range(1, 1000))
-
-
-@pytest.fixture
-def name(garden):
-    name = f"app-{next(numbers)}.example.com"
-    yield name
-    garden.niwa("rm", name, check=False)
 
 
 def declare(host, name, policy, **keys):
