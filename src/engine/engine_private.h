@@ -71,8 +71,9 @@ struct niwa_tenant {
 	bool hosts_dirty;   /* the tenant's hosts file does not say what is declared */
 	uint32_t resolvers; /* which name servers its resolv.conf says, as a sum */
 	struct niwa_wake_flow starts;
-	LIST_HEAD(, niwa_app) app_list;          /* apps that point here */
-	unsigned instances;                      /* of its apps, those that end too */
+	LIST_HEAD(, niwa_app) app_list; /* apps that point here */
+	LIST_HEAD(, niwa_instance) instance_list;
+	unsigned instances;                      /* in that list: of its apps, those that end too */
 	const struct niwa_tenant_limits *limits; /* tenant_limit.c; NULL: none */
 	bool limits_written;                     /* into its control groups */
 	char name[];
@@ -171,9 +172,10 @@ struct niwa_app {
 	struct niwa_app_folder *folders; /* that its record lets it write to; folder_claim.c */
 	struct niwa_applog *log;         /* while it has instances; applog.c */
 	char *labels;                    /* "key=value" one after the other, an empty one ends them; NULL: none */
-	unsigned instance_count;         /* in engine.instance_list */
-	struct niwa_app_names *names;    /* of its routes; names.c; NULL: it has none */
-	struct niwa_template *template;  /* template.h: no app of anybody, but what an image is taken of; else NULL */
+	LIST_HEAD(, niwa_instance) instance_list;
+	unsigned instance_count;        /* in that list */
+	struct niwa_app_names *names;   /* of its routes; names.c; NULL: it has none */
+	struct niwa_template *template; /* template.h: no app of anybody, but what an image is taken of; else NULL */
 	char name[];
 };
 TAILQ_HEAD(niwa_app_queue, niwa_app);
@@ -308,7 +310,9 @@ struct niwa_instance {
 	uint32_t group_tenant;          /* as in its tag */
 	struct niwa_limit_watch *watch; /* limit_hit.c; NULL: none */
 	unsigned execs;                 /* processes of `niwa exec` in it: as long as there are any it is not quiet */
+	uint64_t tried_us;              /* reclaim.c: it was to be put away, and could not be; 0: never */
 	LIST_ENTRY(niwa_instance) link; /* in engine.instance_list */
+	LIST_ENTRY(niwa_instance) app_link, tenant_link;
 	SLIST_ENTRY(niwa_instance) dead_link; /* in engine.dead */
 };
 
@@ -376,6 +380,7 @@ struct niwa_engine {
 	struct niwa_limit_hits hits; /* of all apps, oldest first */
 	LIST_HEAD(, niwa_limit_watch) limits_muted;
 	unsigned hit_count, limit_round;
+	uint64_t refusal_listed_us;
 	struct niwa_app_queue resident_queue; /* resident apps that may have no instance: looked at one a turn */
 	sd_event_source *resident_source, *resident_pause;
 	struct niwa_lease_pool *leases;

@@ -67,9 +67,21 @@ static struct niwa_instance *new_object(struct niwa_engine *e, struct niwa_app *
 		return NULL;
 	}
 	LIST_INSERT_HEAD(&e->instance_list, i, link);
-	if (app)
+	if (app) {
+		LIST_INSERT_HEAD(&app->instance_list, i, app_link);
 		app->instance_count++;
+	}
 	return i;
+}
+
+static void set_tenant(struct niwa_instance *i, struct niwa_tenant *tenant)
+{
+	i->tenant = tenant;
+	if (!tenant)
+		return;
+	tenant->users++;
+	tenant->instances++;
+	LIST_INSERT_HEAD(&tenant->instance_list, i, tenant_link);
 }
 
 static void free_object(struct niwa_instance *i)
@@ -112,11 +124,13 @@ void niwa_instance_bury(struct niwa_engine *e, struct niwa_instance *i)
 	SLIST_INSERT_HEAD(&e->dead, i, dead_link);
 	(void)sd_event_source_set_enabled(e->bury_source, SD_EVENT_ON);
 	if (i->tenant) {
+		LIST_REMOVE(i, tenant_link);
 		i->tenant->instances--;
 		niwa_app_tenant_unref(e, &i->tenant);
 	}
 	if (!app)
 		return;
+	LIST_REMOVE(i, app_link);
 	app->instance_count--;
 	niwa_app_unlink_if_done(e, app);
 }
@@ -437,11 +451,8 @@ int niwa_instance_make(struct niwa_engine *e, struct niwa_app *app, struct niwa_
 	if (!i)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start %s", app->name);
 	i->generation = app->generation;
-	if (!app->template) {
-		i->tenant = app->tenant;
-		i->tenant->users++;
-		i->tenant->instances++;
-	}
+	if (!app->template)
+		set_tenant(i, app->tenant);
 	i->began_us = niwa_now_us();
 	i->life = NIWA_LIFE_CLONING;
 	r = make(e, i, err);
@@ -480,11 +491,7 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	i->lease = tag->lease;
 	i->mark = tag->mark;
 	i->life = (enum niwa_phase_of_life)tag->life;
-	i->tenant = app->tenant ? niwa_app_tenant(e, app, tag->tenant) : NULL;
-	if (i->tenant) {
-		i->tenant->users++;
-		i->tenant->instances++;
-	}
+	set_tenant(i, app->tenant ? niwa_app_tenant(e, app, tag->tenant) : NULL);
 	i->group_tenant = tag->group_tenant;
 	i->adopting = true;
 	i->restored = tag->restored;

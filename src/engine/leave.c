@@ -315,9 +315,8 @@ void niwa_leave_all(struct niwa_engine *e, struct niwa_app *app, const char *why
 	niwa_rotate_cancel(e, app, why);
 	niwa_scale_cancel(e, app, why);
 	niwa_wake_unqueue(e, app, why);
-	for (i = LIST_FIRST(&e->instance_list); i; i = next) {
-		next = LIST_NEXT(i, link);
-		if (i->app == app)
-			niwa_leave_stop(e, i, why);
+	for (i = LIST_FIRST(&app->instance_list); i; i = next) {
+		next = LIST_NEXT(i, app_link);
+		niwa_leave_stop(e, i, why);
 	}
 }

@@ -35,6 +35,7 @@
 #define AGAIN_US       (10 * NIWA_SEC) /* one that is hit again sooner is counted */
 #define NEAR_US        (200 * NIWA_MS) /* between two lists of an instance near its limit */
 #define LOOKS_A_SECOND 16
+#define REFUSALS_US    (50 * NIWA_MS) /* between two lists for starts that are refused: one takes milliseconds */
 
 struct process {
 	pid_t pid;
@@ -147,16 +148,12 @@ static void add_instance(struct niwa_engine *e, const struct niwa_instance *i, s
 /* tenant NULL: of the whole host; the newest instances. */
 static void add_instances(struct niwa_engine *e, const struct niwa_tenant *tenant, struct list *list)
 {
-	const struct niwa_instance *i;
-	unsigned n = 0;
+	const struct niwa_instance *i = tenant ? LIST_FIRST(&tenant->instance_list) : LIST_FIRST(&e->instance_list);
 
-	LIST_FOREACH(i, &e->instance_list, link)
-	{
-		if ((tenant && i->tenant != tenant) || !i->app)
-			continue;
-		if (n++ >= INSTANCES_MAX || list->looked >= LOOKED_MAX)
-			return;
-		add_instance(e, i, list);
+	for (unsigned n = 0; i && n < INSTANCES_MAX && list->looked < LOOKED_MAX; n++) {
+		if (i->app)
+			add_instance(e, i, list);
+		i = tenant ? LIST_NEXT(i, tenant_link) : LIST_NEXT(i, link);
 	}
 }
 
@@ -219,8 +216,9 @@ static struct niwa_limit_hit *record(struct niwa_engine *e, struct niwa_app *app
 void niwa_limit_refused(struct niwa_engine *e, struct niwa_app *app, enum niwa_hit_kind kind, const char *text)
 {
 	const struct niwa_limit_hit *before = TAILQ_LAST(&e->hits, niwa_limit_hits);
+	uint64_t now = niwa_now_us();
 	struct niwa_limit_hit *hit;
-	bool same = before && before->kind == kind && niwa_now_us() - before->at_us < NIWA_SEC &&
+	bool same = before && before->kind == kind && now - before->at_us < NIWA_SEC &&
 		    (kind != NIWA_HIT_TENANT_AWAKE || before->app->tenant == app->tenant);
 	struct list list = {0};
 
@@ -229,8 +227,10 @@ void niwa_limit_refused(struct niwa_engine *e, struct niwa_app *app, enum niwa_h
 	hit = record(e, app, kind, text, 1);
 	if (hit && same)
 		hit->list = list;
-	else if (hit)
+	else if (hit && now - e->refusal_listed_us >= REFUSALS_US) {
+		e->refusal_listed_us = now;
 		add_instances(e, kind == NIWA_HIT_TENANT_AWAKE ? app->tenant : NULL, &hit->list);
+	}
 }
 
 /* ---- watching ---- */

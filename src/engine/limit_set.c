@@ -180,8 +180,8 @@ static void settle(struct niwa_engine *e, struct niwa_app *app, uint64_t after)
 {
 	struct niwa_instance *i;
 
-	LIST_FOREACH(i, &e->instance_list, link)
-	if (i->app == app && i->id > after)
+	LIST_FOREACH(i, &app->instance_list, app_link)
+	if (i->id > after)
 		niwa_limits_begin(e, i);
 }
 
@@ -238,20 +238,17 @@ static struct change *change_new(struct niwa_engine *e, struct niwa_app *app, co
 {
 	struct niwa_instance *i;
 	struct change *c;
-	size_t count = 0;
 
-	LIST_FOREACH(i, &e->instance_list, link)
-	count += i->app == app;
-	c = niwa_zalloc(sizeof(*c) + count * sizeof(struct item));
+	c = niwa_zalloc(sizeof(*c) + app->instance_count * sizeof(struct item));
 	if (!c)
 		return NULL;
 	*c = (struct change){.engine = e, .app = app->id, .set = *set, .newest = e->next_instance - 1};
-	LIST_FOREACH(i, &e->instance_list, link)
+	LIST_FOREACH(i, &app->instance_list, app_link)
 	{
 		struct item *item = &c->items[c->count];
 		struct niwa_group_host host;
 
-		if (i->app != app || i->life == NIWA_LIFE_GONE || !i->spec)
+		if (i->life == NIWA_LIFE_GONE || !i->spec)
 			continue;
 		if (i->life == NIWA_LIFE_CLONING) { /* it has no groups yet: when it has begun */
 			c->newest = i->id - 1 < c->newest ? i->id - 1 : c->newest;

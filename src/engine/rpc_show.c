@@ -149,7 +149,7 @@ json_t *niwa_rpc_stages(const struct niwa_stages *s)
 	return result;
 }
 
-static json_t *instances_of(struct niwa_engine *e, const struct niwa_app *app)
+static json_t *instances_of(const struct niwa_app *app)
 {
 	static const char *const lives[] = {
 		[NIWA_LIFE_CLONING] = "cloning",   [NIWA_LIFE_STARTED] = "started",   [NIWA_LIFE_SERVING] = "serving",
@@ -157,10 +157,8 @@ static json_t *instances_of(struct niwa_engine *e, const struct niwa_app *app)
 	json_t *list = json_array();
 	struct niwa_instance *i;
 
-	LIST_FOREACH(i, &e->instance_list, link)
+	LIST_FOREACH(i, &app->instance_list, app_link)
 	{
-		if (i->app != app)
-			continue;
 		(void)json_array_append_new(
 			list, json_pack("{s:I,s:s,s:i,s:o,s:I,s:I,s:s,s:b,s:I}", "id", (json_int_t)i->id, "life",
 					lives[i->life], "pid", (int)i->pid, "private_address", address(i->private_addr),
@@ -253,7 +251,7 @@ void niwa_rpc_app_show(struct niwa_call *call)
 	r = row(app);
 	(void)json_object_set_new(r, "record", json_loads(text, 0, NULL));
 	(void)json_object_set_new(r, "generation", json_integer((json_int_t)app->generation));
-	(void)json_object_set_new(r, "instances", instances_of(e, app));
+	(void)json_object_set_new(r, "instances", instances_of(app));
 	(void)json_object_set_new(r, "history", history_of(app));
 	(void)json_object_set_new(r, "warnings", niwa_rpc_warnings(e, app));
 	add_idleness(r, app);

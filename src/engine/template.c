@@ -202,16 +202,6 @@ int niwa_template_start(struct niwa_engine *e, struct niwa_app *like, struct niw
 	return 0;
 }
 
-static bool lives(struct niwa_engine *e, const struct niwa_app *app)
-{
-	const struct niwa_instance *i;
-
-	LIST_FOREACH(i, &e->instance_list, link)
-	if (i->app == app)
-		return true;
-	return false;
-}
-
 static void end(struct niwa_engine *e, struct niwa_app *app, const char *why)
 {
 	app->template->over = true;
@@ -242,7 +232,7 @@ bool niwa_template_goes_on(struct niwa_engine *e, struct niwa_app *app)
 	struct niwa_template *t = app->template;
 
 	if (niwa_state_is_down(app->state)) {
-		if (lives(e, app))
+		if (app->instance_count)
 			return true;
 		if (!t->over && !s->usable && !s->refused)
 			give_up(app);
