@@ -9,7 +9,7 @@
 
 /* Puts one idle app away, the one that is wanted least; none while what is going away already will be enough. May be
  * called often: it does one at a time. tenant: of this one alone, however little its apps use; NULL: of any. False:
- * nobody is idle, and nobody is going away. */
+ * nobody is idle, and nobody is going away; true: it is worth another try. */
 bool niwa_reclaim(struct niwa_engine *e, uint64_t bytes, const struct niwa_tenant *tenant);
 
 #endif

@@ -4,6 +4,7 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from host import CGROUP_V2, wait_for
@@ -161,3 +162,19 @@ def test_what_the_socket_is_told_of_tenants_is_checked_again(host, tenants):
         assert getattr(error, "kind", None) == "caller"
     rpc.close()
     assert host.answers()
+
+
+def test_apps_with_a_connection_do_not_hide_the_one_that_is_idle(host):
+    """However many of them were quiet for longer."""
+    ports = [{"port": 80, "protocol": "http"}, {"port": 7, "protocol": "tcp"}]
+    declare(host, *(echo(f"app{n}", "--tcp", "7", sleep=IDLE, ports=ports) for n in range(5)), echo("idle", sleep=IDLE),
+            echo("more"), awake=6)
+    at = addresses(host)
+    with ExitStack() as held:
+        for n in range(5):
+            held.enter_context(knock(at[f"app{n}"], 7))
+            host.wait_state(f"app{n}", "frozen")
+        assert visit(at["idle"])[0] == 200
+        host.wait_state("idle", "frozen")
+        assert visit(at["more"])[0] == 200
+        assert {host.state(f"app{n}") for n in range(5)} == {"frozen"} and host.state("idle") == "stopped"
