@@ -44,6 +44,19 @@ def falls_asleep(host, name):
     return host.wait_state(name, "stopped", "saved", timeout=30)
 
 
+def falls_asleep_with_memory(host, name, rows):
+    """A database that begins to flush while it is dumped, which a slow machine leaves time for, is stopped; and woken
+    again here."""
+    for _ in range(1 if SLOW == 1 else 8):
+        falls_asleep(host, name)
+        if host.state(name) == "saved":
+            return
+        assert "volume was written" in image(host, name)["last_reason"]
+        with rows.session() as session:
+            rows.check(session)
+    raise AssertionError(f"{name} has no memory to wake from")
+
+
 class Rows:
     """A table; what is in it for sure, and what was sent to somebody who was killed, which may be in it."""
 
@@ -138,12 +151,12 @@ def test_acknowledged_rows_are_there_over_sleeps_and_kills(garden, name, sleep, 
 def test_memory_of_a_database_is_void_when_its_volume_was_written_meanwhile(garden):
     app = declare(garden, "wordpress-db", sleep=HIBERNATES)
     rows = Rows(garden, "wordpress-db")
-    falls_asleep(garden, "wordpress-db")
+    falls_asleep_with_memory(garden, "wordpress-db", rows)
     with rows.session() as session:
         rows.check(session)
         rows.write(session)
     assert path(garden, "wordpress-db") == "restore"
-    assert falls_asleep(garden, "wordpress-db") and garden.state("wordpress-db") == "saved"
+    falls_asleep_with_memory(garden, "wordpress-db", rows)
     data = next(Path(volume["from"]) for volume in app["volumes"] if volume["to"] == "/var/lib/mysql")
     (data / "written").write_text("by another")
     with rows.session() as session:
