@@ -2,6 +2,7 @@
  *
  * Descriptors and small files.
  */
+#include "base/fault.h"
 #include "base/fd.h"
 
 #include <dirent.h>
@@ -79,10 +80,20 @@ static int write_all(int fd, const char *data, size_t len)
 		data += n;
 		len -= (size_t)n;
 	}
-	return fsync(fd) < 0 ? -errno : 0;
+	return 0;
 }
 
-int niwa_file_replace(const char *path, const void *data, size_t len, mode_t mode, struct niwa_error *err)
+static int sync_file(int fd)
+{
+	int r = niwa_fault("file.sync");
+
+	return r == 0 && fsync(fd) < 0 ? -errno : r;
+}
+
+enum lasting { FOR_THIS_BOOT, FOR_EVER };
+
+static int replace(const char *path, const void *data, size_t len, mode_t mode, enum lasting lasting,
+		   struct niwa_error *err)
 {
 	char tmp[PATH_MAX];
 	NIWA_AUTO_FD fd = -1;
@@ -94,6 +105,8 @@ int niwa_file_replace(const char *path, const void *data, size_t len, mode_t mod
 	if (fd < 0)
 		return niwa_fail(err, NIWA_PERMANENT, errno, "create '%s'", tmp);
 	r = write_all(fd, data, len);
+	if (r == 0 && lasting == FOR_EVER)
+		r = sync_file(fd);
 	if (r == 0 && fchmod(fd, mode) < 0)
 		r = -errno;
 	if (r == 0 && rename(tmp, path) < 0)
@@ -103,6 +116,16 @@ int niwa_file_replace(const char *path, const void *data, size_t len, mode_t mod
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "write '%s'", path);
 	}
 	return 0;
+}
+
+int niwa_file_replace(const char *path, const void *data, size_t len, mode_t mode, struct niwa_error *err)
+{
+	return replace(path, data, len, mode, FOR_EVER, err);
+}
+
+int niwa_file_replace_volatile(const char *path, const void *data, size_t len, mode_t mode, struct niwa_error *err)
+{
+	return replace(path, data, len, mode, FOR_THIS_BOOT, err);
 }
 
 int niwa_mkdir_p(const char *path, mode_t mode, struct niwa_error *err)

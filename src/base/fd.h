@@ -31,6 +31,9 @@ ssize_t niwa_file_read(const char *path, char *buf, size_t size);
 int niwa_file_write(const char *path, const char *text);
 /* Writes a file under a temporary name in the same folder, syncs it, renames it into place. */
 int niwa_file_replace(const char *path, const void *data, size_t len, mode_t mode, struct niwa_error *err);
+/* The same without waiting for the disk: who reads it sees the old text or the new one, but after the host has lost its
+ * power it may be empty. For what is made anew after a boot, and for loops. */
+int niwa_file_replace_volatile(const char *path, const void *data, size_t len, mode_t mode, struct niwa_error *err);
 /* mkdir -p: creates the missing folders of path with mode. */
 int niwa_mkdir_p(const char *path, mode_t mode, struct niwa_error *err);
 /* Removes a tree without following links or crossing into another file system. 0 when it is not there. */

@@ -81,7 +81,7 @@ static int empty_volume(struct niwa_engine *e, struct niwa_volume *v, struct niw
 	r = niwa_mkdir_p(path, 0711, err);
 	(void)snprintf(path, sizeof(path), "%s/template/%s", e->config.state_dir, file ? "file" : "folder");
 	if (r == 0)
-		r = file ? niwa_file_replace(path, "", 0, 0444, err) : niwa_mkdir_p(path, 0555, err);
+		r = file ? niwa_file_replace_volatile(path, "", 0, 0444, err) : niwa_mkdir_p(path, 0555, err);
 	if (r == 0)
 		r = put_text(&v->from, path, err);
 	if (r == 0)

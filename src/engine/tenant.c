@@ -109,11 +109,11 @@ int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct 
 	(void)snprintf(path, sizeof(path), "%s/hosts", dir);
 	if (r == 0)
 		r = hosts.failed ? niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "write '%s'", path)
-				 : niwa_file_replace(path, hosts.data, hosts.len, 0644, err);
+				 : niwa_file_replace_volatile(path, hosts.data, hosts.len, 0644, err);
 	(void)snprintf(path, sizeof(path), "%s/resolv.conf", dir);
 	if (r == 0)
 		r = resolv.failed ? niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "write '%s'", path)
-				  : niwa_file_replace(path, resolv.data, resolv.len, 0644, err);
+				  : niwa_file_replace_volatile(path, resolv.data, resolv.len, 0644, err);
 	niwa_text_fini(&hosts);
 	niwa_text_fini(&resolv);
 	if (r == 0) {
