@@ -216,6 +216,12 @@ static int put_tenant(const struct apply *a, struct niwa_cmdb_op *op)
 	return r < 0 ? r : a->ops->tenant_limits(a->store, op->name, op->json, a->err);
 }
 
+static int put_past(const struct apply *a, struct niwa_cmdb_op *op)
+{
+	op->kind = NIWA_CMDB_PAST;
+	return a->ops->past(a->store, op->id, op->json, op->json_len, a->err);
+}
+
 static int apply_all(const struct apply *a)
 {
 	struct niwa_cmdb_op *op;
@@ -223,7 +229,8 @@ static int apply_all(const struct apply *a)
 
 	STAILQ_FOREACH(op, &a->txn->ops, link)
 	{
-		r = op->of_tenant   ? put_tenant(a, op)
+		r = op->of_past     ? put_past(a, op)
+		    : op->of_tenant ? put_tenant(a, op)
 		    : op->overrides ? set_over(a, op)
 		    : op->json      ? put(a, op)
 				    : take_away(a, op);

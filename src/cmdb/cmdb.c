@@ -43,8 +43,8 @@ static void fill_change(struct niwa_cmdb_change *change, const struct niwa_cmdb_
 				.tenant_files = op->tenant_files,
 				.service_addr = htonl(op->addr),
 				.generation = op->generation,
-				.json = op->json,
-				.json_len = op->json_len,
+				.json = op->of_past ? NULL : op->json,
+				.json_len = op->of_past ? 0 : op->json_len,
 			},
 	};
 }
@@ -257,6 +257,11 @@ int niwa_cmdb_each_tenant(struct niwa_cmdb *db, int (*fn)(const char *tenant, co
 int niwa_cmdb_get(struct niwa_cmdb *db, uint64_t id, char **ret_json, struct niwa_error *err)
 {
 	return db->ops->get(db->store, id, ret_json, err);
+}
+
+int niwa_cmdb_past(struct niwa_cmdb *db, uint64_t id, uint8_t buf[NIWA_CMDB_PAST_MAX], struct niwa_error *err)
+{
+	return db->ops->get_past(db->store, id, buf, err);
 }
 
 void niwa_cmdb_txn_commit(struct niwa_cmdb_txn *txn, niwa_cmdb_done_fn *fn, void *arg)

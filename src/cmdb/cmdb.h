@@ -78,14 +78,23 @@ int niwa_cmdb_txn_tenant(struct niwa_cmdb_txn *txn, const char *tenant, const ch
 int niwa_cmdb_each_tenant(struct niwa_cmdb *db, int (*fn)(const char *tenant, const char *text, void *arg), void *arg,
 			  struct niwa_error *err);
 
+/* What the engine has seen of an app and would like to know again after a restart: a record of its own, which goes with
+ * the app and does not change the generation. The store does not read it. An app that is not there (any more) is
+ * nothing that refuses the transaction. Delivered as NIWA_CMDB_PAST. -EINVAL: empty or too long. */
+#define NIWA_CMDB_PAST_MAX 255
+int niwa_cmdb_txn_past(struct niwa_cmdb_txn *txn, uint64_t id, const void *data, size_t len);
+/* Bytes written to buf; 0: nothing was put, or there is no such app. */
+int niwa_cmdb_past(struct niwa_cmdb *db, uint64_t id, uint8_t buf[NIWA_CMDB_PAST_MAX], struct niwa_error *err);
+
 enum niwa_cmdb_change_kind {
 	NIWA_CMDB_ADDED,
 	NIWA_CMDB_CHANGED,
 	NIWA_CMDB_UNCHANGED,
 	NIWA_CMDB_REMOVED,
 	NIWA_CMDB_TENANT, /* app: only tenant, and json, which may be NULL */
+	NIWA_CMDB_PAST,   /* app: only id */
 };
-#define NIWA_CMDB_KINDS (NIWA_CMDB_TENANT + 1)
+#define NIWA_CMDB_KINDS (NIWA_CMDB_PAST + 1)
 
 struct niwa_cmdb_change {
 	enum niwa_cmdb_change_kind kind;

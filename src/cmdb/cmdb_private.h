@@ -48,6 +48,8 @@ struct niwa_cmdb_store_ops {
 	int (*each)(struct niwa_cmdb_store *s, bool with_json, niwa_cmdb_each_fn *fn, void *arg,
 		    struct niwa_error *err);
 	int (*get)(struct niwa_cmdb_store *s, uint64_t id, char **ret_json, struct niwa_error *err);
+	int (*get_past)(struct niwa_cmdb_store *s, uint64_t id, uint8_t buf[NIWA_CMDB_PAST_MAX],
+			struct niwa_error *err); /* its length, 0: none */
 	int (*each_tenant)(struct niwa_cmdb_store *s, niwa_cmdb_tenant_fn *fn, void *arg, struct niwa_error *err);
 	int (*each_address)(struct niwa_cmdb_store *s, niwa_cmdb_addr_fn *fn, void *arg, struct niwa_error *err);
 
@@ -59,6 +61,7 @@ struct niwa_cmdb_store_ops {
 	int (*update)(struct niwa_cmdb_store *s, const struct niwa_cmdb_row *row, struct niwa_error *err);
 	int (*remove)(struct niwa_cmdb_store *s, const char *name, struct niwa_error *err);
 	int (*override)(struct niwa_cmdb_store *s, const char *name, const char *text, struct niwa_error *err);
+	int (*past)(struct niwa_cmdb_store *s, uint64_t id, const void *data, size_t len, struct niwa_error *err);
 	int (*tenant)(struct niwa_cmdb_store *s, const char *name, uint32_t *ret_id, struct niwa_error *err);
 	int (*tenant_limits)(struct niwa_cmdb_store *s, const char *name, const char *text, struct niwa_error *err);
 	/* The number of a tenant's files, given with its first volume and never to another. -EDQUOT: none is left. */
@@ -105,6 +108,7 @@ struct niwa_cmdb_op {
 	size_t json_len;
 	bool overrides; /* json: what is set over the record, NULL: taken back */
 	bool of_tenant; /* name: a tenant; json: what holds for it, NULL: nothing */
+	bool of_past;   /* id: an app; json: bytes, json_len of them */
 	/* result */
 	enum niwa_cmdb_change_kind kind;
 	bool fresh; /* addr came from the range, not from what is remembered */

@@ -26,6 +26,7 @@ struct state {
 	const struct tenant *tenant;
 	char *json;
 	char override[NIWA_CMDB_OVERRIDE_MAX + 1]; /* "": none */
+	uint8_t past[NIWA_CMDB_PAST_MAX], past_len;
 };
 
 struct entry {
@@ -158,8 +159,11 @@ static int set(struct niwa_cmdb_store *s, struct entry *e, const struct niwa_cmd
 		.tenant = niwa_map_get_str(s->tenants, row->tenant),
 		.json = NIWA_TAKE(json),
 	};
-	if (s->changes->before.live)
-		memcpy(e->now.override, s->changes->before.override, sizeof(e->now.override));
+	if (!s->changes->before.live)
+		return 0;
+	memcpy(e->now.override, s->changes->before.override, sizeof(e->now.override));
+	memcpy(e->now.past, s->changes->before.past, sizeof(e->now.past));
+	e->now.past_len = s->changes->before.past_len;
 	return 0;
 }
 
@@ -193,16 +197,56 @@ static int memory_remove(struct niwa_cmdb_store *s, const char *name, struct niw
 	return 0;
 }
 
+/* For a change that leaves the record alone: each change has a copy of its own. */
+static int write_down_whole(struct niwa_cmdb_store *s, struct entry *e)
+{
+	NIWA_AUTO(niwa_free_ptr) char *json = niwa_strdup(e->now.json);
+
+	if (!json || write_down(s, e) < 0)
+		return -ENOMEM;
+	e->now.json = NIWA_TAKE(json);
+	return 0;
+}
+
 static int memory_override(struct niwa_cmdb_store *s, const char *name, const char *text, struct niwa_error *err)
 {
 	struct entry *e = niwa_map_get_str(s->entries, name);
-	NIWA_AUTO(niwa_free_ptr) char *json = niwa_strdup(e->now.json); /* each change has one of its own */
 
-	if (!json || write_down(s, e) < 0)
+	if (write_down_whole(s, e) < 0)
 		return no_memory(err);
-	e->now.json = NIWA_TAKE(json);
 	(void)snprintf(e->now.override, sizeof(e->now.override), "%s", text ? text : "");
 	return 0;
+}
+
+static struct entry *live(struct niwa_cmdb_store *s, uint64_t id)
+{
+	struct entry *e = niwa_map_get(s->by_id, id);
+
+	return e && e->now.live && e->now.id == id ? e : NULL;
+}
+
+static int memory_past(struct niwa_cmdb_store *s, uint64_t id, const void *data, size_t len, struct niwa_error *err)
+{
+	struct entry *e = live(s, id);
+
+	if (!e)
+		return 0;
+	if (write_down_whole(s, e) < 0)
+		return no_memory(err);
+	memcpy(e->now.past, data, len);
+	e->now.past_len = (uint8_t)len;
+	return 0;
+}
+
+static int memory_get_past(struct niwa_cmdb_store *s, uint64_t id, uint8_t buf[NIWA_CMDB_PAST_MAX],
+			   struct niwa_error *err)
+{
+	const struct entry *e = live(s, id);
+
+	if (!e)
+		return 0;
+	memcpy(buf, e->now.past, e->now.past_len);
+	return e->now.past_len;
 }
 
 static int memory_tenant(struct niwa_cmdb_store *s, const char *name, uint32_t *ret_id, struct niwa_error *err)
@@ -418,6 +462,7 @@ const struct niwa_cmdb_store_ops niwa_cmdb_memory_ops = {
 	.close = memory_close,
 	.each = memory_each,
 	.get = memory_get,
+	.get_past = memory_get_past,
 	.each_address = memory_each_address,
 	.begin = memory_begin,
 	.commit = memory_commit,
@@ -427,6 +472,7 @@ const struct niwa_cmdb_store_ops niwa_cmdb_memory_ops = {
 	.update = memory_update,
 	.remove = memory_remove,
 	.override = memory_override,
+	.past = memory_past,
 	.tenant_limits = memory_tenant_limits,
 	.each_tenant = memory_each_tenant,
 	.tenant = memory_tenant,

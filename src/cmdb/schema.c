@@ -31,6 +31,8 @@ static const char *const steps[NIWA_CMDB_SCHEMA_VERSION] = {
 	"ALTER TABLE app ADD COLUMN override TEXT;",
 	/* 5: what holds for all apps of a tenant together. */
 	"ALTER TABLE tenant ADD COLUMN limits TEXT;",
+	/* 6: what was seen of apps. A table of its own: it is written often, and an app's record is large. */
+	"CREATE TABLE past (app INTEGER PRIMARY KEY REFERENCES app(id) ON DELETE CASCADE, seen BLOB NOT NULL) STRICT;",
 };
 
 static int refuse_foreign(const char *path, int64_t application, struct niwa_error *err)

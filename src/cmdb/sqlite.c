@@ -169,6 +169,7 @@ static void sqlite_close(struct niwa_cmdb_store **sp)
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(s->statements); i++)
 		(void)sqlite3_finalize(s->statements[i]);
 	(void)sqlite3_finalize(s->get);
+	(void)sqlite3_finalize(s->get_past);
 	(void)sqlite3_close(s->reader);
 	(void)sqlite3_close(
 		s->writer); /* the last one: moves the log into the file; if it cannot, the next start does */
@@ -276,6 +277,32 @@ static int sqlite_get(struct niwa_cmdb_store *s, uint64_t id, char **ret_json, s
 	return r;
 }
 
+static int sqlite_get_past(struct niwa_cmdb_store *s, uint64_t id, uint8_t buf[NIWA_CMDB_PAST_MAX],
+			   struct niwa_error *err)
+{
+	const void *data;
+	int r = 0, rc = SQLITE_OK;
+
+	if (!s->get_past)
+		rc = sqlite3_prepare_v2(s->reader, "SELECT seen FROM past WHERE app = ?", -1, &s->get_past, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_bind_int64(s->get_past, 1, (sqlite3_int64)id);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(s->get_past);
+	if (rc == SQLITE_ROW) {
+		data = sqlite3_column_blob(s->get_past, 0);
+		r = sqlite3_column_bytes(s->get_past, 0);
+		if (data && r <= NIWA_CMDB_PAST_MAX)
+			memcpy(buf, data, (size_t)r);
+		else
+			r = 0; /* not of ours */
+	} else if (rc != SQLITE_DONE) {
+		r = niwa_cmdb_sqlite_fail(err, s->reader, rc, s->path);
+	}
+	(void)sqlite3_reset(s->get_past); /* repeats the error of the step; NULL is fine */
+	return r;
+}
+
 static int sqlite_each_address(struct niwa_cmdb_store *s, niwa_cmdb_addr_fn *fn, void *arg, struct niwa_error *err)
 {
 	static const char sql[] = "SELECT addr, name FROM app UNION ALL SELECT addr, NULL FROM removed";
@@ -326,6 +353,7 @@ const struct niwa_cmdb_store_ops niwa_cmdb_sqlite_ops = {
 	.close = sqlite_close,
 	.each = sqlite_each,
 	.get = sqlite_get,
+	.get_past = sqlite_get_past,
 	.each_address = sqlite_each_address,
 	.begin = niwa_cmdb_sqlite_begin,
 	.commit = niwa_cmdb_sqlite_commit,
@@ -335,6 +363,7 @@ const struct niwa_cmdb_store_ops niwa_cmdb_sqlite_ops = {
 	.update = niwa_cmdb_sqlite_update,
 	.remove = niwa_cmdb_sqlite_remove,
 	.override = niwa_cmdb_sqlite_override,
+	.past = niwa_cmdb_sqlite_past,
 	.tenant_limits = niwa_cmdb_sqlite_tenant_limits,
 	.each_tenant = sqlite_each_tenant,
 	.tenant = niwa_cmdb_sqlite_tenant,

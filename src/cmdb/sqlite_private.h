@@ -19,6 +19,7 @@ enum niwa_cmdb_statement {
 	NIWA_CMDB_UPDATE,
 	NIWA_CMDB_DELETE,
 	NIWA_CMDB_OVERRIDE,
+	NIWA_CMDB_SEEN,
 	NIWA_CMDB_TENANT_FIND,
 	NIWA_CMDB_TENANT_ADD,
 	NIWA_CMDB_TENANT_LIMITS,
@@ -36,7 +37,7 @@ struct niwa_cmdb_store {
 	char *path;
 	int lock_fd; /* PATH.lock, held while open */
 	sqlite3 *reader, *writer;
-	sqlite3_stmt *get;
+	sqlite3_stmt *get, *get_past;
 	sqlite3_stmt *statements[NIWA_CMDB_STATEMENTS];
 };
 
@@ -46,7 +47,7 @@ int niwa_cmdb_sqlite_fail(struct niwa_error *err, sqlite3 *db, int rc, const cha
 /* Makes the schema of a new file, or brings an older one up to date, in one transaction. Refuses a newer one and
  * files of other programs. */
 int niwa_cmdb_schema_migrate(sqlite3 *db, const char *path, struct niwa_error *err);
-#define NIWA_CMDB_SCHEMA_VERSION 5
+#define NIWA_CMDB_SCHEMA_VERSION 6
 
 /* Runs text without a result. */
 int niwa_cmdb_sqlite_exec(sqlite3 *db, const char *sql, const char *path, struct niwa_error *err);
@@ -63,6 +64,7 @@ int niwa_cmdb_sqlite_insert(struct niwa_cmdb_store *s, struct niwa_cmdb_row *row
 int niwa_cmdb_sqlite_update(struct niwa_cmdb_store *s, const struct niwa_cmdb_row *row, struct niwa_error *err);
 int niwa_cmdb_sqlite_remove(struct niwa_cmdb_store *s, const char *name, struct niwa_error *err);
 int niwa_cmdb_sqlite_override(struct niwa_cmdb_store *s, const char *name, const char *text, struct niwa_error *err);
+int niwa_cmdb_sqlite_past(struct niwa_cmdb_store *s, uint64_t id, const void *data, size_t len, struct niwa_error *err);
 int niwa_cmdb_sqlite_tenant(struct niwa_cmdb_store *s, const char *name, uint32_t *ret_id, struct niwa_error *err);
 int niwa_cmdb_sqlite_tenant_limits(struct niwa_cmdb_store *s, const char *name, const char *text,
 				   struct niwa_error *err);

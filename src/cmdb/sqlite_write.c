@@ -12,6 +12,8 @@ static const char *const sql[NIWA_CMDB_STATEMENTS] = {
 	[NIWA_CMDB_UPDATE] = "UPDATE app SET tenant = ?, generation = ?, json = ? WHERE id = ?",
 	[NIWA_CMDB_DELETE] = "DELETE FROM app WHERE name = ?",
 	[NIWA_CMDB_OVERRIDE] = "UPDATE app SET override = ? WHERE name = ?",
+	[NIWA_CMDB_SEEN] = "INSERT INTO past (app, seen) SELECT id, ?2 FROM app WHERE id = ?1 "
+			   "ON CONFLICT (app) DO UPDATE SET seen = excluded.seen",
 	[NIWA_CMDB_TENANT_FIND] = "SELECT id FROM tenant WHERE name = ?",
 	[NIWA_CMDB_TENANT_ADD] = "INSERT INTO tenant (name) VALUES (?)",
 	[NIWA_CMDB_TENANT_LIMITS] = "UPDATE tenant SET limits = ? WHERE name = ?",
@@ -188,6 +190,19 @@ int niwa_cmdb_sqlite_tenant_limits(struct niwa_cmdb_store *s, const char *name, 
 				   struct niwa_error *err)
 {
 	return set_text(s, NIWA_CMDB_TENANT_LIMITS, name, text, err);
+}
+
+int niwa_cmdb_sqlite_past(struct niwa_cmdb_store *s, uint64_t id, const void *data, size_t len, struct niwa_error *err)
+{
+	sqlite3_stmt *stmt = ready(s, NIWA_CMDB_SEEN, err);
+	int rc;
+
+	if (!stmt)
+		return -EIO;
+	rc = sqlite3_bind_int64(stmt, 1, (sqlite3_int64)id);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_bind_blob(stmt, 2, data, (int)len, SQLITE_STATIC);
+	return step(s, stmt, rc, err);
 }
 
 int niwa_cmdb_sqlite_tenant(struct niwa_cmdb_store *s, const char *name, uint32_t *ret_id, struct niwa_error *err)

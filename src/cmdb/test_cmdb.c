@@ -330,6 +330,49 @@ static void what_holds_for_a_tenant_is_kept_also_without_an_app(struct fixture *
 	expect_tenants(f, "u=1;");
 }
 
+static void put_past(struct fixture *f, uint64_t id, const char *data, size_t len)
+{
+	struct niwa_cmdb_txn *txn = niwa_cmdb_txn_new(f->db);
+
+	assert_int_equal(niwa_cmdb_txn_past(txn, id, data, len), 0);
+	assert_false(fixture_commit(f, txn)->refused);
+	assert_int_equal(f->out.kinds[NIWA_CMDB_PAST], 1);
+	assert_int_equal(f->out.kept[0].id, id);
+	assert_false(f->out.kept[0].has_json);
+}
+
+static int past_len(struct fixture *f, uint64_t id)
+{
+	uint8_t buf[NIWA_CMDB_PAST_MAX];
+
+	return niwa_cmdb_past(f->db, id, buf, NULL);
+}
+
+static void what_was_seen_of_an_app_outlives_its_changes_and_goes_with_it(struct fixture *f)
+{
+	char most[NIWA_CMDB_PAST_MAX + 1] = "\1\0binary";
+	uint8_t buf[NIWA_CMDB_PAST_MAX];
+	uint64_t id = fixture_put(f, "a", "t", "{}")->id, other = fixture_put(f, "b", "t", "{}")->id;
+	struct niwa_cmdb_txn *txn = niwa_cmdb_txn_new(f->db);
+
+	assert_int_equal(past_len(f, id), 0);
+	put_past(f, id, most, NIWA_CMDB_PAST_MAX);
+	put_past(f, id, most, 8);
+	put_past(f, other, "x", 1);
+	assert_int_equal(fixture_put(f, "a", "t", "{\"v\":2}")->generation, 2);
+	assert_int_equal(niwa_cmdb_past(f->db, id, buf, NULL), 8);
+	assert_memory_equal(buf, most, 8);
+	assert_non_null(fixture_remove(f, "a"));
+	assert_int_equal(past_len(f, id), 0);
+	put_past(f, id, "late", 4); /* no app, no harm */
+	assert_int_equal(past_len(f, id), 0);
+	assert_int_equal(past_len(f, fixture_put(f, "a", "t", "{}")->id), 0);
+	assert_int_equal(past_len(f, other), 1);
+	assert_int_equal(niwa_cmdb_txn_past(txn, id, most, 0), -EINVAL);
+	assert_int_equal(niwa_cmdb_txn_past(txn, id, most, sizeof(most)), -EINVAL);
+	niwa_cmdb_txn_free(&txn);
+}
+
 static void one_name_may_come_several_times_in_a_transaction(struct fixture *f)
 {
 	static const enum niwa_cmdb_change_kind kinds[] = {NIWA_CMDB_ADDED, NIWA_CMDB_CHANGED, NIWA_CMDB_UNCHANGED,
@@ -630,6 +673,7 @@ static const struct {
 	TEST(a_removal_of_an_unknown_name_refuses_the_whole_transaction),
 	TEST(what_is_set_over_a_record_outlives_its_changes_and_goes_with_the_app),
 	TEST(what_holds_for_a_tenant_is_kept_also_without_an_app),
+	TEST(what_was_seen_of_an_app_outlives_its_changes_and_goes_with_it),
 	TEST(one_name_may_come_several_times_in_a_transaction),
 	TEST(an_empty_transaction_is_answered_once),
 	TEST(bad_puts_are_refused_and_leave_the_transaction_whole),

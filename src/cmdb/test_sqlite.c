@@ -134,6 +134,64 @@ static void a_file_of_version_1_is_brought_up_to_date(void **state)
 	assert_int_equal(fixture_put(f, "shop", "example", "{}")->addr, FIRST + 2);
 }
 
+/* As version 5 wrote it. */
+static const char version_5[] =
+	"PRAGMA journal_mode = WAL;"
+	"CREATE TABLE tenant (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, files INTEGER,"
+	"  limits TEXT) STRICT;"
+	"CREATE TABLE app (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
+	"  tenant INTEGER NOT NULL REFERENCES tenant(id), addr INTEGER NOT NULL UNIQUE,"
+	"  generation INTEGER NOT NULL, json TEXT NOT NULL, override TEXT) STRICT;"
+	"CREATE TABLE removed (addr INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, removed_us INTEGER NOT NULL) "
+	"STRICT;"
+	"CREATE INDEX removed_since ON removed(removed_us);"
+	"CREATE UNIQUE INDEX tenant_files ON tenant(files);"
+	"INSERT INTO tenant VALUES (3, 'example', NULL, NULL);"
+	"INSERT INTO app VALUES (7, 'blog', 3, 0x0a400010, 5, '{}', NULL), (9, 'shop', 3, 0x0a400012, 1, '{}', NULL);"
+	"PRAGMA application_id = 0x4e495741; PRAGMA user_version = 5;";
+
+static void put_past(struct fixture *f, uint64_t id)
+{
+	struct niwa_cmdb_txn *txn = niwa_cmdb_txn_new(f->db);
+
+	assert_int_equal(niwa_cmdb_txn_past(txn, id, "seen", 4), 0);
+	assert_false(fixture_commit(f, txn)->refused);
+}
+
+static void apps_of_version_5_have_no_past_and_keep_the_one_they_get(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[NIWA_CMDB_PAST_MAX];
+
+	with_sql(f, version_5);
+	fixture_open(f, NET, 24);
+	assert_int_equal(niwa_cmdb_past(f->db, 7, buf, NULL), 0);
+	put_past(f, 7);
+	put_past(f, 9);
+	fixture_close(f);
+	fixture_open(f, NET, 24);
+	assert_int_equal(fixture_put(f, "blog", "example", "{}")->generation, 5);
+	assert_int_equal(niwa_cmdb_past(f->db, 7, buf, NULL), 4);
+	assert_memory_equal(buf, "seen", 4);
+	assert_non_null(fixture_remove(f, "shop"));
+	fixture_close(f);
+	with_sql(f, "CREATE TABLE one (n INTEGER CHECK (n = 1)); INSERT INTO one SELECT count(*) FROM past");
+}
+
+static void what_another_program_wrote_of_the_past_is_nothing(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[NIWA_CMDB_PAST_MAX];
+
+	with_sql(f, version_5);
+	fixture_open(f, NET, 24);
+	fixture_close(f);
+	with_sql(f, "INSERT INTO past VALUES (7, zeroblob(256)), (9, x'')");
+	fixture_open(f, NET, 24);
+	assert_int_equal(niwa_cmdb_past(f->db, 7, buf, NULL), 0);
+	assert_int_equal(niwa_cmdb_past(f->db, 9, buf, NULL), 0);
+}
+
 /* As version 2 wrote it: the id was the number. The last ones ran into the ids of leases and of the host. */
 static void files_of_tenants_keep_their_ids_and_what_had_none_of_its_own_gets_none(void **state)
 {
@@ -169,7 +227,7 @@ static void a_migration_that_fails_leaves_the_old_version_whole(void **state)
 	with_sql(f, version_1);
 	with_sql(f, "CREATE TABLE removed (x)"); /* step 2 will stumble on it */
 	assert_true(fixture_try_open(f, NET, 24, &err) < 0);
-	assert_non_null(strstr(err.msg, "bring the schema from version 1 to 5"));
+	assert_non_null(strstr(err.msg, "bring the schema from version 1 to 6"));
 	with_sql(f, "DROP TABLE removed");
 	fixture_open(f, NET, 24);
 	assert_int_equal(fixture_count(f), 2);
@@ -364,6 +422,8 @@ int main(void)
 		TEST(only_root_can_read_the_file),
 		TEST(a_file_of_version_1_is_brought_up_to_date),
 		TEST(files_of_tenants_keep_their_ids_and_what_had_none_of_its_own_gets_none),
+		TEST(apps_of_version_5_have_no_past_and_keep_the_one_they_get),
+		TEST(what_another_program_wrote_of_the_past_is_nothing),
 		TEST(a_migration_that_fails_leaves_the_old_version_whole),
 		TEST(files_that_are_not_for_us_are_refused_with_a_reason),
 		TEST(a_second_niwad_is_refused),

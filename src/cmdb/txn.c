@@ -145,7 +145,7 @@ static int add(struct niwa_cmdb_txn *txn, const struct niwa_cmdb_op *wanted)
 	struct niwa_cmdb_op *op;
 	int r;
 
-	if (name_len == 0 || name_len > NIWA_NAME_MAX || tenant_len > NIWA_NAME_MAX)
+	if ((name_len == 0 && !wanted->of_past) || name_len > NIWA_NAME_MAX || tenant_len > NIWA_NAME_MAX)
 		return -EINVAL;
 	if (txn->count >= NIWA_CMDB_TXN_MAX)
 		return -E2BIG;
@@ -156,7 +156,9 @@ static int add(struct niwa_cmdb_txn *txn, const struct niwa_cmdb_op *wanted)
 	op = take(txn, sizeof(*op));
 	*op = (struct niwa_cmdb_op){.name = copy(txn, wanted->name, name_len),
 				    .overrides = wanted->overrides,
-				    .of_tenant = wanted->of_tenant};
+				    .of_tenant = wanted->of_tenant,
+				    .of_past = wanted->of_past,
+				    .id = wanted->id};
 	if (wanted->tenant)
 		op->tenant = copy(txn, wanted->tenant, tenant_len);
 	if (wanted->json) {
@@ -195,4 +197,11 @@ int niwa_cmdb_txn_tenant(struct niwa_cmdb_txn *txn, const char *tenant, const ch
 		return -EINVAL;
 	return add(txn, &(struct niwa_cmdb_op){
 				.name = tenant, .json = text, .json_len = text ? strlen(text) : 0, .of_tenant = true});
+}
+
+int niwa_cmdb_txn_past(struct niwa_cmdb_txn *txn, uint64_t id, const void *data, size_t len)
+{
+	if (len == 0 || len > NIWA_CMDB_PAST_MAX)
+		return -EINVAL;
+	return add(txn, &(struct niwa_cmdb_op){.name = "", .id = id, .json = data, .json_len = len, .of_past = true});
 }

@@ -11,6 +11,8 @@
 
 #include "snapshot/manifest.h"
 
+/* The first 32 bits of the kernel's random name of this boot; 0: not known. */
+uint32_t niwa_age_boot(void);
 /* At the dump: it has lived so long. */
 void niwa_age_note(struct niwa_manifest *m, uint64_t age_us);
 /* How old it is now. */

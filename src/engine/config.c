@@ -80,6 +80,8 @@ static const struct key keys[] = {
 	 "and "
 	 "the visits so far an app is put to sleep before its declared times where that costs less; 0: at these "
 	 "times."},
+	{"history_write", DURATION, NUM(history_write_us), "2m", 0,
+	 "What is learnt of visits is written to disk so often; a crash loses as much. 0: never."},
 	{"page_budget", SIZE, NUM(page_budget_bytes), "1G", UINT64_C(1) << 50,
 	 "Memory of frozen apps that is moved to swap within a minute; 0: none."},
 	{"page_deadline", DURATION, NUM(page_deadline_us), "2s", 0,

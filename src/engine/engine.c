@@ -30,6 +30,7 @@
 #include "engine/leave.h"
 #include "engine/limit_hit.h"
 #include "engine/limit_set.h"
+#include "engine/past_store.h"
 #include "engine/pressure.h"
 #include "engine/ready.h"
 #include "engine/resident.h"
@@ -328,6 +329,7 @@ int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, 
 	SLIST_INIT(&e->folder_claims);
 	SLIST_INIT(&e->dead);
 	STAILQ_INIT(&e->deferred);
+	niwa_past_open(e);
 	TAILQ_INIT(&e->hits);
 	raise_limits();
 	fill_host(e);
@@ -374,6 +376,7 @@ void niwa_engine_free(struct niwa_engine **ep)
 		return;
 	*ep = NULL;
 	niwa_rpc_close(e);
+	niwa_past_close(e);
 	niwa_cmdb_close(&e->cmdb);
 	niwa_trash_free(&e->trash);
 	niwa_snapshots_close(e);

@@ -116,6 +116,9 @@ struct niwa_move {
 
 /* What is only kept of apps that were awake at least once since niwad started. */
 struct niwa_app_past {
+	struct niwa_app *app;
+	TAILQ_ENTRY(niwa_app_past) touched_link; /* in engine.pasts.touched: */
+	bool touched;
 	struct niwa_stages now, last; /* of the wake under way, of the last one that was done */
 	char path[12];                /* start, restore, thaw */
 	uint64_t last_wake_realtime_us, last_took_us;
@@ -135,6 +138,16 @@ struct niwa_app_past {
 	unsigned hit_count;                 /* 0: not initialized */
 	struct niwa_move history[NIWA_HISTORY];
 	unsigned history_next;
+};
+
+/* past_store.c */
+struct niwa_pasts {
+	TAILQ_HEAD(, niwa_app_past) touched; /* to be written */
+	size_t count, due;                   /* of them; of these, now: the first ones */
+	uint32_t boot;                       /* of the host */
+	bool writing, closed;
+	sd_event_source *timer;
+	struct niwa_log_limit refusals_logged;
 };
 
 struct niwa_app {
@@ -421,6 +434,7 @@ struct niwa_engine {
 	struct niwa_relay_asks *relay_asks;     /* relay_stats.c */
 	struct niwa_usage *usage;               /* usage.c; NULL: nobody has asked */
 	struct niwa_schedules *schedules;
+	struct niwa_pasts pasts;
 	uint64_t relay_counters[8];
 };
 

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "engine/past.h"
+#include "engine/past_store.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
 
@@ -27,8 +28,10 @@ void niwa_govern_visit(struct niwa_app *app, uint64_t at_us)
 		return;
 	if (past->visited_us && at_us > past->visited_us)
 		niwa_gaps_add(&past->gaps, at_us - past->visited_us);
-	if (at_us > past->visited_us)
-		past->visited_us = at_us;
+	if (at_us <= past->visited_us)
+		return;
+	past->visited_us = at_us;
+	niwa_past_touch(past);
 }
 
 void niwa_govern_measure(struct niwa_engine *e, struct niwa_instance *i)

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "engine/limit_hit.h"
+#include "engine/past_store.h"
 
 #define WHY_MAX   64   /* bytes of a reason */
 #define WHYS_MAX  4096 /* different ones; others are cut to what they have in common */
@@ -20,16 +21,23 @@
 
 struct niwa_app_past *niwa_app_past(struct niwa_app *app)
 {
+	if (app->past)
+		return app->past;
+	app->past = niwa_zalloc(sizeof(*app->past));
 	if (!app->past)
-		app->past = niwa_zalloc(sizeof(*app->past));
+		return NULL;
+	app->past->app = app;
+	niwa_past_load(app->past);
 	return app->past;
 }
 
 void niwa_app_past_free(struct niwa_app *app)
 {
 	niwa_limit_hits_forget(app);
-	if (app->past)
+	if (app->past) {
+		niwa_past_forget(app->past);
 		free(app->past->last_error);
+	}
 	free(app->past);
 	app->past = NULL;
 }

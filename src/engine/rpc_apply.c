@@ -227,6 +227,7 @@ static void take_change(struct niwa_engine *e, const struct niwa_cmdb_change *c,
 		niwa_tenant_limits_set(e, c->app.tenant, c->app.json);
 		break;
 	case NIWA_CMDB_UNCHANGED:
+	case NIWA_CMDB_PAST:
 		break;
 	}
 }

@@ -201,6 +201,7 @@ static void add_past(json_t *r, struct niwa_app *app)
 	last = (past->history_next + NIWA_HISTORY - 1) % NIWA_HISTORY;
 	if (past->history[last].realtime_us)
 		(void)json_object_set_new(r, "why", json_string(niwa_app_last_why(app, why, sizeof(why))));
+	(void)json_object_set_new(r, "gaps", json_integer(niwa_gaps_count(&past->gaps)));
 	if (past->last.accepted_us)
 		(void)json_object_set_new(r, "stages", niwa_rpc_stages(&past->last));
 	if (past->last_error)

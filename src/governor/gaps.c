@@ -47,6 +47,11 @@ void niwa_gaps_add(struct niwa_gaps *gaps, uint64_t gap_us)
 		gaps->weight[n] /= 2;
 }
 
+bool niwa_gaps_are_sound(const struct niwa_gaps *gaps)
+{
+	return total(gaps) < FULL;
+}
+
 unsigned niwa_gaps_count(const struct niwa_gaps *gaps)
 {
 	return (total(gaps) + ONE - 1) / ONE;

@@ -6,6 +6,7 @@
 #ifndef NIWA_GOVERNOR_GAPS_H
 #define NIWA_GOVERNOR_GAPS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define NIWA_GAPS_BUCKETS 36
@@ -17,6 +18,8 @@ struct niwa_gaps {
 };
 
 void niwa_gaps_add(struct niwa_gaps *gaps, uint64_t gap_us);
+/* What niwa_gaps_add can have made; others come from a damaged store. */
+bool niwa_gaps_are_sound(const struct niwa_gaps *gaps);
 /* How many are remembered, rounded up. */
 unsigned niwa_gaps_count(const struct niwa_gaps *gaps);
 /* Where bucket n begins; for NIWA_GAPS_BUCKETS the end of the last one, in which longer gaps are counted too. */
