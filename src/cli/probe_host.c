@@ -101,6 +101,26 @@ static uint64_t kib_of(const char *text, const char *key)
 	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
 }
 
+/* The kernel's own choice of a compressor: a name that it does not have would be refused. */
+static void mend_swap(struct niwa_probe_report *report, uint64_t memory)
+{
+	uint64_t half = memory >> 31; /* in GiB */
+	unsigned long long size = half ? half : 1;
+
+	niwa_probe_mend(report, "in memory, compressed (zram), half of it but at most 4G, for good:");
+	niwa_probe_mend(report, "apt install systemd-zram-generator && systemctl daemon-reload && "
+				"systemctl start systemd-zram-setup@zram0");
+	niwa_probe_mend(report,
+			"or until the next boot: modprobe zram && d=$(zramctl -f -s %lluG) && mkswap $d && "
+			"swapon -p 100 $d",
+			size);
+	niwa_probe_mend(report,
+			"or on a fast disk: fallocate -l %lluG /swapfile && chmod 600 /swapfile && "
+			"mkswap /swapfile && swapon /swapfile && echo '/swapfile none swap sw 0 0' >>/etc/fstab",
+			size);
+	niwa_probe_mend(report, "(on btrfs `btrfs filesystem mkswapfile -s %lluG /swapfile` makes the file)", size);
+}
+
 void niwa_probe_swap(const struct niwa_probe_host *host, struct niwa_probe_report *report)
 {
 	char text[8192], size[32], left[32];
@@ -116,10 +136,7 @@ void niwa_probe_swap(const struct niwa_probe_host *host, struct niwa_probe_repor
 	if (!total) {
 		niwa_probe_say(report, NIWA_PROBE_WARN,
 			       "there is none: the state paged is skipped, frozen apps hold all their memory");
-		niwa_probe_mend(report, "in memory, compressed: apt install systemd-zram-generator, or by hand:");
-		niwa_probe_mend(report, "modprobe zram; f=$(zramctl -f -a zstd -s 4G); mkswap $f; swapon -p 100 $f");
-		niwa_probe_mend(report,
-				"on a fast disk: fallocate -l 8G /swap; chmod 600 /swap; mkswap /swap; swapon /swap");
+		mend_swap(report, kib_of(text, "MemTotal:") * 1024);
 		return;
 	}
 	(void)niwa_format_size(total / 1048576 * 1048576, size, sizeof(size));
