@@ -23,6 +23,7 @@
 #include "engine/app.h"
 #include "engine/criu.h"
 #include "engine/engine.h"
+#include "engine/farewell.h"
 #include "engine/group.h"
 #include "engine/instance.h"
 #include "engine/keep_client.h"
@@ -194,6 +195,8 @@ void niwa_adopt_stored(struct niwa_engine *e, const struct niwa_keep_msg *m, int
 		niwa_snapshot_held(e, m->name);
 	else if (strncmp(m->name, "publish:", 8) == 0)
 		niwa_publish_adopt(e, m->name, NIWA_TAKE_FD(fds[0]));
+	else if (strncmp(m->name, "farewell:", 9) == 0)
+		niwa_farewell_adopt(e, m->name, NIWA_TAKE_FD(fds[0]));
 }
 
 /* Elements. */

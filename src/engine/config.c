@@ -89,6 +89,11 @@ static const struct key keys[] = {
 	{"log_max", SIZE, NUM(log_max_bytes), "8M", UINT64_C(1) << 40,
 	 "An app's log is renamed to .1 beyond this size."},
 	{"drain", DURATION, NUM(drain_us), "30s", 0, "How long a replaced instance may finish its connections."},
+	{"linger", DURATION, NUM(linger_us), "30s", 0,
+	 "How long the clients of an instance that has ended may take what it had written for them; then they are "
+	 "reset. 0: at once."},
+	{"linger_instances", NUMBER, NUM(linger_instances), "1024", 4096,
+	 "Ended instances that may be waited for so; what ends beyond that is not."},
 	{"keep_wait", DURATION, NUM(keep_wait_us), "10s", 0, "How long niwad waits for niwa-keep at start."},
 	{"relay_connections", NUMBER, NUM(relay_connections), "16384", 1000000,
 	 "Connections through the relay, all kinds."},

@@ -25,7 +25,7 @@ struct niwa_config {
 	uint64_t relay_port, nflog_group, veth_group, return_mark, return_table, return_rule;
 	uint64_t lease_base, lease_count;
 	uint64_t concurrent_starts, wake_queue, start_hold_us, start_wait_us, start_memory, memory_reserve,
-		log_max_bytes, drain_us, keep_wait_us;
+		log_max_bytes, drain_us, linger_us, linger_instances, keep_wait_us;
 	uint64_t relay_connections, relay_waiting, relay_waiting_per_source, relay_held_bytes, relay_first_byte_us,
 		relay_idle_us, relay_linger_us, relay_linger_bytes;
 	uint64_t held_rate, held_burst, instance_connections;

@@ -26,6 +26,7 @@
 #include "engine/group.h"
 #include "engine/images.h"
 #include "engine/instance.h"
+#include "engine/farewell.h"
 #include "engine/keep_client.h"
 #include "engine/leave.h"
 #include "engine/limit_hit.h"
@@ -324,6 +325,7 @@ int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, 
 	e->started_us = niwa_now_us();
 	niwa_metrics_init(&e->metrics);
 	LIST_INIT(&e->instance_list);
+	LIST_INIT(&e->farewells);
 	LIST_INIT(&e->classes);
 	LIST_INIT(&e->names_watches);
 	SLIST_INIT(&e->folder_claims);
@@ -384,6 +386,7 @@ void niwa_engine_free(struct niwa_engine **ep)
 	(void)sd_event_source_disable_unref(e->sharing);
 	niwa_start_close(e);
 	niwa_pressure_close(e);
+	niwa_farewells_close(e);
 	niwa_channel_free(&e->relay);
 	niwa_channel_free(&e->keep);
 	niwa_net_close(&e->net);

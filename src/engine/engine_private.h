@@ -287,6 +287,8 @@ struct niwa_instance {
 	struct niwa_instance_snapshot *snapshot; /* snapshot.h; NULL: it is not dumped */
 	bool restored;
 	bool in_awake, in_frozen, notified, net_ready, killed, deaf;
+	bool left_quiet;       /* it was put to sleep: nobody has anything to get from it */
+	bool bids_farewell;    /* farewell.h: its connections outlive it */
 	bool lost;             /* it served, then nothing listened any more */
 	bool watched;          /* adoption: it is in the kernel's `frozen` set, so what came has knocked */
 	bool adopting, follow; /* not resumed yet; as in its tag */
@@ -380,6 +382,8 @@ struct niwa_engine {
 	struct niwa_map *instances, *instances_by_addr, *images, *waiters_by_ticket, *silent, *checks, *execs, *criu;
 	LIST_HEAD(, niwa_instance) instance_list;
 	LIST_HEAD(, niwa_class) classes;
+	LIST_HEAD(, niwa_farewell) farewells;
+	unsigned farewell_count;
 	SLIST_HEAD(, niwa_instance) dead;
 	STAILQ_HEAD(, niwa_deferred) deferred; /* what keep told before adoption was complete */
 	struct niwa_wake_queue starts;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Making an instance and following it through keep. Everything borrowed for it (ids, address, layer, groups,
- * elements) is given back in collect(), in one place.
+ * elements) is given back in collect.c, in one place.
  */
 #include "engine/instance.h"
 
@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "engine/app.h"
 #include "engine/applog.h"
+#include "engine/collect.h"
 #include "engine/dumpable.h"
 #include "engine/folder.h"
 #include "engine/group.h"
@@ -167,20 +168,7 @@ static int borrow(struct niwa_engine *e, struct niwa_instance *i, struct niwa_er
 	return 0;
 }
 
-static void give_back(struct niwa_engine *e, struct niwa_instance *i)
-{
-	if (i->private_addr) {
-		if (niwa_map_get(e->instances_by_addr, i->private_addr) == i)
-			(void)niwa_map_del(e->instances_by_addr, i->private_addr);
-		(void)niwa_addr_return(e->addresses, niwa_now_us(),
-				       i->private_addr); /* -ENOENT: adopted twice, harmless */
-	}
-	if (i->lease)
-		(void)niwa_lease_return(e->leases, i->lease);
-	i->private_addr = i->lease = 0;
-}
-
-static void layer_path(const struct niwa_engine *e, uint64_t id, char *buf, size_t size)
+void niwa_instance_layer_path(const struct niwa_engine *e, uint64_t id, char *buf, size_t size)
 {
 	(void)snprintf(buf, size, "%s/layers/%llu", e->config.state_dir, (unsigned long long)id);
 }
@@ -213,16 +201,10 @@ void niwa_instance_elements(struct niwa_engine *e, struct niwa_instance *i, stru
 	niwa_volume_egress(i, txn, NIWA_ADD);
 }
 
-static void leave_kernel(struct niwa_engine *e, struct niwa_instance *i)
+void niwa_instance_elements_gone(struct niwa_engine *e, struct niwa_instance *i, struct niwa_net_txn *txn)
 {
-	struct niwa_log_ctx ctx = {.app = i->app ? i->app->name : NULL, .instance = i->id, .doing = "collect"};
-	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
 	struct niwa_class *c;
-	struct niwa_error err;
 
-	if (!txn || !i->net_ready || !i->app)
-		goto out;
-	niwa_net_mark(txn, NIWA_DEL, i->private_addr, i->mark);
 	client_first(i, txn, NIWA_DEL);
 	if (i->tenant)
 		niwa_net_may(txn, NIWA_DEL, i->private_addr, i->tenant->id);
@@ -232,13 +214,6 @@ static void leave_kernel(struct niwa_engine *e, struct niwa_instance *i)
 		niwa_net_frozen(txn, NIWA_DEL, i->private_addr);
 	if (i->spec)
 		niwa_volume_egress(i, txn, NIWA_DEL);
-	if (niwa_net_commit(&txn, &err) < 0)
-		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
-	if (niwa_net_flush_all(e->net, i->mark, &err) < 0)
-		niwa_log(NIWA_LOG_WARN, &ctx, "%s", err.msg);
-	i->net_ready = i->in_frozen = false;
-out:
-	niwa_net_txn_free(&txn);
 }
 
 /* 64 hexadecimal digits. */
@@ -278,7 +253,8 @@ int niwa_instance_prepare(struct niwa_engine *e, const struct niwa_instance *i, 
 	p->home = ret->home = niwa_image_home(p->image, p->uid);
 	(void)snprintf(ret->tenant_dir, sizeof(ret->tenant_dir), "%s/tenants/%s", e->config.run_dir,
 		       i->app->tenant->name);
-	layer_path(e, i->id, ret->layer, sizeof(ret->layer)); /* keep makes it, where there is one on disk */
+	niwa_instance_layer_path(e, i->id, ret->layer,
+				 sizeof(ret->layer)); /* keep makes it, where there is one on disk */
 	p->layer_dir = ret->layer;
 	p->tenant_dir = ret->tenant_dir;
 	memcpy(p->veth, i->veth, sizeof(p->veth));
@@ -392,57 +368,6 @@ static int make(struct niwa_engine *e, struct niwa_instance *i, struct niwa_erro
 	return i->app->state == NIWA_RESTORING ? niwa_restore_open(e, i, err) : hand_over(e, i, err);
 }
 
-/* Gives back everything. May be called again by its timer while groups still have dying processes. */
-static void collect(struct niwa_engine *e, struct niwa_instance *i);
-
-static int on_collect(sd_event_source *s, uint64_t usec, void *arg)
-{
-	struct niwa_instance *i = arg;
-
-	(void)s, (void)usec;
-	collect(i->engine, i);
-	return 0;
-}
-
-static void collect(struct niwa_engine *e, struct niwa_instance *i)
-{
-	char layer[512];
-
-	i->life = NIWA_LIFE_GONE;
-	niwa_folder_release(i);
-	if (niwa_group_remove(e, i->id) == -EBUSY && i->cleanup_tries++ < 200) {
-		niwa_group_kill(e, i->id);
-		i->timer = sd_event_source_disable_unref(i->timer);
-		if (sd_event_add_time_relative(e->event, &i->timer, CLOCK_MONOTONIC, 5 * NIWA_MS, NIWA_MS, on_collect,
-					       i) >= 0)
-			return;
-	}
-	(void)niwa_fault("niwad.collecting");
-	if (e->host.layer_on_disk) {
-		layer_path(e, i->id, layer, sizeof(layer));
-		niwa_trash_put(e->trash, layer);
-	}
-	give_back(e, i);
-	niwa_keep_forget(e, i->id);
-	(void)niwa_fault("niwad.collected");
-	niwa_instance_bury(e, i);
-}
-
-static void end(struct niwa_engine *e, struct niwa_instance *i)
-{
-	niwa_sleep_unwatch(i);
-	niwa_start_give_back(i);
-	niwa_limit_unwatch(i);
-	if (i->restored)
-		niwa_snapshot_let_go(e, i);
-	niwa_snapshot_instance_gone(e, i);
-	niwa_applog_drain(e, i);
-	niwa_fd_close(&i->layer_fd); /* it pins memory */
-	leave_kernel(e, i);
-	(void)niwa_fault("niwad.left-kernel");
-	collect(e, i);
-}
-
 int niwa_instance_make(struct niwa_engine *e, struct niwa_app *app, struct niwa_instance **ret, struct niwa_error *err)
 {
 	struct niwa_instance *i = new_object(e, app, e->next_instance++);
@@ -458,7 +383,7 @@ int niwa_instance_make(struct niwa_engine *e, struct niwa_app *app, struct niwa_
 	r = make(e, i, err);
 	if (r < 0) {
 		*ret = NULL;
-		end(e, i);
+		niwa_instance_end(e, i);
 		return r;
 	}
 	*ret = i;
@@ -717,7 +642,7 @@ void niwa_instance_failed(struct niwa_engine *e, struct niwa_instance *i, const 
 	niwa_folder_release(i); /* who comes next may be told of this end */
 	explain_failure(i, m, &err);
 	report_end(e, i, &err);
-	end(e, i);
+	niwa_instance_end(e, i);
 }
 
 /* Keep never heard of it. */
@@ -733,7 +658,7 @@ static void unmake(struct niwa_engine *e, struct niwa_instance *i, const struct 
 	} else {
 		report_end(e, i, err);
 	}
-	end(e, i);
+	niwa_instance_end(e, i);
 }
 
 void niwa_instance_opened(struct niwa_engine *e, struct niwa_instance *i, int r, const struct niwa_error *err)
@@ -782,7 +707,7 @@ void niwa_instance_exited(struct niwa_engine *e, struct niwa_instance *i, int co
 			last[0] ? last : "");
 	report_end(e, i, &err);
 	(void)niwa_fault("niwad.end-told");
-	end(e, i);
+	niwa_instance_end(e, i);
 }
 
 int niwa_instance_signal(struct niwa_instance *i, int signal)

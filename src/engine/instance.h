@@ -30,6 +30,10 @@ void niwa_instance_write_tag(struct niwa_engine *e, const struct niwa_instance *
 
 /* Adds what the kernel has to know of an instance before its first instruction: mark, where it may go. */
 void niwa_instance_elements(struct niwa_engine *e, struct niwa_instance *i, struct niwa_net_txn *txn);
+/* The reverse, but for the mark: what its connections are known by. */
+void niwa_instance_elements_gone(struct niwa_engine *e, struct niwa_instance *i, struct niwa_net_txn *txn);
+/* Where its layer is on disk. */
+void niwa_instance_layer_path(const struct niwa_engine *e, uint64_t id, char *buf, size_t size);
 
 /* Signals the first process; 0 or -errno. */
 int niwa_instance_signal(struct niwa_instance *i, int signal);

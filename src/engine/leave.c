@@ -71,6 +71,7 @@ int niwa_awake_enter(struct niwa_engine *e, struct niwa_instance *i, struct niwa
 	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
 	int r;
 
+	i->left_quiet = false;
 	if (niwa_spread_is_wanted(i->app)) {
 		niwa_net_txn_free(&txn);
 		i->in_awake = true;
@@ -226,7 +227,8 @@ int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, enum niwa_le
 	if (!is_quiet(e, i)) /* a look before anything is changed: the common case of open connections */
 		return -EAGAIN;
 	niwa_awake_leave(e, i);
-	if (!is_quiet(e, i) || sleep_or_end(e, i, how, why) < 0) {
+	i->left_quiet = is_quiet(e, i);
+	if (!i->left_quiet || sleep_or_end(e, i, how, why) < 0) {
 		if (niwa_awake_enter(e, i, &err) < 0)
 			niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
 		return -EAGAIN;

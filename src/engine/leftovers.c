@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "engine/app.h"
 #include "engine/applog.h"
+#include "engine/farewell.h"
 #include "engine/group.h"
 #include "engine/group_tenant.h"
 #include "engine/trash.h"
@@ -78,6 +79,8 @@ static int collect_veth(const char *name, void *arg)
 	LIST_FOREACH(i, &e->instance_list, link)
 	if (strcmp(i->veth, name) == 0)
 		return 0;
+	if (niwa_farewell_has_veth(e, name))
+		return 0;
 	(void)niwa_net_veth_delete(e->net, name); /* -ENODEV: its namespace has just gone */
 	e->counts.leftovers++;
 	return 0;
@@ -134,7 +137,7 @@ static int note_mark(const struct niwa_net_element *el, void *arg)
 	struct niwa_engine *e = arg;
 	struct niwa_instance *i = niwa_map_get(e->instances_by_addr, el->addr);
 
-	if (el->value && (!i || i->mark != el->value))
+	if (el->value && (!i || i->mark != el->value) && !niwa_farewell_has_mark(e, el->value))
 		niwa_text_add_bytes(&e->stale_marks, (const char *)&el->value, sizeof(el->value));
 	return 0;
 }

@@ -18,8 +18,12 @@
 #define BUF               32768
 #define STATE_ESTABLISHED 1
 #define STATE_SYN_RECV    3
+#define STATE_FIN_WAIT1   4
 #define STATE_CLOSE_WAIT  8
+#define STATE_LAST_ACK    9
 #define STATE_LISTEN      10
+#define STATE_CLOSING     11
+#define UNSENT            (1u << STATE_FIN_WAIT1 | 1u << STATE_LAST_ACK | 1u << STATE_CLOSING) /* the end is not acknowledged */
 #define LOOPBACK_NET      127
 
 typedef int answer_fn(const struct nlmsghdr *nlh, void *arg);
@@ -168,19 +172,24 @@ static bool owes(const struct nlmsghdr *nlh, uint64_t within_us)
 	       t.tcpi_last_data_recv < t.tcpi_last_data_sent;
 }
 
+/* Of the app with itself, also through its own service address. */
+static bool is_own(const struct inet_diag_msg *m)
+{
+	return is_loopback(m->idiag_family, m->id.idiag_src) || is_loopback(m->idiag_family, m->id.idiag_dst) ||
+	       memcmp(m->id.idiag_src, m->id.idiag_dst, sizeof(m->id.idiag_src)) == 0;
+}
+
 static int count(const struct nlmsghdr *nlh, void *arg)
 {
 	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(nlh);
 	struct activity *a = arg;
 
-	if (is_loopback(m->idiag_family, m->id.idiag_src) || is_loopback(m->idiag_family, m->id.idiag_dst))
+	if (is_own(m))
 		return 0;
-	if (memcmp(m->id.idiag_src, m->id.idiag_dst, sizeof(m->id.idiag_src)) == 0)
-		return 0; /* the app talks to itself through its own service address */
 	a->total++;
 	if (within(nlh, a->within_us))
 		a->active++;
-	if (owes(nlh, a->within_us))
+	if (!(1u << m->idiag_state & UNSENT) && owes(nlh, a->within_us))
 		a->owed++;
 	return 0;
 }
@@ -195,7 +204,7 @@ static int dump(int diag_fd, struct activity *a)
 		struct inet_diag_req_v2 *req = put_request(nlh, families[i], NLM_F_DUMP);
 		int r;
 
-		req->idiag_states = 1u << STATE_ESTABLISHED | 1u << STATE_CLOSE_WAIT;
+		req->idiag_states = 1u << STATE_ESTABLISHED | 1u << STATE_CLOSE_WAIT | UNSENT;
 		req->idiag_ext = 1u << (INET_DIAG_INFO - 1);
 		r = talk(diag_fd, nlh, count, a);
 		if (r < 0 && r != -ENOENT)
@@ -222,6 +231,31 @@ int niwa_diag_owed(int diag_fd, uint64_t within_us)
 	int r = dump(diag_fd, &a);
 
 	return r < 0 ? r : (int)a.owed;
+}
+
+static int count_unsent(const struct nlmsghdr *nlh, void *arg)
+{
+	*(int *)arg += !is_own(mnl_nlmsg_get_payload(nlh));
+	return 0;
+}
+
+int niwa_diag_unsent(int diag_fd)
+{
+	static const uint8_t families[] = {AF_INET, AF_INET6};
+	char buf[256] __attribute__((aligned(8)));
+	int unsent = 0;
+
+	for (size_t i = 0; i < sizeof(families); i++) {
+		struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+		struct inet_diag_req_v2 *req = put_request(nlh, families[i], NLM_F_DUMP);
+		int r;
+
+		req->idiag_states = 1u << STATE_ESTABLISHED | 1u << STATE_CLOSE_WAIT | UNSENT;
+		r = talk(diag_fd, nlh, count_unsent, &unsent);
+		if (r < 0 && r != -ENOENT)
+			return r;
+	}
+	return unsent;
 }
 
 struct serving {

@@ -157,6 +157,39 @@ static void active_connections_are_counted_without_loopback(void **state)
 	close(own_s);
 }
 
+static void what_was_closed_and_not_taken_is_unsent(void **state)
+{
+	struct world *w = *state;
+	int diag = socket_in(w, WEB, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
+	int l = tcp_listen(w, WEB, "0.0.0.0", 80), c, s, loop_c, loop_s, few = 2048, more = 65536;
+	char block[32768] = {0};
+	unsigned active, total;
+
+	c = tcp_connect(w, HOST, WEB_PRIVATE, 80);
+	s = tcp_accept(l, SOON_MS);
+	loop_c = tcp_connect(w, WEB, "127.0.0.1", 80);
+	loop_s = tcp_accept(l, SOON_MS);
+	assert_int_equal(niwa_diag_unsent(diag), 1);
+	assert_int_equal(setsockopt(c, SOL_SOCKET, SO_RCVBUF, &few, sizeof(few)), 0);
+	assert_int_equal(setsockopt(s, SOL_SOCKET, SO_SNDBUF, &more, sizeof(more)), 0);
+	while (send(s, block, sizeof(block), MSG_DONTWAIT) > 0)
+		;
+	close(s);
+	assert_int_equal(niwa_diag_unsent(diag), 1);
+	assert_int_equal(niwa_diag_active(diag, 3600 * NIWA_SEC, &active, &total), 0);
+	assert_int_equal(active, 1);
+	assert_int_equal(niwa_diag_owed(diag, 3600 * NIWA_SEC), 0);
+	assert_int_equal(fcntl(c, F_SETFL, 0), 0);
+	while (recv(c, block, sizeof(block), 0) > 0)
+		;
+	assert_int_equal(niwa_diag_unsent(diag), 0);
+	close(c);
+	close(loop_c);
+	close(loop_s);
+	close(l);
+	close(diag);
+}
+
 static void tuning_conntrack_skips_what_it_may_not_write(void **state)
 {
 	struct world *w = *state;
@@ -175,6 +208,7 @@ int main(void)
 		T(the_bytes_of_a_veth_are_counted),
 		T(a_listener_is_found_at_any_address_it_may_have),
 		T(active_connections_are_counted_without_loopback),
+		T(what_was_closed_and_not_taken_is_unsent),
 		T(tuning_conntrack_skips_what_it_may_not_write),
 	};
 
