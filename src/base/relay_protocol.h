@@ -54,6 +54,8 @@ enum niwa_relay_type {
 			   */
 	NIWA_RELAY_ASK_STATS,
 	NIWA_RELAY_DRAIN, /* stop accepting (close the listeners), exit when the last connection ends */
+	/* relay → engine */
+	NIWA_RELAY_DRAINING, /* that has begun, also because of a signal: start the next relay. Tickets go on */
 };
 
 #define NIWA_RELAY_CHECK_TICKET (UINT64_C(1) << 63) /* set in the tickets that the engine makes, for CHECK */

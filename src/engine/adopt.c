@@ -32,6 +32,7 @@
 #include "engine/limit_set.h"
 #include "engine/publish.h"
 #include "engine/relay_client.h"
+#include "engine/relay_peer.h"
 #include "engine/resident.h"
 #include "engine/resume.h"
 #include "engine/schedule.h"
@@ -158,7 +159,7 @@ void niwa_adopt_instance(struct niwa_engine *e, const struct niwa_keep_msg *m, i
 	struct niwa_tag tag;
 
 	if (niwa_map_get(e->instances, m->id) || niwa_map_get(e->execs, m->id) || niwa_criu_is(e, m->id) ||
-	    m->id == e->relay_instance)
+	    niwa_relay_peer_find(e, m->id))
 		return; /* known: a list asked for while running */
 	if (!read_tag(m, &tag)) {
 		refuse(e, m, fds, nfds);
@@ -166,9 +167,8 @@ void niwa_adopt_instance(struct niwa_engine *e, const struct niwa_keep_msg *m, i
 	}
 	if (tag.kind == NIWA_TAG_INSTANCE) {
 		adopt_app_instance(e, m, &tag, fds, nfds);
-	} else if (tag.kind == NIWA_TAG_RELAY && !m->code && !e->relay_instance) {
-		e->relay_instance = m->id;
-		e->relay_pid = m->pid;
+	} else if (tag.kind == NIWA_TAG_RELAY && !m->code && !e->adopted) {
+		niwa_relay_peer_adopt(e, m, &tag, fds, nfds);
 	} else if (tag.kind == NIWA_TAG_CRIU) {
 		niwa_criu_adopt(e, m, &tag, fds, nfds);
 	} else { /* an exec whose caller is gone, a dead relay */
@@ -191,6 +191,8 @@ void niwa_adopt_stored(struct niwa_engine *e, const struct niwa_keep_msg *m, int
 		e->relay_engine_end = NIWA_TAKE_FD(fds[0]);
 	else if (strcmp(m->name, GUARD_NAME) == 0)
 		e->guarded = true;
+	else if (strncmp(m->name, "relay-draining:", 15) == 0)
+		niwa_relay_peer_adopt_end(e, m->name, NIWA_TAKE_FD(fds[0]));
 	else if (strncmp(m->name, "image:", 6) == 0)
 		niwa_snapshot_held(e, m->name);
 	else if (strncmp(m->name, "publish:", 8) == 0)

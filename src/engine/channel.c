@@ -198,6 +198,11 @@ int niwa_channel_new(int fd, size_t message_max, sd_event *event, niwa_channel_m
 	return 0;
 }
 
+int niwa_channel_fd(const struct niwa_channel *channel)
+{
+	return channel->fd;
+}
+
 size_t niwa_channel_queued(const struct niwa_channel *c)
 {
 	return c->queued;

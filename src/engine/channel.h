@@ -24,6 +24,7 @@ int niwa_channel_new(int fd, size_t message_max, sd_event *event, niwa_channel_m
 void niwa_channel_free(struct niwa_channel **channel);
 /* Sends or queues (descriptors are duplicated when queued; the caller keeps its own). -ENOBUFS: queue full. */
 int niwa_channel_send(struct niwa_channel *channel, const void *data, size_t len, const int *fds, size_t nfds);
+int niwa_channel_fd(const struct niwa_channel *channel); /* stays the channel's */
 size_t niwa_channel_queued(const struct niwa_channel *channel);
 
 #endif

@@ -34,6 +34,7 @@
 #include "engine/past_store.h"
 #include "engine/pressure.h"
 #include "engine/ready.h"
+#include "engine/relay_client.h"
 #include "engine/resident.h"
 #include "engine/schedule.h"
 #include "engine/rpc.h"
@@ -387,7 +388,7 @@ void niwa_engine_free(struct niwa_engine **ep)
 	niwa_start_close(e);
 	niwa_pressure_close(e);
 	niwa_farewells_close(e);
-	niwa_channel_free(&e->relay);
+	niwa_relay_close(e);
 	niwa_channel_free(&e->keep);
 	niwa_net_close(&e->net);
 	(void)sd_event_source_disable_unref(e->second);

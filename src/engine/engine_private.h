@@ -245,6 +245,7 @@ struct niwa_tag {
 	uint64_t aged_us;                     /* as below */
 	uint32_t limits_changed, copy;        /* its control groups may not say what its record says */
 	uint64_t busy_until_us;               /* the lease that it was told of; CLOCK_MONOTONIC */
+	uint64_t program;                     /* RELAY: which file it was started from, see relay_peer.h */
 };
 #define NIWA_TAG_VERSION 1
 /* What the record said that the instance was made from, bit by bit. */
@@ -360,7 +361,10 @@ struct niwa_engine {
 	struct niwa_net *net;
 	struct niwa_host host;
 	char host_paths[6][256], init_path[300];
-	struct niwa_channel *keep, *relay;
+	struct niwa_channel *keep, *relay;  /* relay: that of relay_peer */
+	struct niwa_relay_peer *relay_peer; /* relay_peer.h: the one that accepts; NULL: none does */
+	LIST_HEAD(, niwa_relay_peer) relay_peers;
+	uint64_t relay_serial;
 	struct niwa_rpc *rpc;
 	struct niwa_trash *trash;
 	struct niwa_snapshots *snapshots; /* NULL: CRIU cannot be used, for this reason: */
@@ -414,8 +418,7 @@ struct niwa_engine {
 	sd_event_source *pressure_step;
 	struct paging *paging; /* paging.c: the one that is under way */
 	uint64_t page_budget_left, page_budget_us, page_us, pagings;
-	uint64_t relay_instance;
-	pid_t relay_pid, keep_pid;
+	pid_t keep_pid;
 	int relay_listener, relay_listener6, relay_engine_end;
 	gid_t log_group; /* may read the logs; 0: root alone */
 	bool adopted, leftover_groups, guarded;

@@ -20,6 +20,7 @@
 #include "engine/exec.h"
 #include "engine/instance.h"
 #include "engine/relay_client.h"
+#include "engine/relay_peer.h"
 
 _Static_assert(sizeof(struct niwa_tag) <= NIWA_KEEP_TAG_MAX, "keep holds a whole tag");
 
@@ -90,7 +91,7 @@ void niwa_keep_deliver(struct niwa_engine *e, const struct niwa_keep_msg *m, int
 		niwa_instance_failed(e, i, m);
 	else if (i && m->type == NIWA_KEEP_EXITED)
 		niwa_instance_exited(e, i, m->code, m->status);
-	else if (m->id == e->relay_instance && m->id)
+	else if (niwa_relay_peer_find(e, m->id))
 		niwa_relay_kept(e, m, fds, nfds);
 	else if (niwa_map_get(e->execs, m->id))
 		niwa_exec_kept(e, m, fds, nfds);

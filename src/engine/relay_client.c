@@ -11,9 +11,11 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
@@ -25,6 +27,7 @@
 #include "engine/keep_client.h"
 #include "engine/publish.h"
 #include "engine/ready.h"
+#include "engine/relay_peer.h"
 #include "engine/relay_stats.h"
 #include "engine/snapshot.h"
 #include "engine/visit.h"
@@ -39,12 +42,21 @@
 #define LISTENER6_NAME   "relay-listener6"
 #define ENGINE_END_NAME  "relay-engine-end"
 
-static void send_msg(struct niwa_engine *e, struct niwa_relay_msg *m)
+static void send_to(const struct niwa_relay_peer *p, const struct niwa_relay_msg *m, const int *fds, size_t nfds)
 {
-	int r = e->relay ? niwa_channel_send(e->relay, m, sizeof(*m), NULL, 0) : -ENOTCONN;
+	int r = p && p->channel ? niwa_channel_send(p->channel, m, sizeof(*m), fds, nfds) : -ENOTCONN;
 
 	if (r < 0 && r != -ENOTCONN)
 		niwa_log(NIWA_LOG_ERR, NULL, "message %u to niwa-relay: %s", m->type, strerror(-r));
+}
+
+/* About a ticket, to the relay that has it. */
+static void send_msg(struct niwa_engine *e, struct niwa_relay_msg *m)
+{
+	const struct niwa_relay_peer *p = niwa_relay_peer_of(e, m->ticket);
+
+	m->ticket = niwa_relay_peer_own(m->ticket);
+	send_to(p, m, NULL, 0);
 }
 
 static uint32_t ms(uint64_t us)
@@ -56,16 +68,12 @@ static uint32_t ms(uint64_t us)
 static void tell_listener6(struct niwa_engine *e)
 {
 	struct niwa_relay_msg m = {.type = NIWA_RELAY_LISTEN, .flags = NIWA_RELAY_V6};
-	int r;
 
-	if (!e->config.ula.on || e->relay_listener6 < 0 || !e->relay)
-		return;
-	r = niwa_channel_send(e->relay, &m, sizeof(m), &e->relay_listener6, 1);
-	if (r < 0)
-		niwa_log(NIWA_LOG_ERR, NULL, "give niwa-relay its IPv6 listener: %s", strerror(-r));
+	if (e->config.ula.on && e->relay_listener6 >= 0)
+		send_to(e->relay_peer, &m, &e->relay_listener6, 1);
 }
 
-static void hello(struct niwa_engine *e)
+static void hello(struct niwa_engine *e, const struct niwa_relay_peer *p)
 {
 	const struct niwa_config *c = &e->config;
 	struct niwa_relay_msg m = {
@@ -82,7 +90,9 @@ static void hello(struct niwa_engine *e)
 			   .linger_bytes = (uint32_t)c->relay_linger_bytes},
 	};
 
-	send_msg(e, &m);
+	send_to(p, &m, NULL, 0);
+	if (p != e->relay_peer)
+		return;
 	tell_listener6(e);
 	niwa_publish_tell_relay(e);
 }
@@ -232,9 +242,12 @@ static void on_open(struct niwa_engine *e, const struct niwa_relay_msg *m)
 	niwa_wake(e, app, w, m->accepted_us);
 }
 
+static void replace(struct niwa_engine *e, struct niwa_relay_peer *drains);
+
 static void on_message(const void *data, size_t len, int *fds, size_t nfds, void *arg)
 {
-	struct niwa_engine *e = arg;
+	struct niwa_relay_peer *p = arg;
+	struct niwa_engine *e = p->engine;
 	struct niwa_relay_msg m;
 
 	for (size_t i = 0; i < nfds; i++)
@@ -245,6 +258,8 @@ static void on_message(const void *data, size_t len, int *fds, size_t nfds, void
 		return;
 	}
 	memcpy(&m, data, sizeof(m));
+	if (m.type != NIWA_RELAY_CHECKED)
+		m.ticket = niwa_relay_peer_ticket(p, m.ticket);
 	switch (m.type) {
 	case NIWA_RELAY_OPEN:
 		on_open(e, &m);
@@ -264,7 +279,12 @@ static void on_message(const void *data, size_t len, int *fds, size_t nfds, void
 		m.text[sizeof(m.text) - 1] = '\0';
 		niwa_ready_checked(e, m.ticket, m.error, m.text);
 		break;
+	case NIWA_RELAY_DRAINING:
+		replace(e, p);
+		break;
 	case NIWA_RELAY_STATS:
+		if (p != e->relay_peer)
+			break;
 		memcpy(e->relay_counters, m.counters, sizeof(e->relay_counters));
 		niwa_relay_stats_came(e);
 		break;
@@ -273,8 +293,9 @@ static void on_message(const void *data, size_t len, int *fds, size_t nfds, void
 	}
 }
 
-/* The relay's tickets died with it. Waiters of the socket stay. */
-static void forget_tickets(struct niwa_engine *e)
+/* The relay's tickets died with it. Waiters of the socket stay, and those of other relays; only the silent ones of
+ * these are not counted any more. */
+static void forget_tickets(struct niwa_engine *e, const struct niwa_relay_peer *p)
 {
 	struct niwa_map *fresh = niwa_map_new(NIWA_MAP_U64);
 	struct niwa_waiter *w;
@@ -282,7 +303,8 @@ static void forget_tickets(struct niwa_engine *e)
 	size_t pos = 0;
 
 	while ((w = niwa_map_next(e->waiters_by_ticket, &pos)))
-		niwa_wake_gone(e, w->ticket);
+		if (niwa_relay_peer_ticket(p, w->ticket) == w->ticket)
+			niwa_wake_gone(e, w->ticket);
 	if (fresh) { /* else the old entries stay, and count for nobody */
 		niwa_map_free(&e->silent);
 		e->silent = fresh;
@@ -294,18 +316,28 @@ static void forget_tickets(struct niwa_engine *e)
 
 static void on_closed(int error, void *arg)
 {
-	struct niwa_engine *e = arg;
+	struct niwa_relay_peer *p = arg;
+	struct niwa_engine *e = p->engine;
 
 	(void)error;
-	niwa_channel_free(&e->relay); /* its exit, told by keep, starts the next one */
-	forget_tickets(e);
+	if (e->relay_peer == p)
+		e->relay = NULL;
+	niwa_channel_free(&p->channel); /* its exit, told by keep, starts the next one */
+	forget_tickets(e, p);
 }
 
-static int take_channel(struct niwa_engine *e, int fd, struct niwa_error *err)
+static int take_channel(struct niwa_relay_peer *p, int fd, struct niwa_error *err)
 {
-	int r = niwa_channel_new(fd, sizeof(struct niwa_relay_msg), e->event, on_message, on_closed, e, &e->relay);
+	struct niwa_engine *e = p->engine;
+	int r = niwa_channel_new(fd, sizeof(struct niwa_relay_msg), e->event, on_message, on_closed, p, &p->channel);
 
-	return r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "talk to niwa-relay") : 0;
+	if (r < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, -r, "talk to niwa-relay");
+	if (!p->drains) {
+		e->relay_peer = p;
+		e->relay = p->channel;
+	}
+	return 0;
 }
 
 /* When niwa-keep was killed too, its relay goes on until it has noticed. */
@@ -383,8 +415,9 @@ static int make_plan(struct niwa_engine *e, struct niwa_error *err)
 
 static int start_relay(struct niwa_engine *e, struct niwa_error *err)
 {
-	struct niwa_tag tag = {.version = NIWA_TAG_VERSION, .kind = NIWA_TAG_RELAY};
+	struct niwa_tag tag = {.version = NIWA_TAG_VERSION, .kind = NIWA_TAG_RELAY, .program = niwa_relay_program(e)};
 	NIWA_AUTO_FD plan = make_plan(e, err);
+	struct niwa_relay_peer *p;
 	int pair[2], fds[6], r;
 	size_t n = 0;
 
@@ -392,23 +425,30 @@ static int start_relay(struct niwa_engine *e, struct niwa_error *err)
 		return plan;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, errno, "make a socket pair");
-	e->relay_instance = tag.instance = e->next_instance++;
+	tag.instance = e->next_instance++;
+	p = niwa_relay_peer_new(e, tag.instance);
+	if (!p) {
+		niwa_fd_close(&pair[0]);
+		niwa_fd_close(&pair[1]);
+		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start niwa-relay");
+	}
 	fds[n++] = plan;
 	fds[n++] = e->relay_listener;
 	fds[n++] = pair[1];
 	/* stored first: a relay whose engine end nobody has would drain at once */
 	niwa_keep_store(e, ENGINE_END_NAME, pair[0]);
 	(void)niwa_fault("niwad.relay-stored");
-	r = niwa_keep_start(e, e->relay_instance, &tag, fds, n);
+	r = niwa_keep_start(e, p->instance, &tag, fds, n);
 	(void)niwa_fault("niwad.relay-sent");
 	niwa_fd_close(&pair[1]);
 	if (r < 0) {
 		niwa_fd_close(&pair[0]);
+		niwa_relay_peer_free(&p);
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "ask niwa-keep to start niwa-relay");
 	}
-	r = take_channel(e, pair[0], err);
+	r = take_channel(p, pair[0], err);
 	if (r == 0)
-		hello(e);
+		hello(e, p);
 	return r;
 }
 
@@ -421,19 +461,7 @@ int niwa_relay_listen(struct niwa_engine *e, struct niwa_error *err)
 	return r;
 }
 
-int niwa_relay_begin(struct niwa_engine *e, struct niwa_error *err)
-{
-	int r;
-
-	if (e->relay_instance && e->relay_engine_end >= 0) {
-		r = take_channel(e, NIWA_TAKE_FD(e->relay_engine_end), err);
-		if (r == 0)
-			hello(e);
-		return r;
-	}
-	niwa_fd_close(&e->relay_engine_end);
-	return start_relay(e, err);
-}
+static int start_again(struct niwa_engine *e, uint64_t pause_us);
 
 static int on_restart(sd_event_source *s, uint64_t usec, void *arg)
 {
@@ -442,35 +470,114 @@ static int on_restart(sd_event_source *s, uint64_t usec, void *arg)
 
 	(void)usec;
 	(void)sd_event_source_disable_unref(s);
+	if (e->relay_peer)
+		return 0;
 	if (start_relay(e, &err) < 0) {
 		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
-		(void)sd_event_add_time_relative(e->event, NULL, CLOCK_MONOTONIC, NIWA_SEC, NIWA_MS, on_restart, e);
+		(void)start_again(e, NIWA_SEC);
 	}
 	return 0;
 }
 
+static int start_again(struct niwa_engine *e, uint64_t pause_us)
+{
+	int r = sd_event_add_time_relative(e->event, NULL, CLOCK_MONOTONIC, pause_us, NIWA_MS, on_restart, e);
+
+	if (r < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: niwa-relay is not started again");
+	return r;
+}
+
+/* What it holds and carries goes on; whoever comes is the next one's. */
+static void replace(struct niwa_engine *e, struct niwa_relay_peer *drains)
+{
+	struct niwa_error err;
+
+	if (drains->drains)
+		return;
+	niwa_log(NIWA_LOG_INFO, NULL, "niwa-relay, process %d, drains; starting another one", (int)drains->pid);
+	niwa_relay_peer_drains(drains);
+	(void)niwa_fault("niwad.relay-drains");
+	if (start_relay(e, &err) < 0) {
+		niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
+		(void)start_again(e, NIWA_SEC);
+	}
+}
+
+/* By its signal: an older one may not understand another word. */
+static void replace_if_old(struct niwa_engine *e, struct niwa_relay_peer *p)
+{
+	uint64_t program = niwa_relay_program(e);
+
+	if (!program || p->program == program || p->pidfd < 0)
+		return;
+	niwa_log(NIWA_LOG_INFO, NULL, "niwa-relay was installed anew");
+	if (pidfd_send_signal(p->pidfd, SIGTERM, NULL, 0) == 0)
+		replace(e, p);
+}
+
+/* Those that drain go on. Of the others, there is one at most whose end is known. */
+static void take_over(struct niwa_engine *e)
+{
+	struct niwa_relay_peer *p, *next;
+	struct niwa_error err;
+	int end;
+
+	for (p = LIST_FIRST(&e->relay_peers); p; p = next) {
+		next = LIST_NEXT(p, link);
+		end = p->drains ? NIWA_TAKE_FD(p->end) : NIWA_TAKE_FD(e->relay_engine_end);
+		if (end < 0 && p->pidfd >= 0)
+			(void)pidfd_send_signal(p->pidfd, SIGKILL, NULL, 0); /* its exit follows */
+		if (end < 0)
+			p->drains = true;
+		else if (take_channel(p, end, &err) < 0)
+			niwa_log(NIWA_LOG_ERR, NULL, "%s", err.msg);
+		else
+			hello(e, p);
+	}
+}
+
+int niwa_relay_begin(struct niwa_engine *e, struct niwa_error *err)
+{
+	take_over(e);
+	niwa_fd_close(&e->relay_engine_end);
+	if (!e->relay_peer)
+		return start_relay(e, err);
+	replace_if_old(e, e->relay_peer);
+	return 0;
+}
+
+void niwa_relay_close(struct niwa_engine *e)
+{
+	struct niwa_relay_peer *p;
+
+	e->relay_peer = NULL;
+	e->relay = NULL;
+	LIST_FOREACH(p, &e->relay_peers, link)
+	niwa_channel_free(&p->channel); /* the rest goes with the process */
+}
+
 void niwa_relay_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds)
 {
+	struct niwa_relay_peer *p = niwa_relay_peer_find(e, m->id);
 	char text[64];
 
 	(void)fds, (void)nfds;
 	if (m->type == NIWA_KEEP_STARTED) {
-		e->relay_pid = m->pid;
+		p->pid = m->pid;
 		return;
 	}
 	if (m->type == NIWA_KEEP_FAILED)
 		niwa_log(NIWA_LOG_ERR, NULL, "start niwa-relay: operation %d: %s", m->op, strerror(m->error));
 	else
-		niwa_log(NIWA_LOG_ERR, NULL, "niwa-relay %s; starting another one",
-			 niwa_exit_text(m->code, m->status, text, sizeof(text)));
+		niwa_log(p->drains ? NIWA_LOG_INFO : NIWA_LOG_ERR, NULL, "niwa-relay, process %d, %s%s", (int)p->pid,
+			 niwa_exit_text(m->code, m->status, text, sizeof(text)),
+			 p->drains ? "; it had drained" : "; starting another one");
 	niwa_keep_forget(e, m->id);
-	e->relay_instance = 0;
-	niwa_channel_free(&e->relay);
-	forget_tickets(e);
-	if (sd_event_add_time_relative(e->event, NULL, CLOCK_MONOTONIC,
-				       m->type == NIWA_KEEP_FAILED ? NIWA_SEC : RESTART_PAUSE_US, NIWA_MS, on_restart,
-				       e) < 0)
-		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: niwa-relay is not started again");
+	forget_tickets(e, p);
+	niwa_relay_peer_free(&p);
+	if (!e->relay_peer)
+		(void)start_again(e, m->type == NIWA_KEEP_FAILED ? NIWA_SEC : RESTART_PAUSE_US);
 }
 
 /* The flags of a message that has the relay connect to the port. */
@@ -545,5 +652,5 @@ void niwa_relay_ask_stats(struct niwa_engine *e)
 {
 	struct niwa_relay_msg m = {.type = NIWA_RELAY_ASK_STATS};
 
-	send_msg(e, &m);
+	send_to(e->relay_peer, &m, NULL, 0);
 }

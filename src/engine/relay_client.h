@@ -12,6 +12,7 @@
 int niwa_relay_listen(struct niwa_engine *e, struct niwa_error *err);
 /* After adoption: takes over the relay that runs, or starts one. */
 int niwa_relay_begin(struct niwa_engine *e, struct niwa_error *err);
+void niwa_relay_close(struct niwa_engine *e); /* the end of niwad */
 void niwa_relay_kept(struct niwa_engine *e, const struct niwa_keep_msg *m, int *fds, size_t nfds);
 
 void niwa_relay_ready(struct niwa_engine *e, const struct niwa_waiter *w, const struct niwa_instance *i);

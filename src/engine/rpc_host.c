@@ -22,6 +22,7 @@
 #include "engine/background.h"
 #include "engine/images.h"
 #include "engine/outside.h"
+#include "engine/relay_peer.h"
 #include "engine/relay_stats.h"
 #include "engine/rebuild.h"
 #include "engine/rpc.h"
@@ -63,7 +64,7 @@ static json_t *relay_status(const struct niwa_engine *e)
 {
 	static const char *const names[] = {"open",     "waiting", "accepted", "spliced",
 					    "answered", "refused", "bytes",    "over_limit"};
-	json_t *r = json_pack("{s:i}", "pid", (int)e->relay_pid);
+	json_t *r = json_pack("{s:i}", "pid", (int)(e->relay_peer ? e->relay_peer->pid : 0));
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(names); i++)
 		(void)json_object_set_new(r, names[i], json_integer((json_int_t)e->relay_counters[i]));

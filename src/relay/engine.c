@@ -160,6 +160,20 @@ static int flush_stats(struct niwa_relay *r)
 	return ret;
 }
 
+/* Before anything else: until it is read nobody accepts. */
+static int flush_draining(struct niwa_relay *r)
+{
+	struct niwa_relay_msg m = {.type = NIWA_RELAY_DRAINING};
+	int ret;
+
+	if (!r->want_draining)
+		return 0;
+	ret = send_one(r, &m);
+	if (ret == 0)
+		r->want_draining = false;
+	return ret;
+}
+
 static void take_first(struct niwa_relay *r)
 {
 	struct niwa_conn *c = r->out_first;
@@ -186,7 +200,9 @@ void niwa_engine_flush(struct niwa_relay *r)
 	int ret = 0;
 
 	if (!r->engine_lost) {
-		ret = flush_checks(r);
+		ret = flush_draining(r);
+		if (ret == 0)
+			ret = flush_checks(r);
 		if (ret == 0)
 			ret = flush_stats(r);
 	}
@@ -212,6 +228,7 @@ static void hello(struct niwa_relay *r, const struct niwa_relay_msg *m)
 
 	niwa_relay_apply_limits(r, &m->limits);
 	niwa_client_addr_hello(r, m);
+	r->want_draining = r->draining; /* perhaps nobody has heard of it yet */
 	/* HELLO changes no entry of the map: connections are freed at the end of the turn. */
 	while ((c = niwa_map_next(r->tickets, &pos))) {
 		asked += niwa_conn_handles(c->state, NIWA_EVENT_HELLO);

@@ -205,6 +205,7 @@ void niwa_relay_drain(struct niwa_relay *r, const char *why)
 	if (r->draining)
 		return;
 	r->draining = true;
+	r->want_draining = !r->engine_lost;
 	niwa_listen_close_all(r);
 	niwa_log(NIWA_LOG_INFO, NULL, "draining (%s): %llu connections are open", why,
 		 (unsigned long long)r->counters[NIWA_COUNT_OPEN]);

@@ -190,7 +190,7 @@ struct niwa_relay {
 	uint32_t host;        /* the address that clients on this host have */
 	struct niwa_known *known;
 	struct niwa_log_limit log_accept, log_limit, log_engine, log_pipe;
-	bool want_stats, out_blocked, accept_off, accept_paused, draining, engine_lost, log_moves;
+	bool want_stats, want_draining, out_blocked, accept_off, accept_paused, draining, engine_lost, log_moves;
 	bool client_addr; /* connections to instances begin at the client's address */
 };
 

@@ -644,7 +644,7 @@ static void a_draining_relay_accepts_nothing_and_ends_with_its_last_connection(v
 
 	rig_splice(rig, 2, &p);
 	rig_send(rig, &drain);
-	(void)rig_stats(rig);
+	(void)rig_expect(rig, NIWA_RELAY_DRAINING);
 	late = rig_client(3); /* our copy of the listener keeps it in the backlog */
 	rig_expect_none(rig, 50);
 	/* A held client is served to its end. */
@@ -673,7 +673,9 @@ static void sigterm_drains_and_ends_at_once_when_nothing_is_open(void **state)
 
 	rig_splice(rig, 2, &p);
 	kill(rig->pid, SIGTERM);
-	rig_sleep_ms(30);
+	(void)rig_expect(rig, NIWA_RELAY_DRAINING);
+	rig_send(rig, &(struct niwa_relay_msg){.type = NIWA_RELAY_HELLO});
+	(void)rig_expect(rig, NIWA_RELAY_DRAINING); /* a new engine has not heard of it */
 	rig_write(p.client, "x", 1);
 	rig_read(p.server, "x");
 	assert_int_equal(kill(rig->pid, 0), 0);
