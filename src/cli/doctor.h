@@ -25,7 +25,7 @@ const char *niwa_probe_result_name(enum niwa_probe_result result); /* "ok", "war
 /* The host as niwad is configured for it. */
 struct niwa_probe_host {
 	char run_dir[256], state_dir[256], log_dir[256], libexec_dir[256], criu[256], cgroup[128], relay_user[64],
-		socket[256], domain[128], dns_listen[32], metrics_listen[32];
+		socket[256], domain[128], dns_listen[32], metrics_listen[32], ula_prefix[64];
 	uint32_t service_net, private_net; /* network order */
 	unsigned service_bits, private_bits;
 	uint64_t veth_group, lease_base, lease_count;

@@ -50,6 +50,7 @@ static const struct key keys[] = {
 	{"domain", TEXT_AT(domain), "niwa.internal", true},
 	{"dns_listen", TEXT_AT(dns_listen), "127.0.0.64:53", true},
 	{"metrics_listen", TEXT_AT(metrics_listen), "127.0.0.64:9464", true},
+	{"ula_prefix", TEXT_AT(ula_prefix), "none", true},
 	{"service_range", NETWORK_AT(service), "10.64.0.0/12"},
 	{"private_range", NETWORK_AT(private), "10.80.0.0/16"},
 	{"veth_group", NUMBER_AT(veth_group), "6480"},

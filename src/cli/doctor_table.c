@@ -54,11 +54,12 @@ const struct niwa_probe niwa_probes[] = {
 	{"conntrack-fill", "network", "room in the connection table", "", niwa_probe_conntrack_fill, 0, false},
 	{"firewall", "network", "no other firewall stops forwarding", "", niwa_probe_firewall, 0, true},
 	{"firewall-legacy", "network", "nor iptables-legacy", "", niwa_probe_firewall_legacy, 0, true},
-	{"ranges", "network", "service_range and private_range are free",
+	{"ranges", "network", "the ranges of addresses are free",
 	 "choose other ranges in niwad.conf(5), before the first app is declared", niwa_probe_ranges, 0, false},
 	{"forwarding", "network", "IPv4 forwarding",
 	 "sysctl -w net.ipv4.ip_forward=1; for good: a line net.ipv4.ip_forward=1 in /etc/sysctl.d/niwa.conf",
 	 niwa_probe_forwarding, 0, false},
+	{"ipv6", "network", "IPv6 of apps", "", niwa_probe_ipv6, 0, false},
 	{"rp-filter", "network", "reverse-path filter", "", niwa_probe_rp_filter, 0, false},
 	{"resolver", "network", "name servers that instances can use", "", niwa_probe_resolver, 0, false},
 

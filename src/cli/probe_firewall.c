@@ -16,16 +16,43 @@
 
 #include "base/fd.h"
 #include "base/memory.h"
+#include "base/ula.h"
 #include "cli/answer.h"
 #include "cli/nft_run.h"
 #include "cli/probe_list.h"
 
-static void range_text(const struct niwa_probe_host *host, char *buf, size_t size)
+/* The addresses of instances in one family. */
+struct range {
+	int family;
+	const char *table, *iptables; /* "ip6", the program that sets such rules */
+	uint8_t net[16];
+	unsigned bits;
+	char text[64];
+};
+
+static void range_of(const struct niwa_probe_host *host, struct range *ret)
 {
 	char addr[INET_ADDRSTRLEN] = "";
 
-	(void)inet_ntop(AF_INET, &host->private_net, addr, sizeof(addr));
-	(void)snprintf(buf, size, "%s/%u", addr, host->private_bits);
+	*ret = (struct range){.family = AF_INET, .table = "ip", .iptables = "iptables", .bits = host->private_bits};
+	memcpy(ret->net, &host->private_net, sizeof(host->private_net));
+	(void)inet_ntop(AF_INET, ret->net, addr, sizeof(addr));
+	(void)snprintf(ret->text, sizeof(ret->text), "%s/%u", addr, ret->bits);
+}
+
+/* False: apps have no IPv6. */
+static bool range6_of(const struct niwa_probe_host *host, struct range *ret)
+{
+	char addr[INET6_ADDRSTRLEN] = "";
+	struct niwa_ula ula;
+
+	if (niwa_ula_parse(host->ula_prefix, &ula) < 0 || !ula.on)
+		return false;
+	*ret = (struct range){.family = AF_INET6, .table = "ip6", .iptables = "ip6tables", .bits = NIWA_ULA_BITS};
+	niwa_ula_make(&ula, NIWA_ULA_PRIVATE, 0, ret->net);
+	(void)inet_ntop(AF_INET6, ret->net, addr, sizeof(addr));
+	(void)snprintf(ret->text, sizeof(ret->text), "%s/%u", addr, ret->bits);
+	return true;
 }
 
 /* --- nftables (also iptables-nft, Docker, ufw, firewalld) --- */
@@ -37,26 +64,27 @@ struct chain {
 	bool docker, ufw;              /* who made the table */
 };
 
-static bool covers(uint32_t net, uint64_t bits, const struct niwa_probe_host *host)
+/* The whole range is in that network. */
+static bool covers(const uint8_t *net, uint64_t bits, const struct range *range)
 {
-	uint32_t mask = bits ? htonl(~UINT32_C(0) << (32 - bits)) : 0;
-
-	return bits <= host->private_bits && net == (host->private_net & mask);
+	if (bits > range->bits || memcmp(net, range->net, bits / 8) != 0)
+		return false;
+	return bits % 8 == 0 || (net[bits / 8] ^ range->net[bits / 8]) >> (8 - bits % 8) == 0;
 }
 
-static bool is_our_range(const json_t *match, const char *field, const struct niwa_probe_host *host)
+static bool is_our_range(const json_t *match, const char *field, const struct range *range)
 {
 	const json_t *left = json_object_get(json_object_get(match, "left"), "payload");
 	const json_t *prefix = json_object_get(json_object_get(match, "right"), "prefix");
 	uint64_t bits = niwa_answer_number(prefix, "len");
-	struct in_addr net;
+	uint8_t net[16];
 
-	return !strcmp(niwa_answer_text(left, "field"), field) && bits && bits <= 32 &&
-	       inet_pton(AF_INET, niwa_answer_text(prefix, "addr"), &net) == 1 && covers(net.s_addr, bits, host);
+	return !strcmp(niwa_answer_text(left, "field"), field) && bits &&
+	       inet_pton(range->family, niwa_answer_text(prefix, "addr"), net) == 1 && covers(net, bits, range);
 }
 
 /* What one rule of the table means for us. *ret_stops: it drops or rejects everything that comes so far. */
-static void read_rule(const json_t *rule, const struct niwa_probe_host *host, struct chain *chain, bool *ret_stops)
+static void read_rule(const json_t *rule, const struct range *range, struct chain *chain, bool *ret_stops)
 {
 	bool from = false, to = false, accept = false, stop = false, conditional = false;
 	const json_t *expr;
@@ -66,8 +94,8 @@ static void read_rule(const json_t *rule, const struct niwa_probe_host *host, st
 	{
 		const json_t *match = json_object_get(expr, "match");
 
-		from |= is_our_range(match, "saddr", host);
-		to |= is_our_range(match, "daddr", host);
+		from |= is_our_range(match, "saddr", range);
+		to |= is_our_range(match, "daddr", range);
 		conditional |= match || json_object_get(expr, "xt");
 		accept |= json_object_get(expr, "accept") || json_object_get(expr, "goto") ||
 			  json_object_get(expr, "jump");
@@ -90,7 +118,7 @@ static json_t *nft_json(const char *command, struct niwa_error *err)
 	return json;
 }
 
-static int read_table(struct chain *chain, const struct niwa_probe_host *host, struct niwa_error *err)
+static int read_table(struct chain *chain, const struct range *range, struct niwa_error *err)
 {
 	char command[256];
 	const json_t *item;
@@ -110,7 +138,7 @@ static int read_table(struct chain *chain, const struct niwa_probe_host *host, s
 		chain->docker |= !strcmp(name, "DOCKER-USER");
 		chain->ufw |= !strcmp(name, "ufw-user-forward");
 		if (rule)
-			read_rule(rule, host, chain, &stops);
+			read_rule(rule, range, chain, &stops);
 		if (stops && !strcmp(niwa_answer_text(rule, "chain"), chain->name))
 			chain->drops = true;
 	}
@@ -118,57 +146,56 @@ static int read_table(struct chain *chain, const struct niwa_probe_host *host, s
 	return 0;
 }
 
-static void mend_chain(const struct chain *c, const char *range, struct niwa_probe_report *report)
+static void mend_chain(const struct chain *c, const struct range *r, struct niwa_probe_report *report)
 {
 	if (c->docker) {
-		niwa_probe_mend(report, "iptables -I DOCKER-USER -s %s -j ACCEPT", range);
-		niwa_probe_mend(report, "iptables -I DOCKER-USER -d %s -j ACCEPT", range);
+		niwa_probe_mend(report, "%s -I DOCKER-USER -s %s -j ACCEPT", r->iptables, r->text);
+		niwa_probe_mend(report, "%s -I DOCKER-USER -d %s -j ACCEPT", r->iptables, r->text);
 		niwa_probe_mend(report, "(again after each boot: put both in a unit with After=docker.service)");
 	} else if (c->ufw) {
-		niwa_probe_mend(report, "ufw route allow from %s", range);
-		niwa_probe_mend(report, "ufw route allow to %s", range);
+		niwa_probe_mend(report, "ufw route allow from %s", r->text);
+		niwa_probe_mend(report, "ufw route allow to %s", r->text);
 	} else if (!strcmp(c->table, "firewalld")) {
-		niwa_probe_mend(report, "firewall-cmd --permanent --zone=trusted --add-source=%s", range);
+		niwa_probe_mend(report, "firewall-cmd --permanent --zone=trusted --add-source=%s", r->text);
 		niwa_probe_mend(report, "firewall-cmd --reload");
 	} else if (!strcmp(c->name, "FORWARD")) {
-		niwa_probe_mend(report, "iptables -I FORWARD -s %s -j ACCEPT", range);
-		niwa_probe_mend(report, "iptables -I FORWARD -d %s -j ACCEPT", range);
+		niwa_probe_mend(report, "%s -I FORWARD -s %s -j ACCEPT", r->iptables, r->text);
+		niwa_probe_mend(report, "%s -I FORWARD -d %s -j ACCEPT", r->iptables, r->text);
 	} else {
-		niwa_probe_mend(report, "nft insert rule %s %s %s ip saddr %s accept", c->family, c->table, c->name,
-				range);
-		niwa_probe_mend(report, "nft insert rule %s %s %s ip daddr %s accept", c->family, c->table, c->name,
-				range);
+		niwa_probe_mend(report, "nft insert rule %s %s %s %s saddr %s accept", c->family, c->table, c->name,
+				r->table, r->text);
+		niwa_probe_mend(report, "nft insert rule %s %s %s %s daddr %s accept", c->family, c->table, c->name,
+				r->table, r->text);
 		niwa_probe_mend(report, "(and the same two in /etc/nftables.conf, so that they stay)");
 	}
 }
 
 /* Looks at one base chain of the forward hook. */
-static void check_chain(const json_t *json, const struct niwa_probe_host *host, struct niwa_probe_report *report)
+static void check_chain(const json_t *json, const struct range *range, struct niwa_probe_report *report)
 {
 	struct chain c = {0};
 	struct niwa_error err = {0};
-	char range[64];
 
 	(void)snprintf(c.family, sizeof(c.family), "%s", niwa_answer_text(json, "family"));
 	(void)snprintf(c.table, sizeof(c.table), "%s", niwa_answer_text(json, "table"));
 	(void)snprintf(c.name, sizeof(c.name), "%s", niwa_answer_text(json, "name"));
 	c.drops = !strcmp(niwa_answer_text(json, "policy"), "drop");
 	if (strcmp(niwa_answer_text(json, "hook"), "forward") != 0 || !strcmp(c.table, "niwa") ||
-	    (strcmp(c.family, "ip") != 0 && strcmp(c.family, "inet") != 0))
+	    (strcmp(c.family, range->table) != 0 && strcmp(c.family, "inet") != 0))
 		return;
-	if (read_table(&c, host, &err) < 0) {
+	if (read_table(&c, range, &err) < 0) {
 		niwa_probe_say(report, NIWA_PROBE_UNKNOWN, "read table %s %s: %s", c.family, c.table, err.msg);
 		return;
 	}
 	if (!c.drops || (c.accepts_from && c.accepts_to))
 		return;
-	range_text(host, range, sizeof(range));
-	niwa_probe_say(report, NIWA_PROBE_FAIL, "%s drops what is forwarded (table %s %s, chain %s)",
-		       c.docker                        ? "Docker"
-		       : c.ufw                         ? "ufw"
-		       : !strcmp(c.table, "firewalld") ? "firewalld"
-						       : "another firewall",
-		       c.family, c.table, c.name);
+	if (range->family == AF_INET || report->result != NIWA_PROBE_FAIL)
+		niwa_probe_say(report, NIWA_PROBE_FAIL, "%s drops what is forwarded%s (table %s %s, chain %s)",
+			       c.docker                        ? "Docker"
+			       : c.ufw                         ? "ufw"
+			       : !strcmp(c.table, "firewalld") ? "firewalld"
+							       : "another firewall",
+			       range->family == AF_INET6 ? " by IPv6" : "", c.family, c.table, c.name);
 	mend_chain(&c, range, report);
 }
 
@@ -177,6 +204,8 @@ void niwa_probe_firewall(const struct niwa_probe_host *host, struct niwa_probe_r
 	struct niwa_error err = {0};
 	const json_t *item;
 	json_t *json = nft_json("list chains", &err);
+	struct range range, range6;
+	bool six = range6_of(host, &range6);
 	size_t i;
 
 	if (!json) {
@@ -184,8 +213,13 @@ void niwa_probe_firewall(const struct niwa_probe_host *host, struct niwa_probe_r
 		return;
 	}
 	niwa_probe_say(report, NIWA_PROBE_OK, "no other table drops what is forwarded");
+	range_of(host, &range);
 	json_array_foreach(json_object_get(json, "nftables"), i, item)
-		check_chain(json_object_get(item, "chain"), host, report);
+	{
+		check_chain(json_object_get(item, "chain"), &range, report);
+		if (six)
+			check_chain(json_object_get(item, "chain"), &range6, report);
+	}
 	json_decref(json);
 }
 
@@ -206,16 +240,21 @@ static int verdict_of(const struct ipt_entry *e)
 	return t->verdict < 0 && t->verdict != XT_RETURN ? -t->verdict - 1 : -1;
 }
 
-static bool is_range(struct in_addr net, struct in_addr mask, const struct niwa_probe_host *host)
+static bool is_range(struct in_addr net, struct in_addr mask, const struct range *range)
 {
-	return mask.s_addr && covers(net.s_addr, (uint64_t)__builtin_popcount(mask.s_addr), host);
+	uint8_t bytes[16] = {0};
+
+	memcpy(bytes, &net, sizeof(net));
+	return mask.s_addr && covers(bytes, (uint64_t)__builtin_popcount(mask.s_addr), range);
 }
 
 /* Walks all entries; offsets come from the kernel and are checked all the same. */
 static void walk_legacy(const struct legacy *l, const struct niwa_probe_host *host, struct niwa_probe_report *report)
 {
 	bool drops = false, from = false, to = false;
-	char range[64];
+	struct range range;
+
+	range_of(host, &range);
 
 	for (size_t at = 0; at + sizeof(struct ipt_entry) <= l->size;) {
 		const struct ipt_entry *e = (const void *)(l->data + at);
@@ -225,18 +264,17 @@ static void walk_legacy(const struct legacy *l, const struct niwa_probe_host *ho
 			break;
 		if (at == l->underflow)
 			drops = verdict_of(e) == NF_DROP;
-		from |= bare && verdict_of(e) == NF_ACCEPT && is_range(e->ip.src, e->ip.smsk, host);
-		to |= bare && verdict_of(e) == NF_ACCEPT && is_range(e->ip.dst, e->ip.dmsk, host);
+		from |= bare && verdict_of(e) == NF_ACCEPT && is_range(e->ip.src, e->ip.smsk, &range);
+		to |= bare && verdict_of(e) == NF_ACCEPT && is_range(e->ip.dst, e->ip.dmsk, &range);
 		at += e->next_offset;
 	}
 	if (!drops || (from && to)) {
 		niwa_probe_say(report, NIWA_PROBE_OK, "iptables-legacy does not drop what is forwarded");
 		return;
 	}
-	range_text(host, range, sizeof(range));
 	niwa_probe_say(report, NIWA_PROBE_FAIL, "iptables-legacy drops what is forwarded");
-	niwa_probe_mend(report, "iptables-legacy -I FORWARD -s %s -j ACCEPT", range);
-	niwa_probe_mend(report, "iptables-legacy -I FORWARD -d %s -j ACCEPT", range);
+	niwa_probe_mend(report, "iptables-legacy -I FORWARD -s %s -j ACCEPT", range.text);
+	niwa_probe_mend(report, "iptables-legacy -I FORWARD -d %s -j ACCEPT", range.text);
 }
 
 void niwa_probe_firewall_legacy(const struct niwa_probe_host *host, struct niwa_probe_report *report)

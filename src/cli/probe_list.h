@@ -24,6 +24,8 @@ niwa_probe_fn niwa_probe_firewall, niwa_probe_firewall_legacy;
 niwa_probe_fn niwa_probe_ranges;
 /* probe_network.c */
 niwa_probe_fn niwa_probe_conntrack_fill, niwa_probe_forwarding, niwa_probe_rp_filter, niwa_probe_resolver;
+/* probe_ipv6.c */
+niwa_probe_fn niwa_probe_ipv6;
 /* probe_limits.c */
 niwa_probe_fn niwa_probe_open_files, niwa_probe_processes, niwa_probe_inotify, niwa_probe_terminals;
 /* probe_host.c */

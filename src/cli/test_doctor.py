@@ -10,6 +10,8 @@ import unittest
 
 NIWA = os.environ["NIWA"]
 RANGE = "10.80.0.0/16"
+RANGE6 = "fd6e:6977:6100:2::/96"
+IPV6 = "ula_prefix = fd6e:6977:6100::/48\n"
 
 DOCKER = """table ip filter {
  chain DOCKER-USER { return; }
@@ -39,13 +41,16 @@ table ip6 filter { chain forward { type filter hook forward priority 0; policy d
 
 
 class DoctorTest(unittest.TestCase):
-    def ask(self, probe, *commands, rules=""):
+    def ask(self, probe, *commands, rules="", conf=""):
         """Sets a fresh network namespace up, asks one probe there. (result, what it found, how to mend it)"""
-        with tempfile.NamedTemporaryFile("w", suffix=".nft") as file:
+        with tempfile.NamedTemporaryFile("w", suffix=".nft") as file, tempfile.NamedTemporaryFile("w", suffix=".conf") as set_to:
             file.write(rules)
             file.flush()
+            set_to.write(conf)
+            set_to.flush()
+            config = f"--config {set_to.name}" if conf else ""
             lines = ["set -e", "ip link set lo up", f"nft -f {file.name}" if rules else "true", *commands,
-                     f"{NIWA} doctor --json {probe} || [ $? = 1 ]"]
+                     f"{NIWA} doctor --json {config} {probe} || [ $? = 1 ]"]
             done = subprocess.run(["unshare", "-n", "sh", "-c", "\n".join(lines)], text=True, capture_output=True,
                                   check=False, timeout=60)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -112,6 +117,65 @@ class DoctorTest(unittest.TestCase):
     def test_forwarding_is_looked_at_in_this_namespace(self):
         self.assertEqual(self.ask("forwarding", "echo 1 >/proc/sys/net/ipv4/ip_forward")[0], "ok")
         self.assertIn("niwad turns it on", self.ask("forwarding", "echo 0 >/proc/sys/net/ipv4/ip_forward")[1])
+
+    def test_the_ranges_of_ipv6_meet_the_routes_of_the_host(self):
+        pair = ["ip link add e0 type veth peer name e1", "ip link set e0 up", "ip link set e1 up"]
+        own = ["ip -6 addr add fd6e:6977:6100:2::a50:1/128 dev lo nodad", "ip -6 route add local fd6e:6977:6100:1::/96 dev lo",
+               "ip -6 route add unreachable fd6e:6977:6100:1::/96 metric 4000000",
+               "ip -6 route add blackhole fd6e:6977:6100:2::/96 metric 4000000"]
+        cases = (
+            ("nothing else", [], "ok", "10.64.0.0/12, 10.80.0.0/16 and fd6e:6977:6100::/48"),
+            ("our own routes", own, "ok", ""),
+            ("an instance", [*pair, "ip link set e1 group 6480", "ip -6 route add fd6e:6977:6100:2::a50:9/128 dev e1"], "ok", ""),
+            ("a foreign instance", [*pair, "ip -6 route add fd6e:6977:6100:2::a50:9/128 dev e1"], "fail", "2::a50:9/128 through e1"),
+            ("an address", [*pair, "ip -6 addr add fd6e:6977:6100:1::7/112 dev e0 nodad"], "fail", "fd6e:6977:6100:1::"),
+            ("another table", [*pair, "ip -6 route add fd6e:6977:6100:2::/112 dev e0 table 51820"], "fail", "through e0"),
+            ("a site's network", [*pair, "ip -6 route add fd6e:6977:6100::/48 dev e0"], "warn", "hides a part"),
+            ("a default route", [*pair, "ip -6 route add default dev e0"], "ok", ""),
+            ("IPv4", [*pair, "ip route add 10.79.0.0/16 dev e0"], "fail", "10.79.0.0/16 through e0"),
+        )
+        for name, commands, result, found in cases:
+            with self.subTest(name):
+                answer = self.ask("ranges", *commands, conf=IPV6)
+                self.assertEqual(answer[0], result, answer)
+                self.assertIn(found, answer[1])
+        self.assertEqual(self.ask("ranges", *pair, "ip -6 route add fd6e:6977:6100::/48 dev e0")[0], "ok", "IPv6 is off")
+
+    def test_ipv6_is_looked_at_where_it_is_asked_for(self):
+        conf = "/proc/sys/net/ipv6/conf"
+        pair = ["ip link add e0 type veth peer name e1"]
+        cases = (
+            ("off", [], "", "ok", "ula_prefix of niwad.conf is none"),
+            ("not yet on", [f"echo 0 >{conf}/all/forwarding"], IPV6, "ok", "niwad turns it on"),
+            ("on", [f"echo 1 >{conf}/all/forwarding"], IPV6, "ok", "forwarding is on"),
+            ("none", [f"echo 1 >{conf}/all/disable_ipv6"], IPV6, "fail", "this host has no IPv6"),
+            ("an uplink", [*pair, f"echo 1 >{conf}/all/forwarding", f"echo 1 >{conf}/e0/accept_ra",
+                           f"echo 2 >{conf}/e1/accept_ra"], IPV6, "warn", "e0 ignores routers"),
+        )
+        for name, commands, text, result, found in cases:
+            with self.subTest(name):
+                answer = self.ask("ipv6", *commands, conf=text)
+                self.assertEqual(answer[0], result, answer)
+                self.assertIn(found, answer[1])
+        self.assertEqual(answer[2], "sysctl -w net.ipv6.conf.e0.accept_ra=2 (for good: in /etc/sysctl.d/niwa.conf)")
+
+    def test_firewalls_that_drop_ipv6_are_named_and_what_is_prescribed_heals(self):
+        for rules, who, line in ((DOCKER.replace("ip filter", "ip6 filter"), "Docker drops what is forwarded by IPv6",
+                                  f"ip6tables -I DOCKER-USER -s {RANGE6} -j ACCEPT"),
+                                 (UFW.replace("ip filter", "ip6 filter"), "ufw", f"ufw route allow from {RANGE6}"),
+                                 (FIREWALLD, "firewalld", f"--zone=trusted --add-source={RANGE6}"),
+                                 (PLAIN, "another firewall", f"nft insert rule inet filter pass ip6 daddr {RANGE6} accept")):
+            with self.subTest(who):
+                result, found, mend = self.ask("firewall", rules=rules, conf=IPV6)
+                self.assertEqual(result, "fail")
+                self.assertIn(who, found)
+                self.assertIn(line, mend)
+        lines = [line for line in mend.splitlines() if line.startswith("nft insert")]
+        self.assertEqual(len(lines), 4)
+        self.assertEqual(self.ask("firewall", *lines, rules=PLAIN, conf=IPV6)[0], "ok")
+        four = [line for line in lines if "ip6" not in line]
+        self.assertIn("by IPv6", self.ask("firewall", *four, rules=PLAIN, conf=IPV6)[1])
+        self.assertEqual(self.ask("firewall", *four, rules=PLAIN)[0], "ok")
 
     def ask_swap(self, total, left):
         with tempfile.NamedTemporaryFile("w", suffix=".meminfo") as file:

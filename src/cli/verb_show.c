@@ -201,6 +201,9 @@ static void print_instances(const json_t *app)
 		(void)snprintf(connections, sizeof(connections), "%" PRIu64,
 			       niwa_answer_number(instance, "connections"));
 		niwa_table_row(table, cells);
+		if (*niwa_answer_text(instance, "private_address6"))
+			niwa_table_row(table, (const char *[]){"", "", "",
+							       niwa_answer_text(instance, "private_address6"), "", ""});
 	}
 	if (niwa_table_rows(table)) {
 		(void)putchar('\n');

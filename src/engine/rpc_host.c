@@ -74,11 +74,11 @@ static json_t *relay_status(const struct niwa_engine *e)
 /* What a program of root needs to find the folders and ids of this engine, by the keys of niwad.conf(5). */
 static json_t *configuration(const struct niwa_config *c)
 {
-	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:I,s:I,s:I}", "domain", c->domain,
+	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:I,s:I,s:I}", "domain", c->domain,
 			 "dns_listen", c->dns_listen, "metrics_listen", c->metrics_listen, "run_dir", c->run_dir,
 			 "state_dir", c->state_dir, "log_dir", c->log_dir, "libexec_dir", c->libexec_dir, "criu",
-			 c->criu, "cgroup", c->cgroup, "relay_user", c->relay_user, "service_range",
-			 network(c->service_net, c->service_bits), "private_range",
+			 c->criu, "cgroup", c->cgroup, "relay_user", c->relay_user, "ula_prefix", c->ula_prefix,
+			 "service_range", network(c->service_net, c->service_bits), "private_range",
 			 network(c->private_net, c->private_bits), "veth_group", (json_int_t)c->veth_group,
 			 "lease_base", (json_int_t)c->lease_base, "lease_count", (json_int_t)c->lease_count);
 }

@@ -86,7 +86,8 @@ int niwa_routes_install(struct niwa_nl *rt, const struct niwa_net_config *config
 int niwa_routes_remove(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err);
 int niwa_routes_present(struct niwa_nl *rt, const struct niwa_net_config *config); /* 1, 0, -errno */
 
-/* routes6.c: nothing without IPv6 */
+/* collisions6.c, routes6.c: nothing without IPv6 */
+int niwa_routes6_collisions(struct niwa_net *net, struct niwa_error *err);
 int niwa_routes6_install(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err);
 int niwa_routes6_remove(struct niwa_nl *rt, const struct niwa_net_config *config, struct niwa_error *err);
 int niwa_routes6_present(struct niwa_nl *rt, const struct niwa_net_config *config); /* 1, 0, -errno */

@@ -132,6 +132,8 @@ int niwa_net_open(const struct niwa_net_config *config, const struct niwa_net_ev
 		return niwa_fail(err, NIWA_PERMANENT, -r, "open netlink sockets");
 	r = niwa_routes_collisions(net, err);
 	if (r == 0)
+		r = niwa_routes6_collisions(net, err);
+	if (r == 0)
 		r = niwa_return_collisions(net, err);
 	if (r == 0)
 		r = niwa_nflog_open(net, err);

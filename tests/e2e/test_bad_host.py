@@ -183,11 +183,17 @@ def refused_start(host, *parts):
     assert not host.socket.exists()
 
 
+IPV6 = {"ula_prefix": "fd6e:6977:6100::/48"}
+
+
 @pytest.mark.parametrize("command, setting, parts", [
     ("route add 10.66.0.0/16 dev lo", {}, ["10.64.0.0/12", "10.66.0.0/16"]),
     ("route add 10.80.7.0/24 dev lo", {}, ["10.80.0.0/16", "10.80.7.0/24"]),
     ("route add 10.0.0.0/8 dev lo", {}, ["10.64.0.0/12", "10.0.0.0/8"]),
     ("address add 10.70.1.2/24 dev lo", {}, ["10.64.0.0/12", "10.70.1"]),
+    ("-6 route add fd6e:6977:6100:1::/64 dev lo", IPV6, ["ula_prefix fd6e:6977:6100::/48", "fd6e:6977:6100:1::/64 dev lo"]),
+    ("-6 route add fd6e:6977:6100::/44 dev lo", IPV6, ["ula_prefix fd6e:6977:6100::/48", "fd6e:6977:6100::/44 dev lo"]),
+    ("-6 address add fd6e:6977:6100:2::7/96 dev lo", IPV6, ["ula_prefix fd6e:6977:6100::/48", "fd6e:6977:6100:2::"]),
     ("route add 172.20.0.0/24 dev lo", {"service_range": "172.20.0.0/16"}, ["172.20.0.0/16", "172.20.0.0/24"]),
 ])
 def test_a_range_that_collides_with_a_route_of_the_host_is_refused_at_start(made, command, setting, parts):
@@ -198,7 +204,7 @@ def test_a_range_that_collides_with_a_route_of_the_host_is_refused_at_start(made
         refused_start(host, *parts)
         assert "niwa" not in run("nft", "list", "tables")
     finally:
-        run("ip", words[0], "del", *words[2:])
+        run("ip", *("del" if word == "add" else word for word in words))
     host.start_niwad()
 
 
