@@ -46,9 +46,10 @@ enum niwa_relay_type {
 	NIWA_RELAY_FAIL,   /* ticket, protocol, kind, retry_after_s, text: answer in the protocol, lingering close */
 	NIWA_RELAY_REFUSE, /* ticket: reset */
 	NIWA_RELAY_LISTEN, /* port is published: host, host_port → service, port, protocol; one descriptor, a listening
-			      socket. Replaces an earlier one of the same host and host_port. With NIWA_RELAY_V6 in
-			      flags it is the transparent listener of IPv6, and the first one stays */
-	NIWA_RELAY_UNLISTEN, /* host, host_port */
+			      socket. Replaces an earlier one of the same host and host_port. With NIWA_RELAY_HOST6 in
+			      flags the host is the IPv6 address in text, :: for all of both families. With
+			      NIWA_RELAY_V6 it is the transparent listener of IPv6, and the first one stays */
+	NIWA_RELAY_UNLISTEN, /* host, host_port; flags and text as with LISTEN */
 	NIWA_RELAY_CHECK, /* ticket (engine's, high bit set), to, to_port, deadline_ms, text = HTTP path; after a blank
 			     the value for the Host header may follow (else to:to_port). A ticket under way starts again
 			   */
@@ -67,6 +68,7 @@ enum niwa_relay_type {
 #define NIWA_RELAY_V6                                                                                                  \
 	4u /* flags of LISTEN, see there. Of OPEN: the client came by IPv6, text is its address (client: 0). Of READY: \
 	      connect to the IPv6 address in text; where that fails, and for other clients, to `to` */
+#define NIWA_RELAY_HOST6       8u /* flags of LISTEN and UNLISTEN */
 #define NIWA_RELAY_CLIENT_ADDR 1u /* flags of HELLO */
 #define NIWA_RELAY_PROXY_V1                                                                                            \
 	1u /* flags of READY and CHECK: what is sent begins with a header of the PROXY protocol; such a */

@@ -327,8 +327,11 @@ void niwa_app_declare(struct niwa_app *app, struct niwa_net_txn *txn, enum niwa_
 	for (unsigned i = 0; i < app->port_count; i++) {
 		const struct niwa_publish *p = &app->ports[i].publish;
 
-		if (p->port && (ntohl(p->addr) >> 24) != 127)
-			niwa_net_published(txn, change, p->addr, p->port, app->service_addr, app->ports[i].number);
+		struct niwa_net_host_port at = {.port = p->port};
+
+		memcpy(at.addr, &p->addr, sizeof(at.addr));
+		if (p->port && !niwa_publish_is_loopback(p))
+			niwa_net_published(txn, change, &at, app->service_addr, app->ports[i].number);
 	}
 	app->declared = change == NIWA_ADD;
 }
@@ -340,7 +343,7 @@ static bool same_ports(const struct niwa_app_port *a, size_t a_count, const stru
 
 	for (; i < a_count && a_count == b_count; i++)
 		if (a[i].number != b[i].number || a[i].class_id != b[i].class_id ||
-		    a[i].publish.addr != b[i].publish.addr || a[i].publish.port != b[i].publish.port)
+		    !niwa_publish_same(&a[i].publish, &b[i].publish))
 			break;
 	return a_count == b_count && i == a_count;
 }

@@ -51,8 +51,8 @@ void niwa_app_declare(struct niwa_app *app, struct niwa_net_txn *txn, enum niwa_
 void niwa_classes_permit(struct niwa_engine *e, const struct niwa_tenant *tenant, uint32_t private_addr,
 			 struct niwa_net_txn *txn);
 
-/* The name servers that instances use: fills addrs (network order), returns how many. */
-unsigned niwa_tenant_name_servers(uint32_t addrs[3]);
+/* The name servers that instances use: fills addrs (IPv4 is mapped), returns how many. */
+unsigned niwa_tenant_name_servers(const struct niwa_engine *e, struct in6_addr addrs[3]);
 /* Writes RUN_DIR/tenants/TENANT/{hosts,resolv.conf} if they are not up to date. */
 int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct niwa_error *err);
 /* Removes that folder. An instance that still has it mounted keeps what it sees. */

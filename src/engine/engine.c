@@ -49,9 +49,9 @@
 
 /* Hints from the packet path. */
 
-static void on_knocked(uint32_t private_addr, void *arg)
+static void on_knocked(const struct niwa_net_knock *knock, void *arg)
 {
-	niwa_sleep_knocked(arg, private_addr);
+	niwa_sleep_knocked(arg, knock);
 }
 
 static void on_refused(uint32_t private_addr, uint16_t port, void *arg)
@@ -112,11 +112,18 @@ static int on_second(sd_event_source *s, uint64_t usec, void *arg)
 
 static int make_maps(struct niwa_engine *e, struct niwa_error *err)
 {
-	struct niwa_map **numbers[] = {&e->apps_by_id,        &e->apps_by_addr, &e->instances, &e->instances_by_addr,
-				       &e->waiters_by_ticket, &e->silent,       &e->checks,    &e->execs,
-				       &e->published,         &e->claims,       &e->criu};
-	struct niwa_map **names[] = {&e->apps_by_name, &e->tenants, &e->tenant_limits, &e->images, &e->shares,
-				     &e->whys,         &e->routes,  &e->route_claims,  &e->folders};
+	struct niwa_map **numbers[] = {&e->apps_by_id,
+				       &e->apps_by_addr,
+				       &e->instances,
+				       &e->instances_by_addr,
+				       &e->waiters_by_ticket,
+				       &e->silent,
+				       &e->checks,
+				       &e->execs,
+				       &e->criu};
+	struct niwa_map **names[] = {&e->apps_by_name, &e->tenants,   &e->tenant_limits, &e->images,
+				     &e->shares,       &e->whys,      &e->routes,        &e->route_claims,
+				     &e->folders,      &e->published, &e->claims};
 
 	e->apps_in_order = niwa_order_new(offsetof(struct niwa_app, name));
 	if (!e->apps_in_order)

@@ -319,7 +319,7 @@ struct niwa_instance {
 	uint32_t folder_count, folders_shared; /* that it writes to; shared: bit a folder */
 	struct niwa_folder folders[NIWA_VOLUMES_MAX];
 	unsigned name_server_count;
-	uint32_t name_servers[3]; /* that it may ask */
+	struct in6_addr name_servers[3]; /* that it may ask; IPv4 is mapped */
 	struct niwa_place place;
 	LIST_ENTRY(niwa_instance) place_link; /* in engine.places */
 	struct niwa_instance_usage usage;
@@ -431,7 +431,7 @@ struct niwa_engine {
 	struct niwa_map *folders;                       /* path → struct folder of folder_claim.c */
 	SLIST_HEAD(, niwa_folder_claims) folder_claims; /* of commits under way */
 	struct niwa_text stale_marks;                   /* adoption: of instances that are gone */
-	struct niwa_map *published;                     /* "ADDR:PORT" key number → struct niwa_published */
+	struct niwa_map *published;                     /* "ADDR:PORT" → struct niwa_published */
 	struct {
 		uint64_t wakes, thaws, starts, restores, dumps, failed_restores, failures, crashes, leftovers, repairs,
 			overflows, failed_dumps, failed_commits, refusals, limit_hits;

@@ -2,7 +2,8 @@
  *
  * Ports published on the host's own addresses: listening sockets that niwad binds (so that nobody else can take
  * the port and a clash is found), kept by niwa-keep across restarts of niwad, served by the relay. On addresses
- * that are not loopback an awake app is reached through the kernel's map besides.
+ * that are not loopback an awake app is reached through the kernel's map besides. A listener on every address is one of
+ * IPv6 that takes both families.
  */
 #ifndef NIWA_ENGINE_PUBLISH_H
 #define NIWA_ENGINE_PUBLISH_H
@@ -10,8 +11,8 @@
 #include "engine/engine_private.h"
 
 struct niwa_published {
-	uint32_t addr;
-	uint16_t port;
+	struct niwa_publish at;
+	char text[NIWA_PUBLISH_TEXT]; /* its key in engine.published */
 	int fd;
 	struct niwa_app *app; /* NULL: no app claims it (yet): adoption, a transaction under way */
 	uint16_t app_port;
@@ -23,9 +24,11 @@ struct niwa_refusal {
 	char key[128];
 };
 
-uint64_t niwa_publish_key(uint32_t addr, uint16_t port); /* in engine.published */
+/* The entry of this port, or NULL. */
+struct niwa_published *niwa_publish_find(const struct niwa_engine *e, const struct niwa_publish *at);
 /* Checks that every published port could be bound: the sockets are bound and closed again, unless they are ours
- * already. Whose they are is checked by publish_claim.h. */
+ * already, or in the way is only what the app itself has published so far. Whose they are is checked by
+ * publish_claim.h. */
 int niwa_publish_try(struct niwa_engine *e, const struct niwa_app_spec *spec, struct niwa_refusal *at,
 		     struct niwa_error *err);
 /* Opens what is missing; what cannot be bound is logged and shown. */

@@ -4,7 +4,6 @@
  */
 #include "engine/publish_claim.h"
 
-#include <arpa/inet.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +16,8 @@
 
 struct claim {
 	SLIST_ENTRY(claim) link;
-	uint64_t key;
 	struct niwa_publish at;
+	char key[NIWA_PUBLISH_TEXT];
 	size_t index; /* in the app's ports */
 	bool settled; /* in engine.claims */
 	char app[];
@@ -43,7 +42,7 @@ static struct niwa_publish_claims *claims_new(void)
 
 	if (!c)
 		return NULL;
-	c->by_key = niwa_map_new(NIWA_MAP_U64);
+	c->by_key = niwa_map_new(NIWA_MAP_STRING);
 	c->by_app = niwa_map_new(NIWA_MAP_STRING);
 	if (c->by_key && c->by_app)
 		return c;
@@ -53,13 +52,10 @@ static struct niwa_publish_claims *claims_new(void)
 
 static int taken(struct niwa_refusal *at, struct niwa_error *err, const struct claim *c, const char *by)
 {
-	char text[INET_ADDRSTRLEN];
-
-	(void)inet_ntop(AF_INET, &c->at.addr, text, sizeof(text));
 	(void)snprintf(at->app, sizeof(at->app), "%s", c->app);
 	(void)snprintf(at->key, sizeof(at->key), "ports[%zu].publish", c->index);
-	return niwa_fail(err, NIWA_CALLER, 0, "%s: %s: %s:%u is published by app %s already; choose another port",
-			 at->app, at->key, text, c->at.port, by);
+	return niwa_fail(err, NIWA_CALLER, 0, "%s: %s: %s is published by app %s already; choose another port", at->app,
+			 at->key, c->key, by);
 }
 
 static int no_memory(struct niwa_error *err, const char *app)
@@ -99,13 +95,13 @@ static int claim_one(struct niwa_publish_claims *c, const struct niwa_app_spec *
 	if (!claim)
 		return no_memory(err, app);
 	memcpy(claim->app, app, len + 1);
-	claim->key = niwa_publish_key(port->publish.addr, port->publish.port);
 	claim->at = port->publish;
+	(void)niwa_publish_text(&claim->at, claim->key);
 	claim->index = index;
-	have = niwa_map_get(c->by_key, claim->key);
+	have = niwa_map_get_str(c->by_key, claim->key);
 	if (have)
 		r = strcmp(have->app, app) == 0 ? -EEXIST : taken(at, err, claim, have->app);
-	else if (niwa_map_put(c->by_key, claim->key, claim) < 0)
+	else if (niwa_map_put_str(c->by_key, claim->key, claim) < 0)
 		r = no_memory(err, app);
 	if (r < 0) {
 		free(claim);
@@ -166,15 +162,15 @@ int niwa_publish_claim_remove(struct niwa_engine *e, struct niwa_publish_claims 
 static int settle_one(struct niwa_engine *e, struct niwa_publish_claims *c, struct claim *claim,
 		      struct niwa_refusal *at, struct niwa_error *err)
 {
-	const struct niwa_published *have = niwa_map_get(e->published, claim->key);
-	const struct claim *other = niwa_map_get(e->claims, claim->key);
+	const struct niwa_published *have = niwa_map_get_str(e->published, claim->key);
+	const struct claim *other = niwa_map_get_str(e->claims, claim->key);
 
 	if (other)
 		return taken(at, err, claim, other->app);
 	if (have && have->app && strcmp(have->app->name, claim->app) != 0 &&
 	    !niwa_map_get_str(c->by_app, have->app->name))
 		return taken(at, err, claim, have->app->name);
-	if (niwa_map_put(e->claims, claim->key, claim) < 0)
+	if (niwa_map_put_str(e->claims, claim->key, claim) < 0)
 		return no_memory(err, claim->app);
 	claim->settled = true;
 	return 0;
@@ -211,7 +207,7 @@ void niwa_publish_claims_free_some(struct niwa_engine *e, struct niwa_publish_cl
 	for (; *budget && (claim = SLIST_FIRST(&c->claims)); --*budget) {
 		SLIST_REMOVE_HEAD(&c->claims, link);
 		if (claim->settled)
-			(void)niwa_map_del(e->claims, claim->key);
+			(void)niwa_map_del_str(e->claims, claim->key);
 		free(claim);
 	}
 	for (; *budget && (t = SLIST_FIRST(&c->touched)); --*budget) {

@@ -35,6 +35,13 @@ static json_t *address(uint32_t addr)
 	return json_string(text);
 }
 
+static json_t *address6(const struct niwa_engine *e, enum niwa_ula_net net, uint32_t addr)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	return json_string(niwa_ula_text(&e->config.ula, net, addr, text));
+}
+
 static json_t *ports_of(const struct niwa_app *app)
 {
 	json_t *ports = json_array();
@@ -43,13 +50,10 @@ static json_t *ports_of(const struct niwa_app *app)
 		const struct niwa_app_port *p = &app->ports[i];
 		json_t *port = json_pack("{s:i,s:s}", "number", p->number, "protocol",
 					 niwa_protocol_name((enum niwa_protocol)p->protocol));
-		char addr[INET_ADDRSTRLEN], text[32];
+		char text[NIWA_PUBLISH_TEXT];
 
-		if (p->publish.port) {
-			(void)inet_ntop(AF_INET, &p->publish.addr, addr, sizeof(addr));
-			(void)snprintf(text, sizeof(text), "%s:%u", addr, p->publish.port);
-			(void)json_object_set_new(port, "publish", json_string(text));
-		}
+		if (p->publish.port)
+			(void)json_object_set_new(port, "publish", json_string(niwa_publish_text(&p->publish, text)));
 		(void)json_array_append_new(ports, port);
 	}
 	return ports;
@@ -80,13 +84,9 @@ static json_t *row(const struct niwa_app *app)
 	if (app->labels)
 		(void)json_object_set_new(r, "labels", niwa_labels_json(app->labels));
 
-	if (app->engine->config.ula.on) {
-		char text[INET6_ADDRSTRLEN];
-
+	if (app->engine->config.ula.on)
 		(void)json_object_set_new(r, "service_address6",
-					  json_string(niwa_ula_text(&app->engine->config.ula, NIWA_ULA_SERVICE,
-								    app->service_addr, text)));
-	}
+					  address6(app->engine, NIWA_ULA_SERVICE, app->service_addr));
 	if (app->past && app->past->wakes)
 		(void)json_object_set_new(r, "last_wake", last_wake(app->past));
 	return r;
@@ -149,22 +149,32 @@ json_t *niwa_rpc_stages(const struct niwa_stages *s)
 	return result;
 }
 
-static json_t *instances_of(const struct niwa_app *app)
+static json_t *instance_row(const struct niwa_instance *i)
 {
 	static const char *const lives[] = {
 		[NIWA_LIFE_CLONING] = "cloning",   [NIWA_LIFE_STARTED] = "started",   [NIWA_LIFE_SERVING] = "serving",
 		[NIWA_LIFE_DRAINING] = "draining", [NIWA_LIFE_STOPPING] = "stopping", [NIWA_LIFE_GONE] = "gone"};
+	json_t *r = json_pack("{s:I,s:s,s:i,s:o,s:I,s:I,s:s,s:b,s:I}", "id", (json_int_t)i->id, "life", lives[i->life],
+			      "pid", (int)i->pid, "private_address", address(i->private_addr), "began_at",
+			      (json_int_t)(niwa_realtime_us() - (niwa_now_us() - i->began_us)), "generation",
+			      (json_int_t)i->generation, "veth", i->veth, "copy", i->copy, "connections",
+			      (json_int_t)(i->pid > 0 ? niwa_scale_connections(i) : 0));
+
+	/* not one of a time before there was IPv6 */
+	if (niwa_net_reaches6(i->engine->net, i->private_addr))
+		(void)json_object_set_new(r, "private_address6",
+					  address6(i->engine, NIWA_ULA_PRIVATE, i->private_addr));
+	return r;
+}
+
+static json_t *instances_of(const struct niwa_app *app)
+{
 	json_t *list = json_array();
 	struct niwa_instance *i;
 
 	LIST_FOREACH(i, &app->instance_list, app_link)
 	{
-		(void)json_array_append_new(
-			list, json_pack("{s:I,s:s,s:i,s:o,s:I,s:I,s:s,s:b,s:I}", "id", (json_int_t)i->id, "life",
-					lives[i->life], "pid", (int)i->pid, "private_address", address(i->private_addr),
-					"began_at", (json_int_t)(niwa_realtime_us() - (niwa_now_us() - i->began_us)),
-					"generation", (json_int_t)i->generation, "veth", i->veth, "copy", i->copy,
-					"connections", (json_int_t)(i->pid > 0 ? niwa_scale_connections(i) : 0)));
+		(void)json_array_append_new(list, instance_row(i));
 	}
 	return list;
 }

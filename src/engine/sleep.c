@@ -401,15 +401,19 @@ static bool stands_still(const struct niwa_instance *i)
 	return i->app->state == NIWA_FREEZING || i->app->state == NIWA_FROZEN || i->app->state == NIWA_PAGED;
 }
 
-void niwa_sleep_knocked(struct niwa_engine *e, uint32_t private_addr)
+void niwa_sleep_knocked(struct niwa_engine *e, const struct niwa_net_knock *knock)
 {
-	struct niwa_instance *i = niwa_map_get(e->instances_by_addr, private_addr);
+	struct niwa_instance *i = niwa_map_get(e->instances_by_addr, knock->private_addr);
+	struct niwa_waiter by = {.why = "traffic"};
 
 	if (i && i->app->current == i && stands_still(i)) {
-		niwa_wake_note(e, i->app, NULL, "thaw", niwa_now_us());
+		memcpy(&by.from, knock->from, sizeof(by.from));
+		if (niwa_app_port(i->app, knock->port)) /* else it answers a connection of the app's own */
+			by.port = knock->port;
+		niwa_wake_note(e, i->app, &by, "thaw", niwa_now_us());
 		niwa_sleep_thaw(e, i, "traffic");
 	} else {
-		clear_knock(e, private_addr);
+		clear_knock(e, knock->private_addr);
 	}
 }
 
@@ -478,6 +482,6 @@ void niwa_sleep_read_knocked(struct niwa_engine *e)
 			return;
 		}
 		for (size_t n = 0; n < k.count; n++)
-			niwa_sleep_knocked(e, k.addr[n]);
+			niwa_sleep_knocked(e, &(struct niwa_net_knock){.private_addr = k.addr[n]});
 	} while (k.count == NIWA_ARRAY_LEN(k.addr));
 }

@@ -23,7 +23,7 @@ void niwa_sleep_resume_frozen(struct niwa_engine *e, struct niwa_instance *i);
 
 /* The kernel's `knocked` set is read and what is in it is thawed. */
 void niwa_sleep_read_knocked(struct niwa_engine *e);
-void niwa_sleep_knocked(struct niwa_engine *e, uint32_t private_addr);
+void niwa_sleep_knocked(struct niwa_engine *e, const struct niwa_net_knock *knock);
 /* Where knocks may have been lost (the rules were gone for a while): thaws each frozen instance whose byte counter is
  * not the one of its freezing. */
 void niwa_sleep_compare_frozen(struct niwa_engine *e);

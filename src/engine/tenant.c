@@ -16,19 +16,25 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "engine/app.h"
+#include "engine/visit.h"
 #include "engine/volume.h"
+#include "spec/source.h"
 
-#define HOSTS_MAX 5000 /* lines; a tenant with more uses DNS */
+#define HOSTS_MAX 5000 /* apps; a tenant with more uses DNS */
 
 static void hosts_text(const struct niwa_engine *e, const struct niwa_tenant *tenant, struct niwa_text *out)
 {
-	char addr[INET_ADDRSTRLEN];
+	const struct niwa_ula *ula = &e->config.ula;
+	char addr[INET6_ADDRSTRLEN];
 	const struct niwa_app *app;
 	unsigned lines = 0;
 
 	niwa_text_add(out, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
 	(void)inet_ntop(AF_INET, &e->config.gateway_addr, addr, sizeof(addr));
 	niwa_text_addf(out, "%s host.%s\n", addr, e->config.domain);
+	if (ula->on)
+		niwa_text_addf(out, "%s host.%s\n", niwa_ula_text(ula, NIWA_ULA_PRIVATE, e->config.gateway_addr, addr),
+			       e->config.domain);
 	LIST_FOREACH(app, &tenant->app_list, tenant_link)
 	{
 		if (lines == HOSTS_MAX)
@@ -37,13 +43,30 @@ static void hosts_text(const struct niwa_engine *e, const struct niwa_tenant *te
 			continue;
 		(void)inet_ntop(AF_INET, &app->service_addr, addr, sizeof(addr));
 		niwa_text_addf(out, "%s %s %s.%s\n", addr, app->name, app->name, e->config.domain);
+		if (ula->on)
+			niwa_text_addf(out, "%s %s %s.%s\n",
+				       niwa_ula_text(ula, NIWA_ULA_SERVICE, app->service_addr, addr), app->name,
+				       app->name, e->config.domain);
 		lines++;
 	}
 }
 
-/* The host's resolvers as the instances can use them: a resolver on loopback is of no use to them, but
- * systemd-resolved writes down the real ones. */
-unsigned niwa_tenant_name_servers(uint32_t addrs[3])
+/* An address that an instance can ask: not on loopback, not of a link alone. */
+static bool parse_server(const struct niwa_engine *e, const char *word, struct in6_addr *ret)
+{
+	struct in_addr in;
+
+	if (inet_pton(AF_INET, word, &in) == 1) {
+		*ret = niwa_addr_mapped(in.s_addr);
+		return ntohl(in.s_addr) >> 24 != IN_LOOPBACKNET;
+	}
+	return e->config.ula.on && inet_pton(AF_INET6, word, ret) == 1 && !IN6_IS_ADDR_LOOPBACK(ret) &&
+	       !IN6_IS_ADDR_LINKLOCAL(ret);
+}
+
+/* The host's resolvers as the instances can use them. systemd-resolved, itself on loopback, writes down the real
+ * ones. */
+unsigned niwa_tenant_name_servers(const struct niwa_engine *e, struct in6_addr addrs[3])
 {
 	static const char *const files[] = {"/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"};
 	char text[16384], *line, *save;
@@ -54,10 +77,9 @@ unsigned niwa_tenant_name_servers(uint32_t addrs[3])
 			continue;
 		save = NULL;
 		for (line = strtok_r(text, "\n", &save); line && count < 3; line = strtok_r(NULL, "\n", &save)) {
-			char word[INET_ADDRSTRLEN];
+			char word[64];
 
-			if (sscanf(line, "nameserver %15s", word) == 1 &&
-			    inet_pton(AF_INET, word, &addrs[count]) == 1 && ntohl(addrs[count]) >> 24 != 127)
+			if (sscanf(line, "nameserver %63s", word) == 1 && parse_server(e, word, &addrs[count]))
 				count++;
 		}
 	}
@@ -66,28 +88,28 @@ unsigned niwa_tenant_name_servers(uint32_t addrs[3])
 
 /* niwa-api first: it refuses what is not its own, and whoever resolves names asks the next one then. C libraries take
  * three. */
-static void resolv_text(const struct niwa_config *c, const uint32_t addrs[3], unsigned count, struct niwa_text *out)
+static void resolv_text(const struct niwa_config *c, const struct in6_addr addrs[3], unsigned count,
+			struct niwa_text *out)
 {
-	char text[INET_ADDRSTRLEN];
+	char text[INET6_ADDRSTRLEN];
 
 	if (c->dns_instances_addr) {
 		niwa_text_addf(out, "nameserver %s\n", c->dns_instances);
 		count = count < 2 ? count : 2;
 	}
 
-	for (unsigned i = 0; i < count; i++) {
-		(void)inet_ntop(AF_INET, &addrs[i], text, sizeof(text));
-		niwa_text_addf(out, "nameserver %s\n", text);
-	}
+	for (unsigned i = 0; i < count; i++)
+		niwa_text_addf(out, "nameserver %s\n", niwa_visitor_text(&addrs[i], text));
 	niwa_text_add(out, "options timeout:2 attempts:2\n");
 }
 
-static uint32_t sum_of(const uint32_t addrs[3], unsigned count)
+static uint32_t sum_of(const struct in6_addr addrs[3], unsigned count)
 {
 	uint32_t sum = 2166136261u;
 
 	for (unsigned i = 0; i < count; i++)
-		sum = (sum ^ addrs[i]) * 16777619u;
+		for (unsigned n = 0; n < 4; n++)
+			sum = (sum ^ addrs[i].s6_addr32[n]) * 16777619u;
 	return sum;
 }
 
@@ -95,8 +117,9 @@ int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct 
 {
 	struct niwa_text hosts = {0}, resolv = {0};
 	char dir[PATH_MAX], path[PATH_MAX + 16];
-	uint32_t addrs[3], sum;
-	unsigned count = niwa_tenant_name_servers(addrs);
+	struct in6_addr addrs[3];
+	unsigned count = niwa_tenant_name_servers(e, addrs);
+	uint32_t sum;
 	int r;
 
 	(void)snprintf(dir, sizeof(dir), "%s/tenants/%s", e->config.run_dir, tenant->name);

@@ -22,7 +22,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/text.h"
+#include "spec/source.h"
 
 _Static_assert(NIWA_TENANT_IDS_FIRST + (uint64_t)(NIWA_CMDB_TENANT_FILES_MAX + 1) * NIWA_LEASE_IDS - 1 < UINT32_MAX,
 	       "4294967295 is no id");
@@ -171,9 +171,15 @@ int niwa_volume_params(const struct niwa_instance *i, struct niwa_instance_param
 static void name_servers(struct niwa_instance *i, struct niwa_net_txn *txn, enum niwa_change change)
 {
 	if (change == NIWA_ADD)
-		i->name_server_count = niwa_tenant_name_servers(i->name_servers);
-	for (unsigned n = 0; n < i->name_server_count; n++)
-		niwa_net_egress_names(txn, change, i->private_addr, i->name_servers[n]);
+		i->name_server_count = niwa_tenant_name_servers(i->engine, i->name_servers);
+	for (unsigned n = 0; n < i->name_server_count; n++) {
+		const struct in6_addr *server = &i->name_servers[n];
+
+		if (IN6_IS_ADDR_V4MAPPED(server))
+			niwa_net_egress_names(txn, change, i->private_addr, server->s6_addr32[3]);
+		else
+			niwa_net_egress_names6(txn, change, i->private_addr, server->s6_addr);
+	}
 }
 
 void niwa_volume_name_servers(struct niwa_engine *e, const struct niwa_tenant *tenant)
@@ -206,15 +212,13 @@ void niwa_volume_egress(struct niwa_instance *i, struct niwa_net_txn *txn, enum 
 		niwa_net_egress(txn, change, i->private_addr);
 	name_servers(i, txn, change);
 	for (char **item = i->spec->egress_list; i->spec->egress == NIWA_EGRESS_LIST && item && *item; item++) {
-		char text[INET_ADDRSTRLEN + 4], *slash;
-		struct in_addr addr;
-		uint64_t bits = 32;
+		struct niwa_source to;
 
-		(void)snprintf(text, sizeof(text), "%s", *item);
-		slash = strchr(text, '/');
-		if (slash)
-			*slash++ = '\0';
-		if (inet_pton(AF_INET, text, &addr) == 1 && (!slash || niwa_parse_u64(slash, 32, &bits) == 0))
-			niwa_net_egress_list(txn, change, i->private_addr, addr.s_addr, (unsigned)bits);
+		if (!niwa_source_network(*item, &to))
+			continue;
+		if (IN6_IS_ADDR_V4MAPPED(&to.first))
+			niwa_net_egress_list(txn, change, i->private_addr, to.first.s6_addr32[3], to.bits - 96);
+		else
+			niwa_net_egress_list6(txn, change, i->private_addr, to.first.s6_addr, to.bits);
 	}
 }

@@ -34,6 +34,11 @@ enum niwa_set {
 	NIWA_SET_FROZEN6,
 	NIWA_SET_CLIENT_FIRST6,
 	NIWA_SET_KNOCKED6,
+	NIWA_SET_PUBLISHED6,
+	NIWA_SET_PUBLISHED_ANY6,
+	NIWA_SET_EGRESS6,
+	NIWA_SET_EGRESS_LIST6,
+	NIWA_SET_EGRESS_NAMES6,
 	NIWA_SET_LOADING,
 	NIWA_SET_COUNT,
 };
@@ -45,7 +50,8 @@ struct niwa_set_info {
 };
 extern const struct niwa_set_info niwa_set_infos[NIWA_SET_COUNT];
 
-#define NIWA_ELEMENT_MAX 20 /* bytes of a key or value: an IPv6 address and a port */
+#define NIWA_ELEMENT_MAX 32 /* bytes of a key: two IPv6 addresses */
+#define NIWA_VALUE_MAX   20 /* an IPv6 address and a port */
 
 /* One change. */
 struct niwa_op {
@@ -55,7 +61,11 @@ struct niwa_op {
 	bool replace; /* delete first: it is there with another value */
 	bool flush;   /* every element of the set, no key */
 	bool fresh;   /* of `frozen`: when it is there already, leave it and the operation before alone */
-	uint8_t key[NIWA_ELEMENT_MAX], key_end[8], data[NIWA_ELEMENT_MAX];
+	uint8_t key[NIWA_ELEMENT_MAX];
+	union {
+		uint8_t key_end[NIWA_ELEMENT_MAX]; /* intervals have no value */
+		uint8_t data[NIWA_VALUE_MAX];
+	};
 };
 
 struct niwa_net_txn {
@@ -84,9 +94,15 @@ int niwa_element_get(struct niwa_net *net, enum niwa_set set, const uint8_t *key
 /* each.c: deletes from `knocked` what is not in `frozen`. */
 int niwa_knocked_clean(struct niwa_net *net);
 
-/* published.c: adds the changes of the ports that are published for a service port. */
-void niwa_published_follow(struct niwa_net_txn *t, enum niwa_change change, uint32_t service, uint16_t port,
-			   const uint8_t *to);
+/* published.c: adds the changes of the ports that are published for a service port, for connections that come by
+ * this family. to: the value as the kernel has it, not a part of the transaction. */
+enum niwa_family { NIWA_IPV4, NIWA_IPV6 };
+struct niwa_end {
+	uint32_t addr; /* IPv4; that of IPv6 is made of it */
+	uint16_t port;
+};
+void niwa_published_follow(struct niwa_net_txn *t, enum niwa_change change, enum niwa_family family,
+			   struct niwa_end service, const uint8_t *to);
 /* Entries of what was published in this transaction: those of apps that are awake, in a transaction of their own. */
 int niwa_published_sync(struct niwa_net *net, struct niwa_error *err);
 

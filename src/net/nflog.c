@@ -56,8 +56,14 @@ static void parse(const struct nlmsghdr *nlh, struct heard *h)
 	}
 }
 
-/* Addresses of instances are the same in both families. */
-static int read_header(const struct heard *h, uint32_t *ret_from, uint32_t *ret_to, size_t *ret_len)
+/* What is read of a packet. Addresses of instances are the same in both families. */
+struct packet {
+	uint32_t from, to;     /* of instances */
+	uint8_t sender[16];    /* IPv4 mapped */
+	uint16_t sport, dport; /* 0: it has none, or they were cut off */
+};
+
+static int read_addresses(const struct heard *h, struct packet *p, uint8_t *ret_protocol, size_t *ret_len)
 {
 	struct ip6_hdr six;
 	struct iphdr ip;
@@ -65,35 +71,52 @@ static int read_header(const struct heard *h, uint32_t *ret_from, uint32_t *ret_
 	if (h->len < sizeof(ip))
 		return -EBADMSG;
 	memcpy(&ip, h->packet, sizeof(ip));
-	*ret_from = ip.saddr;
-	*ret_to = ip.daddr;
-	*ret_len = ip.ihl * 4u;
-	if (ip.version == 4)
+	if (ip.version == 4) {
+		*p = (struct packet){.from = ip.saddr, .to = ip.daddr, .sender = {[10] = 0xff, [11] = 0xff}};
+		memcpy(p->sender + 12, &ip.saddr, sizeof(ip.saddr));
+		*ret_protocol = ip.protocol;
+		*ret_len = ip.ihl * 4u;
 		return 0;
+	}
 	if (h->len < sizeof(six))
 		return -EBADMSG;
 	memcpy(&six, h->packet, sizeof(six));
-	*ret_from = niwa_ula_addr(six.ip6_src.s6_addr);
-	*ret_to = niwa_ula_addr(six.ip6_dst.s6_addr);
+	*p = (struct packet){.from = niwa_ula_addr(six.ip6_src.s6_addr), .to = niwa_ula_addr(six.ip6_dst.s6_addr)};
+	memcpy(p->sender, six.ip6_src.s6_addr, sizeof(p->sender));
+	*ret_protocol = six.ip6_nxt;
 	*ret_len = sizeof(six);
+	return 0;
+}
+
+static int read_packet(const struct heard *h, struct packet *p)
+{
+	uint16_t ports[2];
+	uint8_t protocol;
+	size_t header;
+	int r = read_addresses(h, p, &protocol, &header);
+
+	if (r < 0 || (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) || h->len < header + sizeof(ports))
+		return r;
+	memcpy(ports, h->packet + header, sizeof(ports));
+	p->sport = ntohs(ports[0]);
+	p->dport = ntohs(ports[1]);
 	return 0;
 }
 
 static void dispatch(struct niwa_net *net, const struct heard *h)
 {
-	uint32_t from, to;
-	size_t header;
-	uint16_t port = 0;
+	struct niwa_net_knock knock;
+	struct packet p;
 
-	if (!h->prefix || read_header(h, &from, &to, &header) < 0)
+	if (!h->prefix || read_packet(h, &p) < 0)
 		return;
-	if (h->prefix[0] == 'k' && net->events.knocked)
-		net->events.knocked(to, net->events.arg);
-	if (h->prefix[0] != 'r' || !net->events.refused)
-		return;
-	if (h->len >= header + sizeof(port))
-		memcpy(&port, h->packet + header, sizeof(port)); /* the source port stands first */
-	net->events.refused(from, ntohs(port), net->events.arg);
+	if (h->prefix[0] == 'k' && net->events.knocked) {
+		knock = (struct niwa_net_knock){.private_addr = p.to, .port = p.dport};
+		memcpy(knock.from, p.sender, sizeof(knock.from));
+		net->events.knocked(&knock, net->events.arg);
+	}
+	if (h->prefix[0] == 'r' && net->events.refused)
+		net->events.refused(p.from, p.sport, net->events.arg);
 }
 
 static void overflow(struct niwa_net *net)

@@ -19,7 +19,7 @@
 #include "ruleset_text.h" /* made from ruleset.nft: static const char ruleset_text[] */
 
 /* Counts changes of sets, maps, and of the hooks of chains. */
-#define NIWA_NET_LAYOUT "3"
+#define NIWA_NET_LAYOUT "4"
 
 struct value {
 	const char *name;
@@ -99,7 +99,8 @@ int niwa_ruleset_render(const struct niwa_net_config *config, struct niwa_text *
 			    {"PRIVATE6"},
 			    {"LIMIT6"},
 			    {"CONNECTIONS6"},
-			    {"6"}};
+			    {"6"},
+			    {"GATEWAY6"}};
 	const char *pos = ruleset_text, *start, *end;
 
 	(void)snprintf(v[1].text, sizeof(v[1].text), "%u", config->veth_group);
@@ -112,6 +113,7 @@ int niwa_ruleset_render(const struct niwa_net_config *config, struct niwa_text *
 	render_connections(config, "", v[8].text, sizeof(v[8].text));
 	render_net6(config, NIWA_ULA_SERVICE, v[12].text, sizeof(v[12].text));
 	render_net6(config, NIWA_ULA_PRIVATE, v[13].text, sizeof(v[13].text));
+	(void)niwa_ula_text(&config->ula, NIWA_ULA_PRIVATE, config->gateway_addr, v[17].text);
 	render_limit(config, "6", v[14].text, sizeof(v[14].text));
 	render_connections(config, "6", v[15].text, sizeof(v[15].text));
 	if (!config->ula.on)

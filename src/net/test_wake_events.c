@@ -28,6 +28,7 @@ static void a_frozen_app_is_knocked_once_and_the_kernel_remembers(void **state)
 	static const enum place from[] = {REMOTE, HOST, OTHER};
 	struct world *w = *state;
 	int l = tcp_listen(w, WEB, WEB_PRIVATE, 80);
+	static const uint8_t remote_mapped[16] = {[10] = 0xff, [11] = 0xff, [12] = 192, [14] = 2, [15] = 2};
 	struct niwa_net_element e;
 
 	wake(w, WEB_PRIVATE, MARK_WEB);
@@ -39,6 +40,9 @@ static void a_frozen_app_is_knocked_once_and_the_kernel_remembers(void **state)
 		c = tcp_connect(w, from[i], WEB_SERVICE, 80);
 		assert_int_equal(pump(w, &w->knocks, 1), 1);
 		assert_int_equal(w->last_addr, ip(WEB_PRIVATE));
+		assert_int_equal(w->last_knock.port, 80);
+		if (from[i] == REMOTE)
+			assert_memory_equal(w->last_knock.from, remote_mapped, sizeof(remote_mapped));
 		s = tcp_accept(l, SOON_MS);
 		assert_talk(c, s);
 		pump_quiet(w);

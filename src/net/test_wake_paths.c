@@ -482,15 +482,25 @@ static void a_spoofed_source_is_dropped(void **state)
 	close(l);
 }
 
+static const struct niwa_net_host_port *host_port(struct niwa_net_host_port *at, const char *addr, uint16_t port)
+{
+	const uint32_t four = ip(addr);
+
+	*at = (struct niwa_net_host_port){.addr = {[10] = 0xff, [11] = 0xff}, .port = port};
+	memcpy(at->addr + 12, &four, sizeof(four));
+	return at;
+}
+
 static void a_published_port_follows_the_app(void **state)
 {
 	struct world *w = *state;
+	struct niwa_net_host_port at;
 	int relay = tcp_listen(w, HOST, "0.0.0.0", 8080), l = tcp_listen(w, WEB, WEB_PRIVATE, 80), c, s;
 	struct niwa_net_txn *t = txn(w);
 
 	niwa_net_declared(t, NIWA_ADD, ip(WEB_SERVICE), 80, CLASS);
-	niwa_net_published(t, NIWA_ADD, ip("0.0.0.0"), 8080, ip(WEB_SERVICE), 80);
-	niwa_net_published(t, NIWA_ADD, ip("192.0.2.1"), 8081, ip(WEB_SERVICE), 80);
+	niwa_net_published(t, NIWA_ADD, host_port(&at, "0.0.0.0", 8080), ip(WEB_SERVICE), 80);
+	niwa_net_published(t, NIWA_ADD, host_port(&at, "192.0.2.1", 8081), ip(WEB_SERVICE), 80);
 	commit(t);
 	c = tcp_connect(w, REMOTE, "192.0.2.1", 8080);
 	s = tcp_accept(relay, SOON_MS);
@@ -566,8 +576,9 @@ static int is_published(struct world *w, uint16_t port)
 static void publish(struct world *w, enum niwa_change c, const char *host, uint16_t port, const char *service)
 {
 	struct niwa_net_txn *t = txn(w);
+	struct niwa_net_host_port at;
 
-	niwa_net_published(t, c, ip(host), port, ip(service), 80);
+	niwa_net_published(t, c, host_port(&at, host, port), ip(service), 80);
 	commit(t);
 }
 

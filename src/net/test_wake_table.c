@@ -218,6 +218,41 @@ static void overlapping_prefixes_of_one_list_are_merged(void **state)
 	run_in(w, HOST, "! nft list set inet niwa egress_list | grep -q elements");
 }
 
+static void networks_of_ipv6_are_merged_beside_those_of_ipv4(void **state)
+{
+	static const struct {
+		uint8_t net[16];
+		unsigned bits;
+	} list[] = {{{0x20, 0x01, 0x0d, 0xb8}, 33},
+		    {{0x20, 0x01, 0x0d, 0xb8, 0x7f, 1}, 48},
+		    {{0x20, 0x01, 0x0d, 0xb8, 0x80, 1, [15] = 1}, 128},
+		    {{0x20, 0x01, 0x0d, 0xb8}, 31},
+		    {{0xfd}, 8}};
+	struct world *w = *state;
+	struct niwa_net_txn *t = txn(w);
+
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(list); i++) {
+		niwa_net_egress_list6(t, NIWA_ADD, ip(WEB_PRIVATE), list[i].net, list[i].bits);
+		niwa_net_egress_list(t, NIWA_ADD, ip(WEB_PRIVATE), ip("192.0.2.0"), 24 + (unsigned)i);
+	}
+	for (size_t i = 0; i < 3; i++)
+		niwa_net_egress_list6(t, NIWA_ADD, ip(OTHER_PRIVATE), list[i].net, list[i].bits);
+	commit(t);
+	run_in(w, HOST,
+	       "for net in 2001:db8::/33 2001:db8:8001::1 2001:db8::/31 fd00::/8; do "
+	       "nft list set inet niwa egress_list6 | grep -q \" $net\" || exit 1; done");
+	run_in(w, HOST, "test $(nft -j list set inet niwa egress_list6 | grep -o concat | wc -l) = 4");
+	run_in(w, HOST, "test $(nft -j list set inet niwa egress_list | grep -o concat | wc -l) = 1");
+	t = txn(w);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(list); i++) {
+		niwa_net_egress_list6(t, NIWA_DEL, ip(WEB_PRIVATE), list[i].net, list[i].bits);
+		niwa_net_egress_list6(t, NIWA_DEL, ip(OTHER_PRIVATE), list[i].net, list[i].bits);
+		niwa_net_egress_list(t, NIWA_DEL, ip(WEB_PRIVATE), ip("192.0.2.0"), 24 + (unsigned)i);
+	}
+	commit(t);
+	run_in(w, HOST, "! nft list set inet niwa egress_list6 | grep -q elements");
+}
+
 static void the_elements_survive_a_restart(void **state)
 {
 	struct world *w = *state;
@@ -420,6 +455,7 @@ int main(void)
 		T(a_replaced_element_never_misses),
 		T(a_walk_can_be_ended),
 		T(overlapping_prefixes_of_one_list_are_merged),
+		T(networks_of_ipv6_are_merged_beside_those_of_ipv4),
 		T(the_elements_survive_a_restart),
 		T(a_table_of_another_layout_is_replaced),
 		T(what_others_do_to_the_table_is_noticed_and_mended),

@@ -129,12 +129,13 @@ void world_make(struct world *w)
 					     .ula = {.on = true, .prefix = {0xfd, 0x6e, 0x69, 0x77, 0x61, 0}}};
 }
 
-static void on_knocked(uint32_t addr, void *arg)
+static void on_knocked(const struct niwa_net_knock *knock, void *arg)
 {
 	struct world *w = arg;
 
 	w->knocks++;
-	w->last_addr = addr;
+	w->last_addr = knock->private_addr;
+	w->last_knock = *knock;
 }
 
 static void on_refused(uint32_t addr, uint16_t port, void *arg)

@@ -35,6 +35,7 @@ struct world {
 	/* what the events told */
 	unsigned knocks, refusals, overflows, losses;
 	uint32_t last_addr;
+	struct niwa_net_knock last_knock;
 	uint16_t last_port;
 };
 

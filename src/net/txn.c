@@ -37,6 +37,11 @@ const struct niwa_set_info niwa_set_infos[NIWA_SET_COUNT] = {
 	[NIWA_SET_FROZEN6] = {"frozen6", 16, 0, false},
 	[NIWA_SET_CLIENT_FIRST6] = {"client_first6", 20, 0, false},
 	[NIWA_SET_KNOCKED6] = {"knocked6", 16, 0, false},
+	[NIWA_SET_PUBLISHED6] = {"published6", 20, 20, false},
+	[NIWA_SET_PUBLISHED_ANY6] = {"published_any6", 2, 20, false},
+	[NIWA_SET_EGRESS6] = {"egress6", 16, 0, false},
+	[NIWA_SET_EGRESS_LIST6] = {"egress_list6", 32, 0, true},
+	[NIWA_SET_EGRESS_NAMES6] = {"egress_names6", 32, 0, false},
 	[NIWA_SET_LOADING] = {"loading", 1, 0, false},
 };
 
@@ -182,27 +187,28 @@ void niwa_net_awake(struct niwa_net_txn *t, enum niwa_change c, uint32_t service
 		    uint16_t priv_port)
 {
 	struct niwa_op *op = niwa_txn_next(t, NIWA_SET_AWAKE, c);
-	uint8_t to[8];
+	uint8_t to[8] = {0};
 
 	if (!op)
 		return;
 	niwa_pack_port(op->key, service, port);
-	niwa_pack_port(op->data, priv, priv_port);
-	memcpy(to, op->data, sizeof(to)); /* the next operation may move this one */
-	niwa_published_follow(t, c, service, port, to);
+	niwa_pack_port(to, priv, priv_port);
+	memcpy(op->data, to, sizeof(to));
+	niwa_published_follow(t, c, NIWA_IPV4, (struct niwa_end){service, port}, to);
 }
 
 void niwa_net_awake6(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port, uint32_t priv,
 		     uint16_t priv_port)
 {
 	const uint32_t be = padded(port), to = padded(priv_port);
-	uint8_t data[NIWA_ELEMENT_MAX];
+	uint8_t data[NIWA_VALUE_MAX];
 
 	if (!t)
 		return;
 	niwa_ula_make(&t->net->config.ula, NIWA_ULA_PRIVATE, priv, data);
 	memcpy(data + 16, &to, sizeof(to));
-	(void)put_twin(t, c, &(struct twin){NIWA_SET_AWAKE6, NIWA_ULA_SERVICE, service, &be, data});
+	if (put_twin(t, c, &(struct twin){NIWA_SET_AWAKE6, NIWA_ULA_SERVICE, service, &be, data}))
+		niwa_published_follow(t, c, NIWA_IPV6, (struct niwa_end){service, port}, data);
 }
 
 void niwa_net_scaled(struct niwa_net_txn *t, enum niwa_change c, uint32_t service, uint16_t port)
@@ -224,7 +230,7 @@ void niwa_net_spread(struct niwa_net_txn *t, enum niwa_change c, uint32_t servic
 {
 	struct niwa_op *op = niwa_txn_next(t, NIWA_SET_SPREAD, c);
 	const uint32_t number = bucket;
-	uint8_t data[NIWA_ELEMENT_MAX];
+	uint8_t data[NIWA_VALUE_MAX];
 
 	if (!op)
 		return;
@@ -307,6 +313,7 @@ void niwa_net_client_first(struct niwa_net_txn *t, enum niwa_change c, uint32_t 
 void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv)
 {
 	one_address(t, NIWA_SET_EGRESS, c, priv);
+	(void)put_twin(t, c, &(struct twin){NIWA_SET_EGRESS6, NIWA_ULA_PRIVATE, priv, NULL, NULL});
 }
 
 void niwa_net_egress_names(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t server)
@@ -317,16 +324,25 @@ void niwa_net_egress_names(struct niwa_net_txn *t, enum niwa_change c, uint32_t 
 	niwa_txn_put(t, NIWA_SET_EGRESS_NAMES, c, key, NULL);
 }
 
+void niwa_net_egress_names6(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, const uint8_t server[16])
+{
+	struct niwa_op *op = put_twin(t, c, &(struct twin){NIWA_SET_EGRESS_NAMES6, NIWA_ULA_PRIVATE, priv, NULL, NULL});
+
+	if (op)
+		memcpy(op->key + 16, server, 16);
+}
+
 void niwa_net_flush_sets(struct niwa_net_txn *t)
 {
 	struct niwa_op *op;
 
 	static const enum niwa_set sets[] = {
-		NIWA_SET_AWAKE,         NIWA_SET_SCALED,      NIWA_SET_SPREAD,       NIWA_SET_PUBLISHED,
-		NIWA_SET_PUBLISHED_ANY, NIWA_SET_MARKS,       NIWA_SET_MAY,          NIWA_SET_FROZEN,
-		NIWA_SET_EGRESS,        NIWA_SET_EGRESS_LIST, NIWA_SET_EGRESS_NAMES, NIWA_SET_CLIENT_FIRST,
-		NIWA_SET_AWAKE6,        NIWA_SET_SCALED6,     NIWA_SET_SPREAD6,      NIWA_SET_MARKS6,
-		NIWA_SET_MAY6,          NIWA_SET_FROZEN6,     NIWA_SET_CLIENT_FIRST6};
+		NIWA_SET_AWAKE,          NIWA_SET_SCALED,      NIWA_SET_SPREAD,        NIWA_SET_PUBLISHED,
+		NIWA_SET_PUBLISHED_ANY,  NIWA_SET_MARKS,       NIWA_SET_MAY,           NIWA_SET_FROZEN,
+		NIWA_SET_EGRESS,         NIWA_SET_EGRESS_LIST, NIWA_SET_EGRESS_NAMES,  NIWA_SET_CLIENT_FIRST,
+		NIWA_SET_AWAKE6,         NIWA_SET_SCALED6,     NIWA_SET_SPREAD6,       NIWA_SET_MARKS6,
+		NIWA_SET_MAY6,           NIWA_SET_FROZEN6,     NIWA_SET_CLIENT_FIRST6, NIWA_SET_PUBLISHED6,
+		NIWA_SET_PUBLISHED_ANY6, NIWA_SET_EGRESS6,     NIWA_SET_EGRESS_LIST6,  NIWA_SET_EGRESS_NAMES6};
 
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(sets); i++) {
 		op = niwa_txn_next(t, sets[i], NIWA_DEL);
@@ -339,26 +355,31 @@ void niwa_net_flush_sets(struct niwa_net_txn *t)
 		t->flushed = true;
 }
 
-/* True when op's prefix lies inside (or is) the other's. */
-static bool inside(const struct niwa_op *op, const struct niwa_op *other)
+/* True when op's prefix lies inside (or is) the other's. len: of an address. */
+static bool inside(const struct niwa_op *op, const struct niwa_op *other, size_t len)
 {
-	return memcmp(op->key + 4, other->key + 4, 4) >= 0 && memcmp(op->key_end + 4, other->key_end + 4, 4) <= 0;
+	return memcmp(op->key + len, other->key + len, len) >= 0 &&
+	       memcmp(op->key_end + len, other->key_end + len, len) <= 0;
 }
 
 /* The kernel refuses overlapping intervals; of two prefixes that overlap one holds the other. */
 static void merge_prefix(struct niwa_net_txn *t, struct niwa_op *op)
 {
+	const size_t len = niwa_set_infos[op->set].key_len / 2;
+
 	for (size_t i = t->count - 1; i-- > 0;) {
 		struct niwa_op *other = &t->ops[i];
 
-		if (other->set != NIWA_SET_EGRESS_LIST || other->change == NIWA_DEL ||
-		    memcmp(op->key, other->key, 4) != 0)
+		if ((other->set != NIWA_SET_EGRESS_LIST && other->set != NIWA_SET_EGRESS_LIST6) ||
+		    other->change == NIWA_DEL)
 			return;
-		if (other->done)
+		if (other->set != op->set || other->done) /* the other family's stand between */
 			continue;
-		if (inside(op, other))
+		if (memcmp(op->key, other->key, len) != 0)
+			return;
+		if (inside(op, other, len))
 			op->done = true;
-		else if (inside(other, op))
+		else if (inside(other, op, len))
 			other->done = true;
 	}
 }
@@ -372,6 +393,32 @@ void niwa_net_egress_list(struct niwa_net_txn *t, enum niwa_change c, uint32_t p
 		return;
 	pack_two(op->key, priv, net & mask);
 	pack_two(op->key_end, priv, net | ~mask);
+	if (c == NIWA_ADD)
+		merge_prefix(t, op);
+}
+
+/* The bits of byte number at that belong to the prefix. */
+static uint8_t mask_at(unsigned at, unsigned bits)
+{
+	const unsigned before = at * 8;
+
+	if (bits >= before + 8)
+		return 0xff;
+	return bits <= before ? 0 : (uint8_t)(0xff00 >> (bits - before));
+}
+
+void niwa_net_egress_list6(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, const uint8_t net[16],
+			   unsigned bits)
+{
+	struct niwa_op *op = put_twin(t, c, &(struct twin){NIWA_SET_EGRESS_LIST6, NIWA_ULA_PRIVATE, priv, NULL, NULL});
+
+	if (!op)
+		return;
+	memcpy(op->key_end, op->key, 16);
+	for (unsigned at = 0; at < 16; at++) {
+		op->key[16 + at] = net[at] & mask_at(at, bits);
+		op->key_end[16 + at] = (uint8_t)(net[at] | ~mask_at(at, bits));
+	}
 	if (c == NIWA_ADD)
 		merge_prefix(t, op);
 }

@@ -54,9 +54,16 @@ struct niwa_net_config {
 	struct niwa_ula ula; /* on: all of it in IPv6, too */
 };
 
+/* A packet for a frozen instance. */
+struct niwa_net_knock {
+	uint32_t private_addr;
+	uint8_t from[16]; /* who sent it, IPv4 mapped; :: where nobody knows */
+	uint16_t port;    /* of the instance; 0: none, or nobody knows */
+};
+
 /* What the packet path tells. Hints only: `knocked` in the kernel is the state. */
 struct niwa_net_events {
-	void (*knocked)(uint32_t private_addr, void *arg);                /* traffic for a frozen instance */
+	void (*knocked)(const struct niwa_net_knock *knock, void *arg);   /* traffic for a frozen instance */
 	void (*refused)(uint32_t private_addr, uint16_t port, void *arg); /* a RST that answered a SYN was dropped */
 	void (*overflow)(void *arg);                                      /* messages were lost: read `knocked` */
 	/* Our table was removed or changed by somebody else. Told once, until the repair. In between packets may have
@@ -125,12 +132,20 @@ void niwa_net_egress(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv);
  * not (-EEXIST). Delete the whole list of an instance: deleting a part of a wider prefix deletes that. `internet`
  * (niwa_net_egress) means public addresses only; 0.0.0.0/0 in the list means everything. */
 void niwa_net_egress_list(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t net, unsigned bits);
+/* The same for a network of IPv6; internet means 2000::/3 there, without tunnels to IPv4. Nothing without IPv6. */
+void niwa_net_egress_list6(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, const uint8_t net[16],
+			   unsigned bits);
 /* The instance may ask this name server, on port 53 and no other. */
 void niwa_net_egress_names(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, uint32_t server);
-/* host address (INADDR_ANY: any address of this host) and port → service address and port, not on loopback. Told once
- * (again after a restart); from then on niwa_net_awake changes the port's entry along with its own. */
-void niwa_net_published(struct niwa_net_txn *t, enum niwa_change c, uint32_t host, uint16_t port, uint32_t service,
-			uint16_t service_port);
+void niwa_net_egress_names6(struct niwa_net_txn *t, enum niwa_change c, uint32_t priv, const uint8_t server[16]);
+/* host address and port → service address and port, not on loopback. Told once (again after a restart); from then on
+ * niwa_net_awake and niwa_net_awake6 change the port's entries along with their own. */
+struct niwa_net_host_port {
+	uint8_t addr[16]; /* IPv4 is mapped; ::ffff:0.0.0.0: any address of IPv4, ::: any of both */
+	uint16_t port;
+};
+void niwa_net_published(struct niwa_net_txn *t, enum niwa_change c, const struct niwa_net_host_port *host,
+			uint32_t service, uint16_t service_port);
 /* Empties awake, scaled, spread, published, marks, may, frozen, client_first and the egress sets; what is added behind
  * it in the same transaction replaces them, and no packet sees them empty (as long as it is fewer than 16,384
  * elements). `declared` stays, and `knocked` as far as those are still frozen. */

@@ -195,9 +195,12 @@ int niwa_client_addr_tell(struct niwa_conn *c)
 		memcpy(ends.server, &sa.in6.sin6_addr, sizeof(ends.server));
 		ends.server_port = ntohs(sa.in6.sin6_port);
 	} else {
+		bool mapped = sa.any.sa_family == AF_INET6; /* the listener is one of both families */
+
 		memcpy(ends.client, &c->client, sizeof(c->client));
-		memcpy(ends.server, &sa.in.sin_addr, sizeof(sa.in.sin_addr));
-		ends.server_port = ntohs(sa.in.sin_port);
+		memcpy(ends.server, mapped ? &sa.in6.sin6_addr.s6_addr[12] : (uint8_t *)&sa.in.sin_addr,
+		       sizeof(c->client));
+		ends.server_port = ntohs(mapped ? sa.in6.sin6_port : sa.in.sin_port);
 	}
 	return niwa_splice_keep(c, NIWA_IN, header, niwa_proxy_header(c->proxy, &ends, header));
 }

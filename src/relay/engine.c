@@ -294,7 +294,7 @@ static void handle(struct niwa_relay *r, const struct niwa_relay_msg *m, int *fd
 		listen_on(r, m, fds, count);
 		break;
 	case NIWA_RELAY_UNLISTEN:
-		niwa_listen_remove(r, m->host, m->host_port);
+		niwa_listen_remove(r, m);
 		break;
 	case NIWA_RELAY_CHECK:
 		niwa_check_start(r, m);

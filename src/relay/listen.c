@@ -16,6 +16,7 @@
 #include "base/ula.h"
 
 #define FD_LIMIT_MIN 64 /* descriptors that listeners leave to connections */
+#define MAPPED       12 /* bytes before the address of IPv4 in one of IPv6 */
 
 /* ---- what is known of ports ---- */
 
@@ -150,7 +151,19 @@ static int learn_service(struct niwa_conn *c, const struct niwa_listener *l, int
 		return IN6_IS_ADDR_LOOPBACK(&local.in6.sin6_addr) ? -EINVAL : 0;
 	}
 	c->service = local.in.sin_addr.s_addr;
-	return c->service == l->host && c->port == l->host_port ? -EINVAL : 0;
+	return memcmp(&c->service, l->host + MAPPED, sizeof(c->service)) == 0 && c->port == l->host_port ? -EINVAL : 0;
+}
+
+/* A listener on every address has clients of both families. */
+static void learn_client6(struct niwa_conn *c, const struct sockaddr_in6 *client)
+{
+	c->client_port = ntohs(client->sin6_port);
+	if (IN6_IS_ADDR_V4MAPPED(&client->sin6_addr)) {
+		memcpy(&c->client, &client->sin6_addr.s6_addr[MAPPED], sizeof(c->client));
+		return;
+	}
+	c->six = true;
+	memcpy(c->client6, &client->sin6_addr, sizeof(c->client6));
 }
 
 static void accepted(struct niwa_listener *l, int fd, const union address *client)
@@ -162,9 +175,7 @@ static void accepted(struct niwa_listener *l, int fd, const union address *clien
 	if (!c)
 		return;
 	if (client->any.sa_family == AF_INET6) {
-		c->six = true;
-		memcpy(c->client6, &client->in6.sin6_addr, sizeof(c->client6));
-		c->client_port = ntohs(client->in6.sin6_port);
+		learn_client6(c, &client->in6);
 	} else {
 		c->client = client->in.sin_addr.s_addr;
 		c->client_port = ntohs(client->in.sin_port);
@@ -253,12 +264,37 @@ bool niwa_listen_has6(const struct niwa_relay *r)
 	return l != NULL;
 }
 
-void niwa_listen_remove(struct niwa_relay *r, uint32_t host, uint16_t host_port)
+static void map_host(uint32_t host, uint8_t ret[16])
 {
+	memset(ret, 0, MAPPED);
+	ret[10] = ret[11] = 0xff;
+	memcpy(ret + MAPPED, &host, sizeof(host));
+}
+
+/* The address that a message is about. -EINVAL. */
+static int host_of(const struct niwa_relay_msg *msg, uint8_t ret[16])
+{
+	char text[INET6_ADDRSTRLEN];
+
+	if (!(msg->flags & NIWA_RELAY_HOST6)) {
+		map_host(msg->host, ret);
+		return 0;
+	}
+	memcpy(text, msg->text, sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	return inet_pton(AF_INET6, text, ret) == 1 ? 0 : -EINVAL;
+}
+
+void niwa_listen_remove(struct niwa_relay *r, const struct niwa_relay_msg *msg)
+{
+	uint8_t host[16];
+
+	if (host_of(msg, host) < 0)
+		return;
 	for (struct niwa_listener **p = &r->listeners; *p; p = &(*p)->next) {
 		struct niwa_listener *l = *p;
 
-		if (!l->transparent && l->host == host && l->host_port == host_port) {
+		if (!l->transparent && memcmp(l->host, host, sizeof(host)) == 0 && l->host_port == msg->host_port) {
 			*p = l->next;
 			listener_free(l);
 			return;
@@ -293,17 +329,16 @@ static int fill_listener(struct niwa_listener *l, const struct niwa_relay_msg *m
 	socklen_t len = sizeof(local);
 
 	if (msg) {
-		l->host = msg->host;
 		l->host_port = msg->host_port;
 		l->service = msg->service;
 		l->port = msg->port;
-		return 0;
+		return host_of(msg, l->host);
 	}
 	if (getsockname(l->fd, &local.any, &len) < 0)
 		return -errno;
 	l->transparent = true;
 	if (local.any.sa_family == AF_INET) {
-		l->host = local.in.sin_addr.s_addr;
+		map_host(local.in.sin_addr.s_addr, l->host);
 		l->host_port = ntohs(local.in.sin_port);
 	}
 	return 0;
@@ -329,7 +364,7 @@ int niwa_listen_add(struct niwa_relay *r, int fd, const struct niwa_relay_msg *m
 	if (r->accept_off)
 		(void)sd_event_source_set_enabled(l->io, SD_EVENT_OFF);
 	if (msg) {
-		niwa_listen_remove(r, msg->host, msg->host_port);
+		niwa_listen_remove(r, msg);
 		if (msg->protocol != NIWA_PROTO_TCP && msg->protocol < NIWA_PROTO_COUNT)
 			niwa_listen_know(r, msg->service, msg->port, msg->protocol);
 	}

@@ -141,7 +141,9 @@ struct niwa_listener {
 	struct niwa_listener *next;
 	sd_event_source *io;
 	int fd;
-	uint32_t host, service; /* host of a transparent listener: where it is bound; of IPv6 it and its port are 0 */
+	uint8_t host[16]; /* IPv4 is mapped. Of a transparent listener: where it is bound; of IPv6 it and its port are 0
+			   */
+	uint32_t service;
 	uint16_t host_port, port;
 	bool transparent;
 };
@@ -251,9 +253,9 @@ void niwa_reset_after_drain(struct niwa_conn *c); /* the one side that is left i
 
 /* listen.c */
 int niwa_listen_add(struct niwa_relay *r, int fd,
-		    const struct niwa_relay_msg *msg); /* msg NULL: transparent; takes fd */
-bool niwa_listen_has6(const struct niwa_relay *r);     /* the transparent one of IPv6 */
-void niwa_listen_remove(struct niwa_relay *r, uint32_t host, uint16_t host_port);
+		    const struct niwa_relay_msg *msg);                           /* msg NULL: transparent; takes fd */
+bool niwa_listen_has6(const struct niwa_relay *r);                               /* the transparent one of IPv6 */
+void niwa_listen_remove(struct niwa_relay *r, const struct niwa_relay_msg *msg); /* LISTEN or UNLISTEN */
 void niwa_listen_close_all(struct niwa_relay *r);
 void niwa_listen_update(struct niwa_relay *r);                      /* accepts or not, as queue and descriptors allow */
 enum niwa_protocol niwa_listen_protocol(const struct niwa_conn *c); /* told by the engine, else remembered, else tcp */

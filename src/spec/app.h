@@ -14,6 +14,7 @@
 #include <jansson.h>
 
 #include "base/error.h"
+#include "spec/publish.h"
 
 #define NIWA_NAME_MAX     253 /* an app's name is a DNS name, RFC 1035 */
 #define NIWA_PORTS_MAX    16
@@ -49,11 +50,6 @@ enum niwa_restart { NIWA_RESTART_ON_WAKE, NIWA_RESTART_ALWAYS, NIWA_RESTART_ON_F
 enum niwa_snapshot { NIWA_SNAPSHOT_AUTO, NIWA_SNAPSHOT_OFF, NIWA_SNAPSHOT_READY, NIWA_SNAPSHOT_SHARED };
 enum niwa_sleep_keep { NIWA_SLEEP_KEEPS_NOTHING, NIWA_SLEEP_KEEPS_MEMORY };
 enum niwa_owner { NIWA_OWNER_TENANT, NIWA_OWNER_USER };
-
-struct niwa_publish {
-	uint32_t addr; /* IPv4, network order; INADDR_ANY allowed */
-	uint16_t port; /* host order; 0: not published */
-};
 
 struct niwa_rate {
 	uint32_t count, per_s; /* so many in so many seconds; 0: any number */
@@ -179,8 +175,6 @@ int niwa_limit_parse(const char *name, const char *text, struct niwa_limits *lim
 json_t *niwa_limit_write(const char *name, const struct niwa_limits *limits); /* NULL: out of memory, or no such */
 
 const char *niwa_protocol_name(enum niwa_protocol p);
-/* Both want the same port of the host: 0.0.0.0 clashes with every address. For ports that are not 0. */
-bool niwa_publish_clash(const struct niwa_publish *a, const struct niwa_publish *b);
 /* True when the app has a writable volume that is not `shared`. */
 bool niwa_app_has_own_data(const struct niwa_app_spec *spec);
 

@@ -192,11 +192,6 @@ static void check_ports(struct niwa_reader *r, const struct niwa_app_spec *app)
 		}
 }
 
-bool niwa_publish_clash(const struct niwa_publish *a, const struct niwa_publish *b)
-{
-	return a->port == b->port && (a->addr == b->addr || a->addr == INADDR_ANY || b->addr == INADDR_ANY);
-}
-
 static void check_volumes(struct niwa_reader *r, const struct niwa_app_spec *app)
 {
 	for (size_t i = 0; i < app->volume_count; i++)

@@ -4,7 +4,6 @@
  */
 #include "spec/schema_private.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -256,27 +255,4 @@ bool niwa_is_volume_target(const char *s)
 		return false;
 	/* A volume over /run would hide /run/niwa. */
 	return strncmp(s, "/run", 4) != 0 || !is_root(s + 4);
-}
-
-bool niwa_parse_network(const char *s, uint32_t *ret_addr, unsigned *ret_bits)
-{
-	const char *slash = strchr(s, '/');
-	size_t len = slash ? (size_t)(slash - s) : strlen(s);
-	char addr[INET_ADDRSTRLEN];
-	uint64_t bits = 32;
-	struct in_addr in;
-
-	if (len >= sizeof(addr))
-		return false;
-	memcpy(addr, s, len);
-	addr[len] = '\0';
-	if (inet_pton(AF_INET, addr, &in) != 1)
-		return false;
-	if (slash && (niwa_parse_u64(slash + 1, 32, &bits) < 0 || bits == 0))
-		return false;
-	if (ntohl(in.s_addr) & (uint32_t)((UINT64_C(1) << (32 - bits)) - 1))
-		return false;
-	*ret_addr = in.s_addr;
-	*ret_bits = (unsigned)bits;
-	return true;
 }

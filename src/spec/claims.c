@@ -20,12 +20,17 @@ struct claim {
 	char name[]; /* the map borrows it */
 };
 
+struct port_claim {
+	uint32_t line;
+	char text[NIWA_PUBLISH_TEXT];
+};
+
 struct niwa_claims {
 	struct claim *all;
 	struct niwa_map *names, *volumes;
-	struct niwa_map *published;     /* address and port → line */
-	uint32_t first[UINT16_MAX + 1]; /* line of who publishes the port first, on whatever address */
-	uint32_t any[UINT16_MAX + 1];   /* line of who publishes it on all addresses */
+	struct niwa_map *published; /* struct port_claim by its text */
+	/* of who publishes a port first: on an address of IPv4, of IPv6, on every one of IPv4, on every one */
+	uint32_t first[UINT16_MAX + 1], first6[UINT16_MAX + 1], any4[UINT16_MAX + 1], any[UINT16_MAX + 1];
 };
 
 struct niwa_claims *niwa_claims_new(void)
@@ -36,7 +41,7 @@ struct niwa_claims *niwa_claims_new(void)
 		return NULL;
 	claims->names = niwa_map_new(NIWA_MAP_STRING);
 	claims->volumes = niwa_map_new(NIWA_MAP_STRING);
-	claims->published = niwa_map_new(NIWA_MAP_U64);
+	claims->published = niwa_map_new(NIWA_MAP_STRING);
 	if (!claims->names || !claims->volumes || !claims->published)
 		return NULL;
 	return NIWA_TAKE(claims);
@@ -45,9 +50,13 @@ struct niwa_claims *niwa_claims_new(void)
 void niwa_claims_free(struct niwa_claims **claims)
 {
 	struct niwa_claims *c = *claims;
+	struct port_claim *port;
+	size_t pos = 0;
 
 	if (!c)
 		return;
+	while (c->published && (port = niwa_map_next(c->published, &pos)))
+		free(port);
 	while (c->all) {
 		struct claim *next = c->all->next;
 
@@ -103,26 +112,52 @@ int niwa_claims_route(struct niwa_claims *claims, const struct niwa_route *route
 	return c && c->app == app ? 0 : niwa_claims_name(claims, name, app, line, ret_line);
 }
 
+/* The line of one that clashes, or 0. */
+static uint32_t port_before(const struct niwa_claims *claims, const struct niwa_publish *publish, const char *text)
+{
+	const struct port_claim *same = niwa_map_get_str(claims->published, text);
+	uint16_t port = publish->port;
+	uint32_t before = same ? same->line : claims->any[port];
+
+	if (!before && niwa_publish_is_ipv4(publish))
+		return niwa_publish_is_any(publish) ? claims->first[port] : claims->any4[port];
+	if (!before && niwa_publish_is_any(publish))
+		return claims->first[port] ? claims->first[port] : claims->first6[port];
+	return before;
+}
+
+static void note_first(uint32_t *first, uint32_t line)
+{
+	if (!*first)
+		*first = line;
+}
+
 int niwa_claims_port(struct niwa_claims *claims, const struct niwa_publish *publish, uint32_t line, uint32_t *ret_line)
 {
-	uint64_t key = (uint64_t)publish->addr << 16 | publish->port;
-	uint32_t before = (uint32_t)(uintptr_t)niwa_map_get(claims->published, key);
+	char text[NIWA_PUBLISH_TEXT];
+	uint32_t before = port_before(claims, publish, niwa_publish_text(publish, text));
+	bool four = niwa_publish_is_ipv4(publish);
+	struct port_claim *c;
 	int r;
 
-	if (!before)
-		before = claims->any[publish->port];
-	if (!before && publish->addr == htonl(INADDR_ANY))
-		before = claims->first[publish->port];
 	if (before) {
 		*ret_line = before;
 		return -EEXIST;
 	}
-	r = niwa_map_put(claims->published, key, (void *)(uintptr_t)line);
-	if (!claims->first[publish->port])
-		claims->first[publish->port] = line;
-	if (publish->addr == htonl(INADDR_ANY))
-		claims->any[publish->port] = line;
-	return r;
+	c = niwa_zalloc(sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	c->line = line;
+	memcpy(c->text, text, strlen(text) + 1);
+	r = niwa_map_put_str(claims->published, c->text, c);
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	note_first(four ? &claims->first[publish->port] : &claims->first6[publish->port], line);
+	if (niwa_publish_is_any(publish))
+		note_first(four ? &claims->any4[publish->port] : &claims->any[publish->port], line);
+	return 0;
 }
 
 int niwa_claims_volume(struct niwa_claims *claims, const struct niwa_volume *volume, size_t app, uint32_t line,

@@ -100,12 +100,22 @@ static bool parse_range(const char *s, uint16_t *ret_first, uint16_t *ret_last)
 	return true;
 }
 
+/* An address with or without brackets; "" is every address of the host, as it is for Docker. The port is any. */
+static bool parse_host(const char *addr, struct niwa_publish *ret)
+{
+	bool bare = strchr(addr, ':') && *addr != '[';
+	char text[80];
+
+	(void)snprintf(text, sizeof(text), "%s%.64s%s:1", bare ? "[" : "", addr, bare ? "]" : "");
+	return niwa_publish_parse(text, ret);
+}
+
 /* target and published may be ranges of one length; published may be empty. */
 static void add_range(struct niwa_compose *c, const char *path, const char *target, const char *addr,
 		      const char *published)
 {
 	uint16_t first, last, host = 0, host_last;
-	struct in_addr in;
+	struct niwa_publish at;
 
 	if (!parse_range(target, &first, &last) ||
 	    (*published && (!parse_range(published, &host, &host_last) || host_last - host != last - first)) ||
@@ -113,15 +123,15 @@ static void add_range(struct niwa_compose *c, const char *path, const char *targ
 		niwa_compose_note(c, path, "left out: not a port, or too many ports");
 		return;
 	}
-	if (*published && inet_pton(AF_INET, addr, &in) != 1) {
-		niwa_compose_note(c, path, "not published: '%.64s' is not an IPv4 address", addr);
+	if (*published && !parse_host(addr, &at)) {
+		niwa_compose_note(c, path, "not published: '%.64s' is not an address to listen on", addr);
 		host = 0;
 	}
 	for (unsigned i = 0; i <= (unsigned)(last - first); i++) {
-		char publish[64];
+		char publish[NIWA_PUBLISH_TEXT];
 
-		(void)snprintf(publish, sizeof(publish), "%s:%u", addr, host + i);
-		add_port(c, path, (uint16_t)(first + i), host ? publish : NULL);
+		at.port = (uint16_t)(host + i);
+		add_port(c, path, (uint16_t)(first + i), host ? niwa_publish_text(&at, publish) : NULL);
 	}
 }
 
@@ -129,7 +139,7 @@ static void add_range(struct niwa_compose *c, const char *path, const char *targ
 static void add_short(struct niwa_compose *c, const char *path, const char *text)
 {
 	char buf[128], *target, *colon, *slash, *published = NULL;
-	const char *addr = "0.0.0.0";
+	const char *addr = "";
 
 	if (strlen(text) >= sizeof(buf)) {
 		niwa_compose_note(c, path, "left out: not a port");
@@ -186,7 +196,7 @@ void niwa_compose_ports(struct niwa_compose *c, const char *key, const json_t *v
 		else if (strcmp(text_at(item, "protocol", "tcp"), "tcp") != 0)
 			niwa_compose_note(c, path, "left out: niwa carries TCP only");
 		else
-			add_range(c, path, text_at(item, "target", ""), text_at(item, "host_ip", "0.0.0.0"),
+			add_range(c, path, text_at(item, "target", ""), text_at(item, "host_ip", ""),
 				  text_at(item, "published", ""));
 	}
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "spec/source.h"
 
 static bool is_never(const struct niwa_key *key, const char *text)
 {
@@ -371,45 +372,26 @@ const struct niwa_kind niwa_kind_signal = {
 
 static int publish_parse(const struct niwa_key *key, const char *text, void *field)
 {
-	struct niwa_publish *publish = field;
-	const char *colon = strrchr(text, ':');
-	char addr[INET_ADDRSTRLEN] = "127.0.0.1";
-	struct in_addr in;
-	uint64_t port;
-
 	(void)key;
-	if (colon) {
-		if ((size_t)(colon - text) >= sizeof(addr))
-			return -EINVAL;
-		memcpy(addr, text, (size_t)(colon - text));
-		addr[colon - text] = '\0';
-	}
-	if (has_leading_zero(colon ? colon + 1 : text) || niwa_parse_u64(colon ? colon + 1 : text, 65535, &port) < 0 ||
-	    port == 0)
-		return -EINVAL;
-	if (inet_pton(AF_INET, addr, &in) != 1 || in.s_addr == INADDR_NONE)
-		return -EINVAL;
-	*publish = (struct niwa_publish){.addr = in.s_addr, .port = (uint16_t)port};
-	return 0;
+	return niwa_publish_parse(text, field) ? 0 : -EINVAL;
 }
 
 static json_t *publish_write(const struct niwa_key *key, const void *field)
 {
+	const struct in6_addr unsaid = niwa_addr_mapped(htonl(INADDR_LOOPBACK));
 	const struct niwa_publish *publish = field;
-	struct in_addr in = {.s_addr = publish->addr};
-	char addr[INET_ADDRSTRLEN], buf[32];
+	char text[NIWA_PUBLISH_TEXT];
 
 	(void)key;
-	if (publish->addr == htonl(INADDR_LOOPBACK))
+	if (IN6_ARE_ADDR_EQUAL(&publish->addr, &unsaid))
 		return json_integer(publish->port);
-	(void)snprintf(buf, sizeof(buf), "%s:%u", inet_ntop(AF_INET, &in, addr, sizeof(addr)), publish->port);
-	return json_string(buf);
+	return json_string(niwa_publish_text(publish, text));
 }
 
 static void publish_allowed(const struct niwa_key *key, struct niwa_text *out)
 {
 	(void)key;
-	niwa_text_add(out, "PORT or ADDRESS:PORT, an IPv4 address and a number from 1 to 65535");
+	niwa_text_add(out, "PORT, :PORT (all addresses), ADDRESS:PORT or [IPV6]:PORT, a number from 1 to 65535");
 }
 
 const struct niwa_kind niwa_kind_publish = {

@@ -4,11 +4,11 @@
  */
 #include "spec/schema_private.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "spec/source.h"
 
 /* A NULL-terminated copy of a JSON list of texts; each is checked. NULL after a reported problem. */
 static char **texts_from_list(struct niwa_reader *r, const struct niwa_key *key, const json_t *json,
@@ -258,10 +258,9 @@ const struct niwa_kind niwa_kind_allow = {.read = allow_read, .write = allow_wri
 
 static bool is_network(const char *text)
 {
-	uint32_t addr;
-	unsigned bits;
+	struct niwa_source network;
 
-	return niwa_parse_network(text, &addr, &bits);
+	return niwa_source_network(text, &network);
 }
 
 /* Overlapping networks would be refused by the kernel's sets. */
@@ -269,13 +268,10 @@ static void check_overlaps(struct niwa_reader *r, char *const *list)
 {
 	for (size_t i = 0; list[i]; i++)
 		for (size_t j = 0; j < i; j++) {
-			uint32_t a, b;
-			unsigned a_bits, b_bits, shift;
+			struct niwa_source a, b;
 
-			if (!niwa_parse_network(list[i], &a, &a_bits) || !niwa_parse_network(list[j], &b, &b_bits))
-				continue;
-			shift = 32 - (a_bits < b_bits ? a_bits : b_bits);
-			if ((uint64_t)(ntohl(a) ^ ntohl(b)) >> shift == 0)
+			if (niwa_source_network(list[i], &a) && niwa_source_network(list[j], &b) &&
+			    niwa_source_overlap(&a, &b))
 				niwa_reader_problem(r,
 						    "'%s' and '%s' overlap; allowed: networks without common addresses",
 						    list[j], list[i]);
@@ -299,8 +295,8 @@ static void egress_read(struct niwa_reader *r, const struct niwa_key *key, const
 		return;
 	}
 	networks = texts_from_list(r, &list, json, is_network,
-				   "an IPv4 address or network such as 192.0.2.7 or 10.0.0.0/8, no bits set behind the "
-				   "prefix, /1 to /32");
+				   "an address or network such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32, no bits set "
+				   "behind the prefix, not /0");
 	if (!networks)
 		return;
 	check_overlaps(r, networks);
@@ -322,8 +318,10 @@ static json_t *egress_write(const struct niwa_key *key, const void *field)
 static void egress_allowed(const struct niwa_key *key, struct niwa_text *out)
 {
 	(void)key;
-	niwa_text_addf(out, "none, internet, or a list of at most %d IPv4 networks such as [10.0.0.0/8, 192.0.2.7]",
-		       NIWA_EGRESS_MAX);
+	niwa_text_addf(
+		out,
+		"none, internet, or a list of at most %d networks such as [10.0.0.0/8, 192.0.2.7, \"2001:db8::/32\"]",
+		NIWA_EGRESS_MAX);
 }
 
 const struct niwa_kind niwa_kind_egress = {.read = egress_read, .write = egress_write, .allowed = egress_allowed};

@@ -131,7 +131,11 @@ static const struct niwa_key port_keys[] = {
 	 .omit = not_published,
 	 .derived = "not published",
 	 .doc = "A port of the host that leads to this port, with the host's address in front where it is not "
-		"127.0.0.1; 0.0.0.0 stands for all addresses."},
+		"127.0.0.1: 192.0.2.1:8080 or, in quotes, \"[2001:db8::1]:8080\". 0.0.0.0:8080 stands for all "
+		"addresses "
+		"of IPv4, \"[::]:8080\" or \":8080\" for all of both families (of IPv4, on a host that has no IPv6). "
+		"By "
+		"IPv6 it works without ula_prefix too; then the app sees the host's address in place of its clients'."},
 	{.name = "allow",
 	 .kind = &niwa_kind_allow,
 	 .offset = 0,
@@ -607,7 +611,10 @@ static const struct niwa_key app_keys[] = {
 	 .doc = "What the app may connect to beyond apps of its tenant: nothing, public addresses, or these networks. "
 		"With internet, private networks (10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12, 192.168.0.0/16), "
 		"link-local "
-		"and other reserved addresses stay out of reach: list those that an app needs."},
+		"and other reserved addresses stay out of reach: list those that an app needs. By IPv6, which takes "
+		"ula_prefix of niwad.conf(5), internet is 2000::/3 without 2001::/32 and 2002::/16, which are tunnels "
+		"to "
+		"IPv4."},
 	{.name = "limits", .kind = &niwa_kind_group, .group = &niwa_schema_limits, .doc = "What an instance may take."},
 	{.name = "lifetime",
 	 .kind = &niwa_kind_duration,

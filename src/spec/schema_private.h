@@ -115,8 +115,6 @@ bool niwa_is_url_path(const char *s);
 bool niwa_is_path(const char *s); /* absolute, no empty, "." or ".." component; trailing slashes are fine */
 bool niwa_is_volume_source(const char *s);
 bool niwa_is_volume_target(const char *s);
-/* "10.0.0.0/8", "192.0.2.7"; network order. No bits set below the prefix. */
-bool niwa_parse_network(const char *s, uint32_t *ret_addr, unsigned *ret_bits);
 
 void niwa_texts_free(char ***texts); /* a NULL-terminated list; cleanup function */
 const struct niwa_key *niwa_group_find(const struct niwa_group *group, const char *name);

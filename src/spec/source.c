@@ -68,3 +68,15 @@ bool niwa_source_parse(const char *text, struct niwa_source *ret)
 	*ret = s;
 	return true;
 }
+
+bool niwa_source_network(const char *text, struct niwa_source *ret)
+{
+	return niwa_source_parse(text, ret) && ret->kind == NIWA_SOURCE_NETWORK &&
+	       ret->bits > (IN6_IS_ADDR_V4MAPPED(&ret->first) ? MAPPED_BITS : 0);
+}
+
+bool niwa_source_overlap(const struct niwa_source *a, const struct niwa_source *b)
+{
+	return IN6_IS_ADDR_V4MAPPED(&a->first) == IN6_IS_ADDR_V4MAPPED(&b->first) &&
+	       (niwa_source_has(a, &b->first) || niwa_source_has(b, &a->first));
+}

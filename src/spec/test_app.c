@@ -126,6 +126,7 @@ static const char full_app[] =
 static void every_key_is_read(void **state)
 {
 	struct niwa_app_spec *s = read_app(full_app);
+	char text[NIWA_PUBLISH_TEXT];
 
 	assert_string_equal(s->tenant, "example");
 	assert_string_equal(s->command[1], "-DFOREGROUND");
@@ -138,10 +139,9 @@ static void every_key_is_read(void **state)
 	assert_true(s->init);
 	assert_true(s->ports[0].allow_any);
 	assert_int_equal(s->ports[0].speaks, NIWA_SPEAKS_CLIENT);
-	assert_int_equal(s->ports[0].publish.addr, htonl(INADDR_LOOPBACK));
-	assert_int_equal(s->ports[0].publish.port, 8080);
+	assert_string_equal(niwa_publish_text(&s->ports[0].publish, text), "127.0.0.1:8080");
 	assert_int_equal(s->ports[1].speaks, NIWA_SPEAKS_CLIENT);
-	assert_int_equal(s->ports[1].publish.addr, htonl(INADDR_ANY));
+	assert_string_equal(niwa_publish_text(&s->ports[1].publish, text), "0.0.0.0:2525");
 	assert_int_equal(s->ports[1].allow_count, 2);
 	assert_string_equal(s->ports[1].allow[1], "mail.example");
 	assert_int_equal(s->volume_count, 2);
@@ -295,7 +295,8 @@ static const struct {
 	{"{" BASE ", 'ports': [{'port': '080'}]}", "ports[0].port",
 	 "ports[0].port: found '080'; allowed: a number from 1 to 65535 (write it without the zero in front)"},
 	{"{" BASE ", 'ports': [{'port': 80, 'publish': '010'}]}", "ports[0].publish",
-	 "ports[0].publish: found '010'; allowed: PORT or ADDRESS:PORT, an IPv4 address and a number from 1 to 65535 "
+	 "ports[0].publish: found '010'; allowed: PORT, :PORT (all addresses), ADDRESS:PORT or [IPV6]:PORT, a number "
+	 "from 1 to 65535 "
 	 "(write it without the zero in front)"},
 	{"{" BASE ", 'ports': [{'port': -1}]}", "ports[0].port",
 	 "ports[0].port: found -1; allowed: a number from 1 to 65535"},
@@ -309,10 +310,19 @@ static const struct {
 	 "ports[0].protcol: unknown key; allowed: port, protocol, speaks, proxy, publish, allow, wake; did you mean "
 	 "'protocol'?"},
 	{"{" BASE ", 'ports': [{'port': 80, 'publish': '::1:80'}]}", "ports[0].publish",
-	 "ports[0].publish: found '::1:80'; allowed: PORT or ADDRESS:PORT, an IPv4 address and a number from 1 to "
-	 "65535"},
+	 "ports[0].publish: found '::1:80'; allowed: PORT, :PORT (all addresses), ADDRESS:PORT or [IPV6]:PORT, a "
+	 "number from 1 to 65535"},
+	{"{" BASE ", 'ports': [{'port': 80, 'publish': '[fe80::1]:80'}]}", "ports[0].publish",
+	 "ports[0].publish: found '[fe80::1]:80'; allowed: PORT, :PORT (all addresses), ADDRESS:PORT or [IPV6]:PORT, a "
+	 "number from 1 to 65535"},
+	{"{" BASE ", 'ports': [{'port': 80, 'publish': '[2001:db8::1]'}]}", "ports[0].publish",
+	 "ports[0].publish: found '[2001:db8::1]'; allowed: PORT, :PORT (all addresses), ADDRESS:PORT or [IPV6]:PORT, "
+	 "a number from 1 to 65535"},
+	{"{" BASE ", 'ports': [{'port': 80, 'publish': '[::1]:1'}, {'port': 81, 'publish': ':1'}]}", "ports[1].publish",
+	 "ports[1].publish: found 1, as in ports[0]; allowed: each port of the host once"},
 	{"{" BASE ", 'ports': [{'port': 80, 'publish': 0}]}", "ports[0].publish",
-	 "ports[0].publish: found 0; allowed: PORT or ADDRESS:PORT, an IPv4 address and a number from 1 to 65535"},
+	 "ports[0].publish: found 0; allowed: PORT, :PORT (all addresses), ADDRESS:PORT or [IPV6]:PORT, a number from "
+	 "1 to 65535"},
 	{"{" BASE ", 'ports': [{'port': 80, 'allow': 'shop'}]}", "ports[0].allow",
 	 "ports[0].allow: found 'shop'; allowed: any, or a list of at most 32 tenants"},
 	{"{" BASE ", 'ports': [{'port': 80, 'allow': ['any']}]}", "ports[0].allow[0]",
@@ -423,14 +433,27 @@ static const struct {
 	{"{" PORT ", 'snapshot': 'off', 'sleep': {'keep': 'memory'}}", "snapshot",
 	 "snapshot: found off beside sleep: keep: memory, which is an image too; allowed: one of them"},
 	{"{" PORT ", 'egress': ['10.0.0.1/8']}", "egress[0]",
-	 "egress[0]: found '10.0.0.1/8'; allowed: an IPv4 address or network such as 192.0.2.7 or 10.0.0.0/8, no bits "
-	 "set "
-	 "behind the prefix, /1 to /32"},
+	 "egress[0]: found '10.0.0.1/8'; allowed: an address or network such as 192.0.2.7, 10.0.0.0/8 or "
+	 "2001:db8::/32, no bits set behind the prefix, not /0"},
+	{"{" PORT ", 'egress': ['2001:db8::1/32']}", "egress[0]",
+	 "egress[0]: found '2001:db8::1/32'; allowed: an address or network such as 192.0.2.7, 10.0.0.0/8 or "
+	 "2001:db8::/32, no bits set behind the prefix, not /0"},
+	{"{" PORT ", 'egress': ['::/0']}", "egress[0]",
+	 "egress[0]: found '::/0'; allowed: an address or network such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32, no "
+	 "bits set behind the prefix, not /0"},
+	{"{" PORT ", 'egress': ['2001:db8::/129']}", "egress[0]",
+	 "egress[0]: found '2001:db8::/129'; allowed: an address or network such as 192.0.2.7, 10.0.0.0/8 or "
+	 "2001:db8::/32, no bits set behind the prefix, not /0"},
+	{"{" PORT ", 'egress': ['host']}", "egress[0]",
+	 "egress[0]: found 'host'; allowed: an address or network such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32, no "
+	 "bits set behind the prefix, not /0"},
+	{"{" PORT ", 'egress': ['2001:db8::/32', '::/64', '128.0.0.0/1', '2001:db8:7::/48']}", "egress",
+	 "egress: '2001:db8::/32' and '2001:db8:7::/48' overlap; allowed: networks without common addresses"},
 	{"{" PORT ", 'egress': ['10.0.0.0/8', '10.1.0.0/16']}", "egress",
 	 "egress: '10.0.0.0/8' and '10.1.0.0/16' overlap; allowed: networks without common addresses"},
 	{"{" PORT ", 'egress': 'all'}", "egress",
-	 "egress: found 'all'; allowed: none, internet, or a list of at most 64 IPv4 networks such as [10.0.0.0/8, "
-	 "192.0.2.7]"},
+	 "egress: found 'all'; allowed: none, internet, or a list of at most 64 networks such as [10.0.0.0/8, "
+	 "192.0.2.7, \"2001:db8::/32\"]"},
 	{"{" PORT ", 'limits': {'memory': '256MB'}}", "limits.memory",
 	 "limits.memory: found '256MB'; allowed: a size such as 64M or 1.5G (units K, M, G, T), from 1M to 64T, or "
 	 "none"},

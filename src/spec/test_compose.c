@@ -116,7 +116,7 @@ static const struct {
 	      "    env_files: [DIR/web.env]\n"
 	      "    init: true\n"
 	      "    ports:\n"
-	      "      - {port: 80, protocol: http, publish: \"0.0.0.0:8080\"}\n"
+	      "      - {port: 80, protocol: http, publish: \"[::]:8080\"}\n"
 	      "      - {port: 443, protocol: tcp, speaks: client}\n"
 	      "      - {port: 3000, protocol: http}\n"
 	      "      - {port: 3001}\n"
@@ -143,6 +143,7 @@ static const struct {
 	 "    - {target: 25, published: 2525, host_ip: 10.0.0.1}\n"
 	 "    - {target: 53, protocol: udp}\n"
 	 "    - {target: 81, published: 81, host_ip: '::1'}\n"
+	 "    - {target: 82, published: 82, host_ip: 'fe80::1'}\n"
 	 "    volumes:\n"
 	 "    - {type: bind, source: /d, target: /d, read_only: true}\n"
 	 "    - {type: tmpfs, target: /t}\n"
@@ -159,7 +160,8 @@ static const struct {
 	      "    env_files: [DIR/web.env]\n"
 	      "    ports:\n"
 	      "      - {port: 25, protocol: smtp, publish: \"10.0.0.1:2525\"}\n"
-	      "      - {port: 81}\n"
+	      "      - {port: 81, publish: \"[::1]:81\"}\n"
+	      "      - {port: 82}\n"
 	      "    volumes:\n"
 	      "      - {from: /d, to: /d, read_only: true}\n"
 	      "    limits: {cpu: 200%, memory: 64M, processes: 9, open_files: 1024}\n"
@@ -175,17 +177,18 @@ static const struct {
 	 "DIR/c.yml:4: a.environment[2]: names service 'db'; its address is db.shop.niwa.internal here\n"
 	 "DIR/c.yml:5: a.env_file[1]: left out: open 'DIR/none.env': No such file or directory\n"
 	 "DIR/c.yml:8: a.ports[1]: left out: niwa carries TCP only\n"
-	 "DIR/c.yml:9: a.ports[2]: not published: '::1' is not an IPv4 address\n"
 	 "DIR/c.yml:9: a.ports[2]: port 81 is taken as tcp; say protocol and speaks if you know better\n"
-	 "DIR/c.yml:12: a.volumes[1]: left out: niwa has no volumes of type tmpfs\n"
-	 "DIR/c.yml:13: a.volumes[2]: left out: niwa does not mount '/proc' at '/p'\n"
-	 "DIR/c.yml:14: a.healthcheck: only its path is used, to find out that the app is ready\n"
-	 "DIR/c.yml:15: a.deploy.resources.reservations: left out: niwa sets limits, nothing is reserved\n"
-	 "DIR/c.yml:15: a.deploy.mode: left out: niwa decides by itself how many run, where and when\n"
-	 "DIR/c.yml:16: a.ulimits.nproc: left out: niwa limits only nofile, as limits.open_files\n"
-	 "DIR/c.yml:17: db.image: import it first: niwa image import mariadb docker://docker.io/library/mariadb\n"
-	 "DIR/c.yml:17: db.image: no port is declared; 3306 is a guess from the image's name\n"
-	 "DIR/c.yml:17: db: left out: user: found 'no such user'; allowed: USER, USER:GROUP, names or numbers up to "
+	 "DIR/c.yml:10: a.ports[3]: not published: 'fe80::1' is not an address to listen on\n"
+	 "DIR/c.yml:10: a.ports[3]: port 82 is taken as tcp; say protocol and speaks if you know better\n"
+	 "DIR/c.yml:13: a.volumes[1]: left out: niwa has no volumes of type tmpfs\n"
+	 "DIR/c.yml:14: a.volumes[2]: left out: niwa does not mount '/proc' at '/p'\n"
+	 "DIR/c.yml:15: a.healthcheck: only its path is used, to find out that the app is ready\n"
+	 "DIR/c.yml:16: a.deploy.resources.reservations: left out: niwa sets limits, nothing is reserved\n"
+	 "DIR/c.yml:16: a.deploy.mode: left out: niwa decides by itself how many run, where and when\n"
+	 "DIR/c.yml:17: a.ulimits.nproc: left out: niwa limits only nofile, as limits.open_files\n"
+	 "DIR/c.yml:18: db.image: import it first: niwa image import mariadb docker://docker.io/library/mariadb\n"
+	 "DIR/c.yml:18: db.image: no port is declared; 3306 is a guess from the image's name\n"
+	 "DIR/c.yml:18: db: left out: user: found 'no such user'; allowed: USER, USER:GROUP, names or numbers up to "
 	 "65535\n"},
 	{"variables",
 	 "services:\n  a:\n    image: ${IMAGE}:${TAG:-1}$NOTHING\n    expose: [80]\n"
@@ -216,7 +219,7 @@ static const struct {
 	 HEAD "  - name: a-b.shop\n"
 	      "    image: x\n"
 	      "    ports:\n"
-	      "      - {port: 80, protocol: http, publish: \"0.0.0.0:80\"}\n"
+	      "      - {port: 80, protocol: http, publish: \"[::]:80\"}\n"
 	      "    volumes:\n"
 	      "      - {from: /srv/volumes/v, to: /v, shared: true}\n"
 	      "\n"
@@ -265,7 +268,7 @@ static void what_cannot_be_carried_over_says_why(void **state)
 		"DIR/c.yml:9: -.volumes[1]: left out: not a volume\n",
 		"DIR/c.yml:9: -.command: left out: not a command\n",
 		": services: two are named 'a-b.shop'; the second is left out\n",
-		": services: 0.0.0.0:80 is published twice; left out at c.shop\n",
+		": services: [::]:80 is published twice; left out at c.shop\n",
 		": services: /srv/volumes/v is written to by several: shared: true; never do so with a database\n",
 	};
 	char *yaml, *notes;

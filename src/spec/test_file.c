@@ -178,9 +178,8 @@ static const struct {
 	{"apps:\n- name: a\n  image: x\n  ports:\n  -\n    protocol: http\n",
 	 "f.yaml:6: apps[0].ports[0].port: missing; allowed: a number from 1 to 65535"},
 	{"apps:\n- image: x\n  ports:\n  - port: 80\n    publish: 80,81\n  liftime: 1h\n",
-	 "f.yaml:5: apps[0].ports[0].publish: found '80,81'; allowed: PORT or ADDRESS:PORT, an IPv4 address and a "
-	 "number "
-	 "from 1 to 65535\n"
+	 "f.yaml:5: apps[0].ports[0].publish: found '80,81'; allowed: PORT, :PORT (all addresses), ADDRESS:PORT or "
+	 "[IPV6]:PORT, a number from 1 to 65535\n"
 	 "f.yaml:6: apps[0].liftime: unknown key; allowed: name, tenant, labels, image, command, user, workdir, env, "
 	 "env_files, "
 	 "init, ports, routes, volumes, egress, limits, lifetime, rotate, resident, scale, sleep, awake, wake, ready, "
@@ -200,7 +199,7 @@ static const struct {
 	{APP ",\n image: {name: x}}", "f.yaml:3: key 'image' is here twice, first in line 2"},
 	{APP ",\n egress: }",
 	 "f.yaml:3: apps[0].egress: found nothing; allowed: none, internet, or a list of at most 64 "
-	 "IPv4 networks such as [10.0.0.0/8, 192.0.2.7]"},
+	 "networks such as [10.0.0.0/8, 192.0.2.7, \"2001:db8::/32\"]"},
 	{APP ",\n env: {\n A: [x]}}",
 	 "f.yaml:4: apps[0].env.A: found a list; allowed: a text (in quotes where in doubt, \"\" for an empty one)"},
 	{APP ",\n env: {A.B: x}}",
@@ -239,6 +238,20 @@ static const struct {
 	{"apps:\n- {name: a, image: x, ports: [{port: 80, publish: 10.0.0.1:1}]}\n"
 	 "- {name: b, image: x, ports: [{port: 80, publish: 0.0.0.0:1}]}",
 	 "f.yaml:3: apps[1].ports[0].publish: found 1, as in line 2; allowed: each port of the host once"},
+	{"apps:\n- {name: a, image: x, ports: [{port: 80, publish: 0.0.0.0:1}]}\n"
+	 "- {name: b, image: x, ports: [{port: 80, publish: '[2001:db8::1]:1'}]}\n"
+	 "- {name: c, image: x, ports: [{port: 80, publish: '[2001:DB8::0:1]:1'}]}\n"
+	 "- {name: d, image: x, ports: [{port: 80, publish: '[2001:db8::2]:2'}]}\n"
+	 "- {name: e, image: x, ports: [{port: 80, publish: '[::]:2'}]}\n"
+	 "- {name: f, image: x, ports: [{port: 80, publish: ':3'}]}\n"
+	 "- {name: g, image: x, ports: [{port: 80, publish: 192.0.2.1:3}]}\n"
+	 "- {name: h, image: x, ports: [{port: 80, publish: '[2001:db8::1]:3'}]}\n"
+	 "- {name: i, image: x, ports: [{port: 80, publish: '[::]:1'}]}",
+	 "f.yaml:4: apps[2].ports[0].publish: found 1, as in line 3; allowed: each port of the host once\n"
+	 "f.yaml:6: apps[4].ports[0].publish: found 2, as in line 5; allowed: each port of the host once\n"
+	 "f.yaml:8: apps[6].ports[0].publish: found 3, as in line 7; allowed: each port of the host once\n"
+	 "f.yaml:9: apps[7].ports[0].publish: found 3, as in line 7; allowed: each port of the host once\n"
+	 "f.yaml:10: apps[8].ports[0].publish: found 1, as in line 2; allowed: each port of the host once"},
 	{"apps:\n- {name: a, image: x, ports: [{port: 80, publish: 0.0.0.0:1}]}\n"
 	 "- {name: b, image: x, ports: [{port: 80, publish: 1}]}\n"
 	 "- {name: c, image: x, ports: [{port: 80, publish: 2}, {port: 81, publish: 10.0.0.1:2}]}\n"

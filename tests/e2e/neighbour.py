@@ -40,12 +40,15 @@ class Neighbour:
         self.run(*(f"nsenter -n -t {self.machine.pid} {line}" for line in lines))
 
     def socket(self, family=socket.AF_INET):
+        return self.socket_of(family, socket.SOCK_STREAM)
+
+    def socket_of(self, family, kind):
         """Made by a thread that has stepped over there."""
         made = []
 
         def make():
             if ctypes.CDLL(None, use_errno=True).setns(self.namespace, CLONE_NEWNET) == 0:
-                made.append(socket.socket(family))
+                made.append(socket.socket(family, kind))
 
         thread = threading.Thread(target=make)
         thread.start()

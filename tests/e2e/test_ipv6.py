@@ -41,7 +41,7 @@ while True:
 def app(name, listen="::", tenant="ada", sleep=NEVER, **port):
     return {"name": name, "tenant": tenant, "image": "host", "command": ["/usr/bin/python3", "-Ic", TELLS, listen],
             "ports": [{"port": 80, "protocol": "http", **port}], "egress": "none", "sleep": sleep,
-            "stop": {"signal": "KILL", "grace": "1s"}}
+            "stop": {"signal": "KILL", "grace": "1s"}, "snapshot": "off"}  # while an image is taken it is out of `awake`
 
 
 def apply(host, *apps):

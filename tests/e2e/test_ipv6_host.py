@@ -53,6 +53,22 @@ def test_ipv6_is_turned_on_and_off_while_an_app_runs():
         host.stop()
 
 
+def test_without_ula_prefix_a_published_port_is_reached_by_ipv6_all_the_same():
+    subprocess.run(["ip", "-6", "address", "add", "2001:db8:2::9/128", "dev", "lo", "nodad"], check=True)
+    host = Host().start()
+    try:
+        apply(host, app("every", publish=":18700"))
+        for to in ("2001:db8:2::9", "::1", "127.0.0.1"):
+            host.niwa("stop", "every")
+            for state in ("stopped", "running"):
+                assert host.state("every") == state
+                assert exchange(socket.create_connection((to, 18700), PATIENCE))[0][0].endswith("10.80.0.1")
+            assert host.show("every")["last_wake"]["from"] == to
+    finally:
+        host.stop()
+        subprocess.run(["ip", "-6", "address", "del", "2001:db8:2::9/128", "dev", "lo"], check=True)
+
+
 @contextmanager
 def setting(path, value):
     before = path.read_text()
