@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Threads for single jobs.
+ * Threads for single jobs, and two queues of jobs that wait for one.
  */
 #include "engine/background.h"
 
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -18,6 +19,7 @@
 #include "base/priority.h"
 
 struct job {
+	STAILQ_ENTRY(job) link; /* while it waits */
 	pthread_t thread;
 	int fd; /* an eventfd: written once, by the thread, when it has finished */
 	sd_event_source *source;
@@ -29,7 +31,9 @@ struct job {
 	struct niwa_error err;
 };
 
-static unsigned running;
+STAILQ_HEAD(queue, job);
+static struct queue hurrying = STAILQ_HEAD_INITIALIZER(hurrying), others = STAILQ_HEAD_INITIALIZER(others);
+static unsigned running, running_others, waiting;
 
 static void *run(void *arg)
 {
@@ -51,13 +55,22 @@ static void job_free(struct job *j)
 	free(j);
 }
 
+static void begin_waiting(void);
+
+static void count(const struct job *j, int change)
+{
+	running += (unsigned)change;
+	running_others += j->hurries ? 0 : (unsigned)change;
+}
+
 static int on_finished(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
 	struct job *j = arg;
 
 	(void)s, (void)fd, (void)revents;
 	(void)pthread_join(j->thread, NULL);
-	running--;
+	count(j, -1);
+	begin_waiting();
 	j->done(j->r, j->r < 0 ? &j->err : NULL, j->arg);
 	job_free(j);
 	return 0;
@@ -75,12 +88,63 @@ static int start_thread(struct job *j)
 	return -r;
 }
 
+static bool has_room(bool hurries)
+{
+	return running < NIWA_BACKGROUND_MAX && (hurries || running_others < NIWA_BACKGROUND_OTHERS);
+}
+
+static struct job *take(struct queue *queue, bool hurries)
+{
+	struct job *j = has_room(hurries) ? STAILQ_FIRST(queue) : NULL;
+
+	if (!j)
+		return NULL;
+	STAILQ_REMOVE_HEAD(queue, link);
+	waiting--;
+	return j;
+}
+
+static void begin_waiting(void)
+{
+	struct job *j;
+
+	while ((j = take(&hurrying, true)) || (j = take(&others, false))) {
+		int r = start_thread(j);
+
+		if (r == 0) {
+			count(j, 1);
+			continue;
+		}
+		(void)niwa_fail(&j->err, NIWA_TEMPORARY, -r, "work in the background");
+		j->done(r, &j->err, j->arg);
+		job_free(j);
+	}
+}
+
+static int start_or_wait(struct job *j)
+{
+	int r;
+
+	if (has_room(j->hurries)) {
+		r = start_thread(j);
+		if (r == 0)
+			count(j, 1);
+		return r;
+	}
+	if (j->hurries)
+		STAILQ_INSERT_TAIL(&hurrying, j, link);
+	else
+		STAILQ_INSERT_TAIL(&others, j, link);
+	waiting++;
+	return 0;
+}
+
 static int begin(sd_event *event, const struct job *wanted, struct niwa_error *err)
 {
 	struct job *j;
 	int r;
 
-	if (running >= NIWA_BACKGROUND_MAX)
+	if (waiting >= NIWA_BACKGROUND_WAITING)
 		return niwa_fail(err, NIWA_TEMPORARY, EAGAIN, "too much is being done in the background");
 	j = niwa_zalloc(sizeof(*j));
 	if (!j)
@@ -89,12 +153,11 @@ static int begin(sd_event *event, const struct job *wanted, struct niwa_error *e
 	j->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = j->fd < 0 ? -errno : sd_event_add_io(event, &j->source, j->fd, EPOLLIN, on_finished, j);
 	if (r >= 0)
-		r = start_thread(j);
+		r = start_or_wait(j);
 	if (r < 0) {
 		job_free(j);
 		return niwa_fail(err, NIWA_TEMPORARY, -r, "work in the background");
 	}
-	running++;
 	return 0;
 }
 
