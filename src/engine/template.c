@@ -232,7 +232,7 @@ bool niwa_template_goes_on(struct niwa_engine *e, struct niwa_app *app)
 	struct niwa_template *t = app->template;
 
 	if (niwa_state_is_down(app->state)) {
-		if (app->instance_count)
+		if (s->taking || app->instance_count) /* its image may still get its name */
 			return true;
 		if (!t->over && !s->usable && !s->refused)
 			give_up(app);
