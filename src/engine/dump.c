@@ -19,6 +19,7 @@
 #include "engine/criu.h"
 #include "engine/dump_manifest.h"
 #include "engine/dumpable.h"
+#include "engine/group.h"
 #include "engine/group_tenant.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
@@ -285,6 +286,14 @@ static void begin_done(int r, const struct niwa_error *err, void *arg)
 	}
 }
 
+/* What it has in memory of its own; files of which it has read stay outside of the image. */
+static uint64_t expected_bytes(struct niwa_engine *e, const struct niwa_instance *i)
+{
+	uint64_t bytes;
+
+	return niwa_group_needs(e, i->id, &bytes) < 0 ? 0 : bytes;
+}
+
 static struct niwa_dump *new_dump(struct niwa_engine *e, struct niwa_instance *i)
 {
 	struct niwa_dump *d = niwa_zalloc(sizeof(*d));
@@ -299,7 +308,7 @@ static struct niwa_dump *new_dump(struct niwa_engine *e, struct niwa_instance *i
 				.store = e->snapshots->store,
 				.limits = e->snapshots->limits,
 				.files = {.dir = -1, .images = -1},
-				.expected = niwa_sleep_memory(e, i),
+				.expected = expected_bytes(e, i),
 				.began_ns = (int64_t)(niwa_realtime_us() - (niwa_now_us() - i->began_us)) * 1000,
 				.shared = i->app->template,
 				.volume_count = i->spec->volume_count,

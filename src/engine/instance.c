@@ -605,6 +605,8 @@ static void report_end(struct niwa_engine *e, struct niwa_instance *i, const str
 		niwa_restore_failed(e, i, err->msg);
 		return;
 	}
+	if (i->restored && (app->state == NIWA_STOPPING || app->state == NIWA_SAVING))
+		niwa_snapshot_lived(app);
 	if (app->state == NIWA_STOPPING || app->state == NIWA_SAVING) {
 		niwa_wake_healthy(i);
 		app->current = NULL;
@@ -621,8 +623,10 @@ static void report_end(struct niwa_engine *e, struct niwa_instance *i, const str
 	}
 	if (i->in_awake)
 		niwa_awake_leave(e, i);
-	if (i->restored && niwa_now_us() - i->stages.ready_us < TRUST_US && app->snapshot && app->snapshot->usable)
-		niwa_snapshot_failed(e, app, err->msg);
+	if (i->restored && niwa_now_us() - i->stages.ready_us >= TRUST_US)
+		niwa_snapshot_lived(app);
+	else if (i->restored)
+		niwa_snapshot_failed(e, i, err->msg);
 	if (app->state != NIWA_STARTING)
 		e->counts.crashes++;
 	if (app->state == NIWA_RUNNING && niwa_scale_take_over(e, app, err->msg)) {

@@ -22,8 +22,6 @@
 #include "engine/snapshot_start.h"
 #include "engine/wake.h"
 
-#define LATE_MAX 2 /* restores in a row that were not done in time: the image is dropped */
-
 bool niwa_restore_is_under_way(const struct niwa_instance *i)
 {
 	return i->snapshot && i->snapshot->restoring;
@@ -37,20 +35,6 @@ static void abandon(struct niwa_engine *e, struct niwa_instance *i)
 		return;
 	i->life = NIWA_LIFE_STOPPING;
 	niwa_instance_kill(e, i);
-}
-
-/* On a host that is starved everything is slow, and a good image is not to pay for it. The next time it was the image.
- */
-static bool is_forgiven(struct niwa_app *app, const char *reason)
-{
-	struct niwa_log_ctx ctx = {.app = app->name, .doing = "snapshot"};
-	struct niwa_app_snapshot *s = app->snapshot;
-
-	if (!s || s->shared || !s->usable || ++s->late >= LATE_MAX)
-		return false;
-	niwa_log(NIWA_LOG_WARN, &ctx, "%s; its image is kept, and dropped if that happens again", reason);
-	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
-	return true;
 }
 
 /* False: it is being stopped, and nobody waits for it. */
@@ -79,8 +63,8 @@ static void failed(struct niwa_engine *e, struct niwa_instance *i, const char *r
 		return;
 	if (niwa_snapshot_of(app))
 		app->snapshot->failures++;
-	if (fault != OF_TIME || !is_forgiven(app, reason))
-		niwa_snapshot_failed(e, app, reason);
+	if (fault != OF_TIME || !niwa_snapshot_forgives(app, reason))
+		niwa_snapshot_failed(e, i, reason);
 	start_instead(e, i, "the image could not be restored");
 }
 

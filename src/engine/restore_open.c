@@ -113,6 +113,17 @@ static int begin_walk(struct opening *o, struct niwa_error *err)
 	return 0;
 }
 
+/* The start that follows makes memory of a moment void whatever went wrong. */
+static void not_opened(const struct opening *o, const struct niwa_error *err)
+{
+	struct niwa_instance *i = o->instance;
+
+	if (o->once || err->kind != NIWA_TEMPORARY)
+		niwa_snapshot_drop(o->engine, i->app, err->msg);
+	else if (!niwa_snapshot_forgives(i->app, err->msg))
+		niwa_snapshot_failed(o->engine, i, err->msg);
+}
+
 static void end(struct opening *o, int r, const struct niwa_error *err)
 {
 	struct niwa_engine *e = o->engine;
@@ -122,7 +133,7 @@ static void end(struct opening *o, int r, const struct niwa_error *err)
 
 	if (r < 0) {
 		if (o->is_void && known && strcmp(known->key.hex, o->was.hex) == 0)
-			niwa_snapshot_drop(e, i->app, err->msg);
+			not_opened(o, err);
 	} else {
 		i->snapshot->image = o->image;
 		niwa_store_image_init(&o->image);

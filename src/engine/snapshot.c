@@ -18,12 +18,15 @@
 #include "engine/share.h"
 #include "engine/snapshot_host.h"
 #include "engine/snapshot_note.h"
+#include "engine/snapshot_start.h"
 
 #define PAYS_PERCENT  80 /* of a cold start, at most */
 #define PAYS_SAMPLES  3  /* restores before it is judged */
 #define LOOK_AGAIN    16 /* cold starts; a bad moment of the host must not be held against many apps for ever */
 #define FAILED_DROP   3  /* restores from a shared image that fail in a row: it is dropped */
 #define FAILED_REFUSE 9  /* and those of the ones that came after it: no other is made */
+#define FAILED_OWN    3  /* of an app that has images of its own, each of which was dropped: no other is made */
+#define LATE_MAX      2  /* restores in a row for which the host is not blamed any more, but the image */
 #define SOON_US       NIWA_SEC
 #define LATER_US      (60 * NIWA_SEC) /* twice as long each time */
 #define LATEST_US     (3600 * NIWA_SEC)
@@ -142,15 +145,42 @@ void niwa_snapshot_settle(struct niwa_engine *e, struct niwa_app *app, const cha
 	niwa_share_walk(e);
 }
 
-void niwa_snapshot_failed(struct niwa_engine *e, struct niwa_app *app, const char *reason)
+bool niwa_snapshot_forgives(struct niwa_app *app, const char *reason)
 {
 	struct niwa_log_ctx ctx = {.app = app->name, .doing = "snapshot"};
 	struct niwa_app_snapshot *s = app->snapshot;
 
-	if (!s || !s->shared || ++s->failed % FAILED_DROP == 0) {
+	if (!s || s->shared || !s->usable || ++s->late >= LATE_MAX)
+		return false;
+	niwa_log(NIWA_LOG_WARN, &ctx, "%s; its image is kept, and dropped if that happens again", reason);
+	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
+	return true;
+}
+
+/* Each image of it is made for nothing, and each of its wakes takes longer than a start would. */
+static void refuse_own(struct niwa_app_snapshot *s, const struct niwa_snapshot_key *start, const char *reason)
+{
+	s->key = *start;
+	s->refused = true;
+	s->failed = 0;
+	(void)snprintf(s->reason, sizeof(s->reason), "not restored %d times in a row: %s", FAILED_OWN, reason);
+}
+
+void niwa_snapshot_failed(struct niwa_engine *e, const struct niwa_instance *i, const char *reason)
+{
+	struct niwa_app *app = i->app;
+	struct niwa_log_ctx ctx = {.app = app->name, .doing = "snapshot"};
+	struct niwa_app_snapshot *s = app->snapshot;
+
+	if (!s)
+		return;
+	s->failed++;
+	if (!s->shared || s->failed % FAILED_DROP == 0) {
 		niwa_snapshot_drop(e, app, reason);
-		if (s && s->shared && s->failed >= FAILED_REFUSE)
+		if (s->shared && s->failed >= FAILED_REFUSE)
 			s->refused = true;
+		else if (!s->shared && s->failed >= FAILED_OWN && i->snapshot)
+			refuse_own(s, &i->snapshot->key, reason);
 		return;
 	}
 	niwa_log(NIWA_LOG_WARN, &ctx, "not woken from the image it shares: %s", reason);
@@ -203,8 +233,15 @@ void niwa_snapshot_restored(struct niwa_app *app)
 	if (!s)
 		return;
 	s->restores++;
-	s->failed = 0;
+	if (s->shared) /* else it has to live a little first */
+		s->failed = 0;
 	s->last_restore_us = niwa_realtime_us();
+}
+
+void niwa_snapshot_lived(struct niwa_app *app)
+{
+	if (app->snapshot && !app->snapshot->shared)
+		app->snapshot->failed = 0;
 }
 
 void niwa_snapshot_measured(struct niwa_engine *e, struct niwa_app *app, bool restored, uint64_t us)

@@ -20,12 +20,13 @@ struct niwa_app_snapshot {
 	bool unchecked, wanted_anew; /* rebuild.h */
 	bool shared, making;         /* making: a template is there (template.h) */
 	bool settled;                /* the `usable` that the states of those who share it follow */
-	unsigned sharers, failed;    /* failed: restores one after the other, of whichever app */
-	unsigned told;               /* while a list is made */
-	unsigned cold_since;         /* cold starts since the last restore was measured */
-	uint64_t like;               /* the app of which it was taken, or like whose it was; 0: not known */
-	uint32_t week;               /* wakes in the week before niwad started; shared: and since */
-	unsigned late;               /* restores in a row that were not done in time */
+	unsigned sharers,
+		failed;      /* failed: restores one after the other, of whichever app; since one of them has lived */
+	unsigned told;       /* while a list is made */
+	unsigned cold_since; /* cold starts since the last restore was measured */
+	uint64_t like;       /* the app of which it was taken, or like whose it was; 0: not known */
+	uint32_t week;       /* wakes in the week before niwad started; shared: and since */
+	unsigned late;       /* restores in a row that the host was too slow for, or had no means for */
 	/* Of dumps, after one for which there was no room. */
 	uint64_t pause_us, not_before_us;
 	uint64_t bytes, taken_us, still_us;
@@ -50,9 +51,15 @@ void niwa_app_snapshot_free(struct niwa_app *app);
 
 /* Its memory is kept when it sleeps (sleep.keep: memory). */
 bool niwa_snapshot_hibernates(const struct niwa_engine *e, const struct niwa_app_spec *spec);
-/* A restore of the app failed, or it ended at once. An image of its own is dropped; one that it shares when others fail
- * too: whoever spoils his own instance must not take it from the others. */
-void niwa_snapshot_failed(struct niwa_engine *e, struct niwa_app *app, const char *reason);
+/* A restore of the instance's app failed, or it ended at once. An image of its own is dropped, and after some that had
+ * this end none is made of such a start any more; one that it shares is dropped when others fail too: whoever spoils
+ * his own instance must not take it from the others. */
+void niwa_snapshot_failed(struct niwa_engine *e, const struct niwa_instance *i, const char *reason);
+/* What it was woken from has proved good. */
+void niwa_snapshot_lived(struct niwa_app *app);
+/* On a host that is starved everything is slow or fails, and a good image is not to pay for it: once in a row it is
+ * kept. The next time it was the image. */
+bool niwa_snapshot_forgives(struct niwa_app *app, const char *reason);
 /* There is no image for now: each try stops the app, so the pause before the next one doubles, and holds for the app's
  * next instances too. It begins with a minute (no room), with a second when err->code is EBUSY (what the app just did).
  */

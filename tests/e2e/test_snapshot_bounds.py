@@ -2,11 +2,12 @@
 """What images may cost: room and time of a dump, the life of memory, and what people ask of them by hand."""
 
 import json
+import os
 import time
 import urllib.request
 
 from clients import apply
-from host import wait_for
+from host import CRIU, Host, wait_for
 
 AWAKE = {"freeze": "never", "page": "never", "save": "never"}
 HIBERNATES = {"freeze": "200ms", "page": "never", "save": "500ms", "connection": "1s", "keep": "memory"}
@@ -35,6 +36,13 @@ class Answer(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 http.server.ThreadingHTTPServer(("", 80), Answer).serve_forever()
+"""
+
+
+READS = """
+with open("/data/large", "rb") as file:
+    while file.read(1 << 20):
+        pass
 """
 
 
@@ -73,6 +81,25 @@ def test_holes_of_files_are_neither_copied_nor_counted_and_are_there_after_a_res
     for name in ("/tmp/x", "/dev/shm/x"):
         assert ask(garden, f"/ends{name}") == "beginb'\\x00end'"
     assert known(garden)["restores"] == 1
+
+
+def test_files_that_an_app_has_read_do_not_count_for_its_image():
+    host = Host(criu=CRIU, snapshot_image_bytes="40M").start()
+    try:
+        data = host.dir / "data"
+        data.mkdir()
+        with open(data / "large", "wb") as file:
+            file.write(b"x" * (64 << 20))
+            file.flush()
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # who reads it first is charged for it
+        apply(host, app(command=["python3", "-c", READS + SERVER], snapshot="ready",
+                        volumes=[{"from": str(data), "to": "/data", "read_only": True}]))
+        ask(host)
+        assert host.show("a")["memory_bytes"] > 60 << 20
+        assert settled(host)["usable"], known(host)
+    finally:
+        host.stop()
 
 
 def test_an_image_is_not_taken_by_hand_of_an_app_whose_memory_is_kept(garden):

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What goes wrong around images: niwad ends, disks are slow or full, the host is another one, memory is short."""
 
+import contextlib
 import ctypes
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from clients import ASK, apply, record
+from crash import children
 from host import CRIU, Host, wait_for
 from test_snapshot import AWAKE, COUNTER, HIBERNATES, answered_by_a_start, ask, asleep_with_image, counting, image, path, taken
 
@@ -158,6 +161,64 @@ def test_an_image_is_dropped_when_a_second_restore_in_a_row_is_late():
         assert "its image is dropped: CRIU was not done in time" in host.niwad_log()
     finally:
         host.stop()
+
+
+def test_an_image_that_could_not_be_opened_once_is_kept():
+    host = Host(criu=CRIU).start(niwad_env={"NIWA_FAULT": "snapshot.using:ENOMEM@1"})
+    try:
+        address = asleep_with_image(host, "php", snapshot="ready")
+        assert ASK["php"](address) and path(host, "php") == "start"
+        host.niwa("stop", "php")
+        assert ASK["php"](address) and path(host, "php") == "restore"
+    finally:
+        host.stop()
+
+
+def kill_restores(host, stop):
+    while not stop.wait(0.0005):
+        for pid in children(host.keep.pid):
+            with contextlib.suppress(OSError):  # it has ended
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"criu\0restore\0"):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def test_an_app_that_is_never_restored_has_no_other_image_made(garden):
+    address = asleep_with_image(garden, "php", snapshot="ready")
+    stop = threading.Event()
+    thread = threading.Thread(target=kill_restores, args=(garden, stop))
+    thread.start()
+    try:
+        for _ in range(2):
+            assert ASK["php"](address) and path(garden, "php") == "start"
+            taken(garden, "php")
+            garden.niwa("stop", "php")
+        assert ASK["php"](address)
+    finally:
+        stop.set()
+        thread.join()
+    known = image(garden, "php")
+    assert known["refused"] and "not restored 3 times in a row: CRIU killed" in known["why_not"], known
+    time.sleep(0.5)
+    garden.niwa("stop", "php")
+    assert garden.state("php") == "stopped" and not image(garden, "php")["usable"]
+    garden.niwa("snapshot", "take", "php")  # whoever has mended something says so
+    garden.niwa("stop", "php")
+    assert ASK["php"](address) and path(garden, "php") == "restore"
+
+
+def test_an_app_that_ends_after_each_restore_has_no_other_image_made(garden):
+    address = asleep_with_image(garden, "php", snapshot="ready", restore_signal="KILL")
+
+    def visit():
+        with contextlib.suppress(Exception):  # who comes just then is not answered
+            ASK["php"](address)
+        known = garden.show("php")
+        if known["snapshot"]["usable"] and known["last_wake"]["path"] == "start":
+            garden.niwa("stop", "php")
+        return known["snapshot"].get("refused")
+
+    wait_for("no other image is made", visit, timeout=30)
+    assert garden.niwad_log().count("an image was taken: ") == 3
 
 
 def small_disk(host, megabytes):
