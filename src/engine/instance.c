@@ -50,8 +50,6 @@
 #include "engine/volume.h"
 #include "engine/wake.h"
 
-#define TRUST_US (5 * NIWA_SEC) /* a restored app that ends sooner had a bad image */
-
 static struct niwa_instance *new_object(struct niwa_engine *e, struct niwa_app *app, uint64_t id)
 {
 	struct niwa_instance *i = niwa_zalloc(sizeof(*i));
@@ -605,8 +603,8 @@ static void report_end(struct niwa_engine *e, struct niwa_instance *i, const str
 		niwa_restore_failed(e, i, err->msg);
 		return;
 	}
-	if (i->restored && (app->state == NIWA_STOPPING || app->state == NIWA_SAVING))
-		niwa_snapshot_lived(app);
+	if (i->restored)
+		niwa_snapshot_ended(e, i, err->msg);
 	if (app->state == NIWA_STOPPING || app->state == NIWA_SAVING) {
 		niwa_wake_healthy(i);
 		app->current = NULL;
@@ -623,10 +621,6 @@ static void report_end(struct niwa_engine *e, struct niwa_instance *i, const str
 	}
 	if (i->in_awake)
 		niwa_awake_leave(e, i);
-	if (i->restored && niwa_now_us() - i->stages.ready_us >= TRUST_US)
-		niwa_snapshot_lived(app);
-	else if (i->restored)
-		niwa_snapshot_failed(e, i, err->msg);
 	if (app->state != NIWA_STARTING)
 		e->counts.crashes++;
 	if (app->state == NIWA_RUNNING && niwa_scale_take_over(e, app, err->msg)) {

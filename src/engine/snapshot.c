@@ -23,10 +23,11 @@
 #define PAYS_PERCENT  80 /* of a cold start, at most */
 #define PAYS_SAMPLES  3  /* restores before it is judged */
 #define LOOK_AGAIN    16 /* cold starts; a bad moment of the host must not be held against many apps for ever */
-#define FAILED_DROP   3  /* restores from a shared image that fail in a row: it is dropped */
-#define FAILED_REFUSE 9  /* and those of the ones that came after it: no other is made */
-#define FAILED_OWN    3  /* of an app that has images of its own, each of which was dropped: no other is made */
-#define LATE_MAX      2  /* restores in a row for which the host is not blamed any more, but the image */
+#define TRUST_US      (5 * NIWA_SEC) /* a restored app that ends sooner had a bad image */
+#define FAILED_DROP   3              /* restores from a shared image that fail in a row: it is dropped */
+#define FAILED_REFUSE 9              /* and those of the ones that came after it: no other is made */
+#define FAILED_OWN    3 /* of an app that has images of its own, each of which was dropped: no other is made */
+#define LATE_MAX      2 /* restores in a row for which the host is not blamed any more, but the image */
 #define SOON_US       NIWA_SEC
 #define LATER_US      (60 * NIWA_SEC) /* twice as long each time */
 #define LATEST_US     (3600 * NIWA_SEC)
@@ -238,10 +239,15 @@ void niwa_snapshot_restored(struct niwa_app *app)
 	s->last_restore_us = niwa_realtime_us();
 }
 
-void niwa_snapshot_lived(struct niwa_app *app)
+void niwa_snapshot_ended(struct niwa_engine *e, const struct niwa_instance *i, const char *how)
 {
-	if (app->snapshot && !app->snapshot->shared)
-		app->snapshot->failed = 0;
+	struct niwa_app_snapshot *s = i->app->snapshot;
+	bool asked = i->app->state == NIWA_STOPPING || i->app->state == NIWA_SAVING;
+
+	if (!asked && niwa_now_us() - i->stages.ready_us < TRUST_US)
+		niwa_snapshot_failed(e, i, how);
+	else if (s && !s->shared)
+		s->failed = 0;
 }
 
 void niwa_snapshot_measured(struct niwa_engine *e, struct niwa_app *app, bool restored, uint64_t us)

@@ -55,8 +55,8 @@ bool niwa_snapshot_hibernates(const struct niwa_engine *e, const struct niwa_app
  * this end none is made of such a start any more; one that it shares is dropped when others fail too: whoever spoils
  * his own instance must not take it from the others. */
 void niwa_snapshot_failed(struct niwa_engine *e, const struct niwa_instance *i, const char *reason);
-/* What it was woken from has proved good. */
-void niwa_snapshot_lived(struct niwa_app *app);
+/* The restored instance has ended: by itself and soon is as bad as a restore that failed. */
+void niwa_snapshot_ended(struct niwa_engine *e, const struct niwa_instance *i, const char *how);
 /* On a host that is starved everything is slow or fails, and a good image is not to pay for it: once in a row it is
  * kept. The next time it was the image. */
 bool niwa_snapshot_forgives(struct niwa_app *app, const char *reason);
