@@ -45,13 +45,28 @@ struct niwa_store_limits {
 	uint64_t free_bytes;  /* that must stay free on the file system; 0: no matter */
 };
 
+/* Images that had to go for another one, for whoever knows their apps. */
+struct niwa_store_evicted {
+	struct niwa_store_gone {
+		struct niwa_snapshot_key key;
+		uint64_t app_id; /* 0: of apps that share it, or not known */
+	} * image;
+	size_t count;
+};
+void niwa_store_evicted_fini(struct niwa_store_evicted *evicted);
+
 /* --- taking one --- */
+
+/* Whether an image that is being committed gets its name: whoever moves it away from OPEN first has decided. */
+enum niwa_store_fate { NIWA_STORE_OPEN, NIWA_STORE_NAMED, NIWA_STORE_UNWANTED };
 
 /* A snapshot being written. dir: .new-N, locked; images: .new-N/images for `criu dump`, empty, 0755. .new-N/layer
  * (0755) and .new-N/shm (0700) are there, empty, to be filled. */
 struct niwa_store_new {
 	char name[24];
 	int dir, images;
+	struct niwa_store_evicted evicted; /* by begin and commit, also when they fail; to be freed */
+	_Atomic(int) *fate;                /* set by who may change his mind while it is committed; else NULL */
 };
 /* Makes room for expected_bytes first (as niwa_store_make_room). -ENOSPC (NIWA_TEMPORARY) when there is none, -EFBIG
  * when it is more than one may have. */
@@ -59,7 +74,9 @@ int niwa_store_begin(const struct niwa_store *store, const struct niwa_store_lim
 		     struct niwa_store_new *ret, struct niwa_error *err);
 /* Fills the manifest's parts (none before) and sizes, writes it, syncs, renames, syncs, and evicts others when there is
  * too much. One of the same key that is there already is replaced and keeps its counts. Afterwards, and after a
- * failure, *snapshot is closed (dir -1); a failure leaves nothing behind. -EFBIG: larger than one may be. */
+ * failure, *snapshot is closed (dir -1); a failure leaves nothing behind. -EFBIG: larger than one may be. -ECANCELED:
+ * its fate was decided otherwise. Everything is synced by one pass of its file system, which has to write what others
+ * have there too, so it may take seconds. */
 int niwa_store_commit(const struct niwa_store *store, const struct niwa_store_limits *limits,
 		      struct niwa_store_new *snapshot, struct niwa_manifest *manifest, struct niwa_error *err);
 /* Removes what was written. One that is not open is fine. */
@@ -148,9 +165,11 @@ void niwa_store_list_fini(struct niwa_store_list *list);
 /* 0 when there is none. It is no longer found when this returns; files somebody restores from go later. */
 int niwa_store_remove(const struct niwa_store *store, const struct niwa_snapshot_key *key, struct niwa_error *err);
 /* Evicts the least valuable until bytes more have room within the limits; never `keep` (may be NULL) nor one in use.
- * -ENOSPC when that is not enough. ret_count (may be NULL): how many went, also on failure. */
+ * -ENOSPC when that is not enough; none goes for a disk that stays too full without all of them. `evicted` (may be
+ * NULL): those that went are added, also on failure. */
 int niwa_store_make_room(const struct niwa_store *store, const struct niwa_store_limits *limits, uint64_t bytes,
-			 const struct niwa_snapshot_key *keep, unsigned *ret_count, struct niwa_error *err);
+			 const struct niwa_snapshot_key *keep, struct niwa_store_evicted *evicted,
+			 struct niwa_error *err);
 /* Removes what dead writers, used snapshots and interrupted removals left, and damaged snapshots. At start, and after
  * every failure. What somebody holds stays. ret_count (may be NULL): how many went. */
 int niwa_store_collect(const struct niwa_store *store, unsigned *ret_count, struct niwa_error *err);

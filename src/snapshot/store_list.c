@@ -162,19 +162,26 @@ void niwa_store_list_fini(struct niwa_store_list *list)
 
 /* ---- room ---- */
 
-static bool has_room(const struct niwa_store *store, const struct niwa_store_limits *limits, uint64_t used,
-		     uint64_t bytes)
+/* What stays free on the file system, were `gain` given back. */
+static bool is_free(const struct niwa_store *store, const struct niwa_store_limits *limits, uint64_t bytes,
+		    uint64_t gain)
 {
-	uint64_t limit = limits->bytes ? limits->bytes : NIWA_STORE_BYTES, wanted;
 	struct statvfs fs;
+	uint64_t wanted;
 
-	if (bytes > limit || used > limit - bytes)
-		return false;
 	if (!limits->free_bytes)
 		return true;
 	if (__builtin_add_overflow(limits->free_bytes, bytes, &wanted) || fstatvfs(store->dir, &fs) < 0)
 		return false;
-	return (uint64_t)fs.f_bavail * fs.f_frsize >= wanted;
+	return (uint64_t)fs.f_bavail * fs.f_frsize + gain >= wanted;
+}
+
+static bool has_room(const struct niwa_store *store, const struct niwa_store_limits *limits, uint64_t used,
+		     uint64_t bytes)
+{
+	uint64_t limit = limits->bytes ? limits->bytes : NIWA_STORE_BYTES;
+
+	return bytes <= limit && used <= limit - bytes && is_free(store, limits, bytes, 0);
 }
 
 static int by_value(const void *a, const void *b)
@@ -207,20 +214,38 @@ static int evict(const struct niwa_store *store, const struct niwa_snapshot_key 
 	return store_delete(store, name, err);
 }
 
+void niwa_store_evicted_fini(struct niwa_store_evicted *evicted)
+{
+	free(evicted->image);
+	*evicted = (struct niwa_store_evicted){0};
+}
+
+/* Without memory its app learns of it at its next wake. */
+static void add_evicted(struct niwa_store_evicted *evicted, const struct niwa_store_entry *e)
+{
+	void *more = evicted ? reallocarray(evicted->image, evicted->count + 1, sizeof(*evicted->image)) : NULL;
+
+	if (!more)
+		return;
+	evicted->image = more;
+	evicted->image[evicted->count++] = (struct niwa_store_gone){
+		.key = e->key, .app_id = *e->damaged || e->scope == NIWA_SCOPE_SHARED ? 0 : e->app_id};
+}
+
 int niwa_store_make_room(const struct niwa_store *store, const struct niwa_store_limits *limits, uint64_t bytes,
-			 const struct niwa_snapshot_key *keep, unsigned *ret_count, struct niwa_error *err)
+			 const struct niwa_snapshot_key *keep, struct niwa_store_evicted *evicted,
+			 struct niwa_error *err)
 {
 	struct niwa_store_list list;
-	unsigned count = 0;
+	bool possible;
 	int r = niwa_store_list(store, &list, err);
 
-	if (ret_count)
-		*ret_count = 0;
 	if (r < 0)
 		return r;
 	if (list.count)
 		qsort(list.entry, list.count, sizeof(*list.entry), by_value);
-	for (size_t i = 0; r >= 0 && i < list.count && !has_room(store, limits, list.bytes, bytes); i++) {
+	possible = is_free(store, limits, bytes, list.bytes);
+	for (size_t i = 0; r >= 0 && possible && i < list.count && !has_room(store, limits, list.bytes, bytes); i++) {
 		const struct niwa_store_entry *e = &list.entry[i];
 
 		if (keep && strcmp(e->key.hex, keep->hex) == 0)
@@ -228,11 +253,9 @@ int niwa_store_make_room(const struct niwa_store *store, const struct niwa_store
 		r = evict(store, &e->key, err);
 		if (r == 0) {
 			list.bytes -= e->bytes;
-			count++;
+			add_evicted(evicted, e);
 		}
 	}
-	if (ret_count)
-		*ret_count = count;
 	if (r >= 0 && !has_room(store, limits, list.bytes, bytes))
 		r = niwa_fail(err, NIWA_TEMPORARY, ENOSPC, "no room for a snapshot of %llu MiB",
 			      (unsigned long long)bytes >> 20);

@@ -22,8 +22,8 @@ struct store_tree {
 	uint64_t bytes; /* on disk */
 	uint32_t entries;
 };
-/* Walks snapshot/folder: every regular file is hashed, becomes a part of the manifest and is synced, and so is every
- * folder. */
+/* Walks snapshot/folder, which is synced: blocks are known then. Every regular file is hashed and becomes a part of the
+ * manifest. */
 int store_tree_take(int snapshot, const char *folder, struct niwa_manifest *manifest, struct store_tree *ret,
 		    struct niwa_error *err);
 /* Bytes on disk of whatever is there; what cannot be read counts as nothing. */

@@ -5,6 +5,7 @@
 #include "snapshot/store_private.h"
 
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -77,11 +78,12 @@ int niwa_store_begin(const struct niwa_store *store, const struct niwa_store_lim
 	struct niwa_store_new s = {.dir = -1, .images = -1};
 	int r = too_large(expected_bytes, limits, err);
 
-	ret->dir = ret->images = -1;
+	*ret = s;
 	if (r == 0)
-		r = niwa_store_make_room(store, limits, expected_bytes, NULL, NULL, err);
+		r = niwa_store_make_room(store, limits, expected_bytes, NULL, &ret->evicted, err);
 	if (r < 0)
 		return r;
+	s.evicted = ret->evicted;
 	do {
 		r = make_folder(store, &s, err);
 		if (r == 0)
@@ -110,7 +112,8 @@ void niwa_store_abort(const struct niwa_store *store, struct niwa_store_new *s)
 
 /* ---- committing ---- */
 
-/* Everything that CRIU and the copy of the layer left: measured, hashed, on the disk. */
+/* Everything that CRIU and the copy of the layer left: on the disk, measured, hashed. A file at a time each would have
+ * to wait for the journal. */
 static int take_trees(struct niwa_store_new *s, struct niwa_manifest *m, const struct niwa_store_limits *limits,
 		      struct niwa_error *err)
 {
@@ -120,6 +123,8 @@ static int take_trees(struct niwa_store_new *s, struct niwa_manifest *m, const s
 
 	if (fstatat(s->images, "inventory.img", &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return niwa_fail(err, NIWA_PERMANENT, errno, "snapshot: CRIU wrote no inventory.img");
+	if (syncfs(s->dir) < 0)
+		return niwa_fail(err, NIWA_TEMPORARY, errno, "snapshot: sync");
 	r = store_tree_take(s->dir, "images", m, &images, err);
 	if (r == 0)
 		r = store_tree_take(s->dir, "layer", m, &layer, err);
@@ -194,6 +199,15 @@ static int fill(const struct niwa_store *store, const struct niwa_store_limits *
 	return r < 0 ? r : store_fault("snapshot.synced", err);
 }
 
+static int decide(const struct niwa_store_new *s, struct niwa_error *err)
+{
+	int open = NIWA_STORE_OPEN;
+
+	if (!s->fate || atomic_compare_exchange_strong(s->fate, &open, NIWA_STORE_NAMED))
+		return 0;
+	return niwa_fail(err, NIWA_TEMPORARY, ECANCELED, "snapshot");
+}
+
 /* Puts it under its key. What was there has its name then, and goes: now, or as a leftover if somebody holds it. Others
  * may evict that meanwhile, and make a folder of the name, which they have locked. */
 static int rename_to_key(const struct niwa_store *store, struct niwa_store_new *s, const struct niwa_snapshot_key *key,
@@ -232,6 +246,8 @@ int niwa_store_commit(const struct niwa_store *store, const struct niwa_store_li
 	int r = fill(store, limits, s, m, err);
 
 	if (r == 0)
+		r = decide(s, err);
+	if (r == 0)
 		r = rename_to_key(store, s, &m->key, err);
 	if (r < 0) {
 		niwa_store_abort(store, s);
@@ -243,6 +259,6 @@ int niwa_store_commit(const struct niwa_store *store, const struct niwa_store_li
 	if (r < 0)
 		(void)niwa_store_remove(store, &m->key, &ignored);
 	else /* those in use stay for now: the next one has to find room */
-		(void)niwa_store_make_room(store, limits, 0, &m->key, NULL, &ignored);
+		(void)niwa_store_make_room(store, limits, 0, &m->key, &s->evicted, &ignored);
 	return r;
 }

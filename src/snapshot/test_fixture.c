@@ -133,6 +133,7 @@ int fixture_begin(struct fixture *f, size_t page_bytes, struct niwa_store_new *s
 {
 	int r = niwa_store_begin(&f->store, &f->limits, page_bytes, s, err);
 
+	niwa_store_evicted_fini(&s->evicted);
 	if (r < 0)
 		return r;
 	r = put_samples(s);
@@ -157,6 +158,7 @@ int fixture_commit(struct fixture *f, struct niwa_store_new *s, char digit, stru
 	int r = niwa_store_commit(&f->store, &f->limits, s, &m, err);
 
 	niwa_manifest_fini(&m);
+	niwa_store_evicted_fini(&s->evicted);
 	return r;
 }
 

@@ -457,8 +457,8 @@ static void damaged_ones_are_listed_with_the_reason_and_collected(void **state)
 static void the_least_valuable_goes_first(void **state)
 {
 	struct fixture *f = *state;
+	struct niwa_store_evicted gone = {0};
 	struct niwa_error err = {0};
-	unsigned count;
 
 	f->limits.bytes = 20 * MIB;
 	assert_int_equal(fixture_put(f, 'a', 4 * MIB, NULL), 0); /* often */
@@ -469,16 +469,52 @@ static void the_least_valuable_goes_first(void **state)
 	note(f, 'b', NIWA_STORE_RESTORED, 20000, 2);
 	note(f, 'c', NIWA_STORE_RESTORED, 600000, 20);
 	note(f, 'd', NIWA_STORE_RESTORED, 20000, 2);
-	assert_int_equal(niwa_store_make_room(&f->store, &f->limits, 10 * MIB, NULL, &count, &err), 0);
-	assert_int_equal(count, 1);
+	assert_int_equal(niwa_store_make_room(&f->store, &f->limits, 10 * MIB, NULL, &gone, &err), 0);
+	assert_int_equal(gone.count, 1);
+	assert_int_equal(gone.image[0].key.hex[0], 'c');
 	assert_false(fixture_has(f, 'c', NIWA_STORE_QUICK));
-	assert_int_equal(niwa_store_make_room(&f->store, &f->limits, 14 * MIB, NULL, &count, &err), 0);
-	assert_int_equal(count, 1);
+	assert_int_equal(niwa_store_make_room(&f->store, &f->limits, 14 * MIB, NULL, &gone, &err), 0);
+	assert_int_equal(gone.count, 2);
+	assert_int_equal(gone.image[1].key.hex[0], 'b');
 	assert_false(fixture_has(f, 'b', NIWA_STORE_QUICK));
-	assert_int_equal(niwa_store_make_room(&f->store, &f->limits, 15 * MIB, NULL, &count, &err), 0);
-	assert_int_equal(count, 1);
+	assert_int_equal(niwa_store_make_room(&f->store, &f->limits, 15 * MIB, NULL, &gone, &err), 0);
+	assert_int_equal(gone.count, 3);
+	assert_int_equal(gone.image[2].key.hex[0], 'd');
 	assert_true(fixture_has(f, 'a', NIWA_STORE_QUICK));
 	assert_int_equal(fixture_count(f, ""), 1);
+	niwa_store_evicted_fini(&gone);
+}
+
+static void none_goes_for_a_disk_that_stays_full(void **state)
+{
+	struct fixture *f = *state;
+	struct niwa_store_evicted gone = {0};
+	struct niwa_error err = {0};
+
+	assert_int_equal(fixture_put(f, 'a', 1 * MIB, NULL), 0);
+	f->limits.free_bytes = UINT64_C(1) << 60;
+	assert_int_equal(niwa_store_make_room(&f->store, &f->limits, 1 * MIB, NULL, &gone, &err), -ENOSPC);
+	assert_int_equal(gone.count, 0);
+	assert_true(fixture_has(f, 'a', NIWA_STORE_QUICK));
+}
+
+static void an_image_that_nobody_wants_any_more_gets_no_name(void **state)
+{
+	struct fixture *f = *state;
+	struct niwa_store_new s;
+	struct niwa_error err = {0};
+	_Atomic(int) fate = NIWA_STORE_UNWANTED;
+
+	assert_int_equal(fixture_begin(f, 4096, &s, &err), 0);
+	s.fate = &fate;
+	assert_int_equal(fixture_commit(f, &s, 'a', &err), -ECANCELED);
+	assert_int_equal(fixture_count(f, ""), 0);
+	fate = NIWA_STORE_OPEN;
+	assert_int_equal(fixture_begin(f, 4096, &s, &err), 0);
+	s.fate = &fate;
+	assert_int_equal(fixture_commit(f, &s, 'a', &err), 0);
+	assert_int_equal(fate, NIWA_STORE_NAMED);
+	assert_true(fixture_has(f, 'a', NIWA_STORE_QUICK));
 }
 
 static void one_in_use_and_the_one_just_taken_are_not_evicted(void **state)
@@ -666,6 +702,8 @@ int main(void)
 		TEST(one_that_is_being_written_is_no_leftover),
 		TEST(damaged_ones_are_listed_with_the_reason_and_collected),
 		TEST(the_least_valuable_goes_first),
+		TEST(none_goes_for_a_disk_that_stays_full),
+		TEST(an_image_that_nobody_wants_any_more_gets_no_name),
 		TEST(one_in_use_and_the_one_just_taken_are_not_evicted),
 		TEST(a_snapshot_larger_than_one_may_be_is_refused),
 		TEST(a_layer_of_too_many_or_too_deep_folders_is_refused),
