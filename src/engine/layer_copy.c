@@ -49,12 +49,24 @@ static bool is_wanted(const struct work *w, const char *name)
 	       (strcmp(name, "user.overlay.opaque") == 0 || strcmp(name, "user.overlay.redirect") == 0);
 }
 
+/* An image that leaves these out gives a file to others than the app did. */
+static const char *what_is_lost(const char *name)
+{
+	if (strncmp(name, "system.posix_acl_", 17) == 0)
+		return "an access list";
+	return strcmp(name, "security.capability") == 0 ? "capabilities" : NULL;
+}
+
 static int copy_xattrs(struct work *w, int from, int to, const char *name)
 {
 	char names[XATTR_NAMES_MAX], value[XATTR_MAX];
 	ssize_t len = flistxattr(from, names, sizeof(names)), n;
 
 	for (const char *at = names; len > 0 && at < names + len; at += strlen(at) + 1) {
+		if (what_is_lost(at))
+			return niwa_fail(w->err, NIWA_PERMANENT, 0,
+					 "'%.200s' of the writable layer has %s, which an image does not keep", name,
+					 what_is_lost(at));
 		if (!is_wanted(w, at))
 			continue;
 		n = fgetxattr(from, at, value, sizeof(value));
@@ -125,7 +137,7 @@ static int too_late(struct work *w)
 {
 	if (!w->copy->deadline_us || niwa_now_us() < w->copy->deadline_us)
 		return 0;
-	return niwa_fail(w->err, NIWA_PERMANENT, ETIMEDOUT, "the writable layer was not copied in time");
+	return niwa_fail(w->err, NIWA_TEMPORARY, ETIMEDOUT, "the writable layer was not copied in time");
 }
 
 /* One run of data. */

@@ -10,9 +10,10 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "snapshot/manifest.h"
 
 #define NIWA_LAYER_DEPTH   64
-#define NIWA_LAYER_ENTRIES 100000
+#define NIWA_LAYER_ENTRIES NIWA_MANIFEST_PARTS_MAX /* no image has more */
 
 struct niwa_layer_copy {
 	int from, to;     /* folders; stay the caller's */
@@ -24,7 +25,8 @@ struct niwa_layer_copy {
 	bool overlay;         /* from is an overlay's upper folder: whiteouts and opaque folders mean something */
 };
 /* What is in `from` into `to`, whose owner and mode become those of `from`. Links are copied as links, sockets as
- * sockets; no path leaves the two folders. -E2BIG: too deep or too many. */
+ * sockets; no path leaves the two folders. -E2BIG: too deep or too many. Access lists and capabilities of files name
+ * ids of the lease: refused. -ETIMEDOUT is NIWA_TEMPORARY. */
 int niwa_layer_copy(const struct niwa_layer_copy *copy, struct niwa_error *err);
 
 #endif

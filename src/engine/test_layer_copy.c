@@ -8,9 +8,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -112,14 +114,54 @@ static void a_copy_that_is_late_ends(void **state)
 
 	put(f->from, "a", 0);
 	assert_int_equal(copy(f, &left, niwa_now_us() - 1, &err), -ETIMEDOUT);
-	assert_int_equal(err.kind, NIWA_PERMANENT);
+	assert_int_equal(err.kind, NIWA_TEMPORARY);
 	assert_int_equal(left, 2 * DATA);
+}
+
+static void an_access_list_is_not_left_out_quietly(void **state)
+{
+	static const struct {
+		uint32_t version;
+		struct {
+			uint16_t tag, rights;
+			uint32_t id;
+		} entries[5];
+	} list = {2, {{1, 6, UINT32_MAX}, {2, 4, 12345}, {4, 0, UINT32_MAX}, {16, 4, UINT32_MAX}, {32, 0, UINT32_MAX}}};
+	struct folders *f = *state;
+	uint64_t left = 100 * DATA;
+	struct niwa_error err = {0};
+	NIWA_AUTO_FD fd = -1;
+
+	put(f->from, "secret", 0);
+	fd = openat(f->from, "secret", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(fsetxattr(fd, "system.posix_acl_access", &list, sizeof(list), 0), 0);
+	assert_true(copy(f, &left, 0, &err) < 0);
+	assert_int_equal(err.kind, NIWA_PERMANENT);
+	assert_non_null(strstr(err.msg, "'secret' of the writable layer has an access list"));
+}
+
+static void more_files_than_an_image_may_have_are_not_copied(void **state)
+{
+	struct folders *f = *state;
+	uint64_t left = 100 * DATA;
+	struct niwa_error err = {0};
+	char name[16];
+
+	for (int n = 0; n <= NIWA_LAYER_ENTRIES; n++) {
+		(void)snprintf(name, sizeof(name), "%d", n);
+		assert_int_equal(mknodat(f->from, name, S_IFIFO | 0600, 0), 0);
+	}
+	assert_true(copy(f, &left, 0, &err) < 0);
+	assert_int_equal(err.kind, NIWA_PERMANENT);
+	assert_non_null(strstr(err.msg, "more than 4096 files"));
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(holes_are_kept_and_do_not_count, make, clear),
+		cmocka_unit_test_setup_teardown(an_access_list_is_not_left_out_quietly, make, clear),
+		cmocka_unit_test_setup_teardown(more_files_than_an_image_may_have_are_not_copied, make, clear),
 		cmocka_unit_test_setup_teardown(bytes_are_counted_over_files_and_the_copy_ends_with_them, make, clear),
 		cmocka_unit_test_setup_teardown(a_copy_that_is_late_ends, make, clear),
 	};

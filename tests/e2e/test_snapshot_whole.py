@@ -157,6 +157,37 @@ threading.Thread(target=begin).start()""", volumes=[{"from": str(data), "to": "/
         host.stop()
 
 
+def test_a_process_without_a_parent_that_comes_and_goes_beside_criu_delays_the_image():
+    host = Host(criu=CRIU).start(niwad_env={"NIWA_FAULT": "niwad.dump-looked:stop@1"})
+    try:
+        data = host.dir / "data"
+        data.mkdir()
+        serve(host, """
+import threading
+first = not os.path.exists("/data/go")
+def begin():
+    while not os.path.exists("/data/go"):
+        time.sleep(0.01)
+    if first: subprocess.run(["sh", "-c", "setsid sleep 0.5 &"])
+threading.Thread(target=begin).start()""", volumes=[{"from": str(data), "to": "/data", "read_only": True}],
+              snapshot="ready")
+        host.niwa("wake", "a")
+        wait_for("niwad has looked", lambda: is_stopped(host.niwad.pid), timeout=20)
+        init = next(c for c in children(host.keep.pid) if "/init" in Path(f"/proc/{c}/cmdline").read_text())
+        (data / "go").touch()
+        wait_for("the helper is left", lambda: len(children(init)) == 2)
+        wait_for("the helper is gone", lambda: len(children(init)) == 1)
+        host.niwad.send_signal(signal.SIGCONT)
+        wait_for("it was seen", lambda: "no image for now: a process whose parent had ended" in host.niwad_log())
+        assert not image(host, "a")["usable"] and not image(host, "a")["refused"]  # another time
+        host.niwa("stop", "a")
+        assert ask(host)
+        wait_for("a later image is taken", lambda: image(host, "a")["usable"], timeout=20)
+    finally:
+        host.niwad.send_signal(signal.SIGCONT)
+        host.stop()
+
+
 def test_a_connection_that_is_not_accepted_yet_delays_the_image(garden):
     """Within the app, with bytes in it: Dovecot's processes have one now and then."""
     serve(garden, """
@@ -207,6 +238,6 @@ def test_a_refusal_of_memory_is_remembered():
         for _ in range(2):
             ask(host)
             host.wait_state("a", "stopped", timeout=60 * SLOW)
-        assert host.niwad_log().count("no image: snapshot: more than 4096 files") == 1
+        assert host.niwad_log().count("no image: more than 4096 files") == 1
     finally:
         host.stop()
