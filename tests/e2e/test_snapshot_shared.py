@@ -296,7 +296,8 @@ def test_nothing_is_left_of_a_template_when_niwad_dies(point):
         host.start_niwad()
         number = next(i["id"] for i in host.show("a")["instances"])
         wait_for("only the app is there", lambda: host.kernel_objects()["groups"] == [f"i{number}"])
-        assert host.kernel_objects()["marks"] == 1 and not (host.dir / "run/tenants/_template").exists()
+        wait_for("only its mark is there", lambda: host.kernel_objects()["marks"] == 1)
+        assert not (host.dir / "run/tenants/_template").exists()
         assert [row["name"] for row in host.rpc("app.list")["apps"]] == ["a"]
         assert ask(address)
         host.niwa("stop", "a")
