@@ -26,6 +26,7 @@
 #include "engine/past.h"
 #include "engine/publish.h"
 #include "engine/put_away.h"
+#include "engine/rebuild.h"
 #include "engine/resident.h"
 #include "engine/rotate.h"
 #include "engine/scale.h"
@@ -76,6 +77,8 @@ void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_s
 	}
 	niwa_app_note_move(app, from, to, why);
 	niwa_log(NIWA_LOG_INFO, &ctx, "%s -> %s (%s)", niwa_state_name(from), niwa_state_name(to), why);
+	if (to == NIWA_STOPPED)
+		niwa_rebuild_slept(e, app);
 	niwa_resident_moved(e, app);
 	niwa_scale_moved(e, app);
 	niwa_app_notify(app);

@@ -141,6 +141,14 @@ static const struct key keys[] = {
 	{"snapshot_bytes", SIZE, NUM(snapshot_bytes), "10G", UINT64_C(1) << 50,
 	 "All images together; beyond it the least valuable ones go."},
 	{"snapshot_image_bytes", SIZE, NUM(snapshot_image_bytes), "1G", UINT64_C(1) << 40, "One image."},
+	{"snapshot_free_bytes", SIZE, NUM(snapshot_free_bytes), "256M", UINT64_C(1) << 50,
+	 "Room that images leave free on the file system of state_dir, where the store is too: for another one the "
+	 "least "
+	 "valuable ones go, or it is not made."},
+	{"images_wait", DURATION, NUM(images_wait_us), "10s", 0,
+	 "How long a niwad that starts waits until it knows what images there are, before it starts an app whose "
+	 "memory may "
+	 "be kept, or one that nobody asked for (restart, resident)."},
 	{"dump_deadline", DURATION, NUM(dump_us), "5s", 0, "How long the writing of an image may take."},
 	{"restore_deadline", DURATION, NUM(restore_us), "2s", 0,
 	 "How long a restore may take. Then the app is started instead, for the same connections; the second time in a "

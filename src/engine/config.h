@@ -38,7 +38,8 @@ struct niwa_config {
 	uint32_t dns_instances_addr; /* of dns_instances; 0: off */
 	uint64_t dns_instances_port, dns_instance_rate;
 	uint64_t dns_ttl_us, dns_negative_ttl_us, dns_connections, dns_idle_us;
-	uint64_t snapshot_bytes, snapshot_image_bytes, dump_us, restore_us, template_us;
+	uint64_t snapshot_bytes, snapshot_image_bytes, snapshot_free_bytes, images_wait_us, dump_us, restore_us,
+		template_us;
 	uint64_t lease_max_us;
 	uint64_t wait_worth_us, history_write_us, page_budget_bytes, page_deadline_us;
 	uint64_t log_level;

@@ -23,6 +23,7 @@
 #include "engine/group_tenant.h"
 #include "engine/instance.h"
 #include "engine/leave.h"
+#include "engine/put_away.h"
 #include "engine/roots.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
@@ -53,7 +54,8 @@ void niwa_dump_let_go(struct niwa_dump *d)
 		niwa_criu_forget(e, d->criu);
 		d->criu = 0;
 	}
-	d->manifest.still_us = niwa_now_us() - d->stopped_us;
+	if (!d->committing)
+		d->manifest.still_us = niwa_now_us() - d->stopped_us;
 	if (!i)
 		return;
 	i->snapshot->dump = NULL;
@@ -77,6 +79,13 @@ void niwa_dump_let_go(struct niwa_dump *d)
 	niwa_sleep_watch(e, i);
 }
 
+/* Whoever came meanwhile is not to wait for the disk. */
+static bool is_unwanted(const struct niwa_dump *d)
+{
+	return d->moment && d->instance &&
+	       (d->instance->snapshot->stop_wanted || !TAILQ_EMPTY(&d->instance->app->waiters));
+}
+
 static int moment_key(struct niwa_dump *d, struct niwa_error *err)
 {
 	NIWA_AUTO(niwa_prepared_fini) struct niwa_prepared p = {0};
@@ -96,6 +105,11 @@ static void copy_done(int r, const struct niwa_error *err, void *arg)
 	struct niwa_error why;
 
 	(void)niwa_fault("niwad.dump-copied");
+	if (is_unwanted(d)) {
+		niwa_dump_let_go(d);
+		niwa_dump_free(d);
+		return;
+	}
 	if (r == 0 && d->moment && !ended) {
 		r = moment_key(d, &why);
 		err = &why;
@@ -165,7 +179,7 @@ static void on_criu(struct niwa_engine *e, struct niwa_criu_result *result)
 		broken(d, result->reason);
 	} else if (result->end == NIWA_CRIU_REFUSED) {
 		refused(d, result->reason);
-	} else if (niwa_dumpable_look(e, d->instance, &err) < 0) { /* it ran beside CRIU */
+	} else if (niwa_dumpable_look_again(e, d->instance, &err) < 0) { /* it ran beside CRIU */
 		niwa_dump_let_go(d);
 		niwa_dump_failed(d, &err);
 		niwa_dump_free(d);
@@ -224,7 +238,7 @@ static void begin_moment(struct niwa_dump *d)
 	struct niwa_error err;
 	int r = 0;
 
-	if (d->instance->snapshot->stop_wanted || !TAILQ_EMPTY(&d->instance->app->waiters)) {
+	if (is_unwanted(d)) {
 		niwa_dump_let_go(d);
 		niwa_dump_free(d);
 		return;
@@ -246,6 +260,7 @@ static void begin_done(int r, const struct niwa_error *err, void *arg)
 	struct niwa_instance *i = d->instance;
 	struct niwa_error why;
 
+	niwa_put_away_told(e, &d->files.evicted);
 	if (r < 0 || !i) {
 		if (r == -ESTALE && i)
 			niwa_snapshot_not_now(i, err);

@@ -21,6 +21,8 @@ int niwa_dump_ask(struct niwa_engine *e, struct niwa_app *app, struct niwa_error
  * A connection that comes meanwhile has it go on. -EBUSY: too many are being saved, try later; else -errno: it is not
  * done, the caller stops it. */
 int niwa_dump_moment(struct niwa_engine *e, struct niwa_instance *i, const char *why);
+/* Somebody came, or the app is stopped: it goes on at once where its memory has no name on disk yet. */
+void niwa_dump_give_up(struct niwa_instance *i);
 /* The app stands still, or is about to: nothing may be done to its processes. */
 bool niwa_dump_is_under_way(const struct niwa_instance *i);
 /* The relay's answer to a warm request. False: it was none. */

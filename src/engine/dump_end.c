@@ -5,6 +5,7 @@
 #include "engine/dump_private.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@ void niwa_dump_free(struct niwa_dump *d)
 		app->snapshot->taking = false;
 	d->engine->dumping--;
 	niwa_store_abort(&d->store, &d->files);
+	niwa_store_evicted_fini(&d->files.evicted);
 	niwa_manifest_fini(&d->manifest);
 	niwa_roots_close(&d->roots);
 	niwa_fd_close(&d->layer_fd);
@@ -62,7 +64,9 @@ void niwa_dump_failed(struct niwa_dump *d, const struct niwa_error *err)
 	struct niwa_log_ctx ctx = {.app = app ? app->name : NULL, .doing = "snapshot"};
 
 	d->engine->counts.failed_dumps++;
-	if (err->kind != NIWA_TEMPORARY) {
+	/* late for the second time: then it is not the host */
+	if (err->kind != NIWA_TEMPORARY ||
+	    (err->code == ETIMEDOUT && app && app->snapshot && app->snapshot->pause_us)) {
 		niwa_dump_refused(d, err->msg);
 		return;
 	}
@@ -128,6 +132,11 @@ static void commit_done(int r, const struct niwa_error *err, void *arg)
 	struct niwa_app_snapshot *s = app ? niwa_snapshot_of(app) : NULL;
 	struct niwa_log_ctx ctx = {.app = app ? app->name : NULL, .doing = "snapshot"};
 
+	niwa_put_away_told(e, &d->files.evicted);
+	if (d->fate == NIWA_STORE_UNWANTED) {
+		niwa_dump_free(d);
+		return;
+	}
 	if (r < 0) {
 		niwa_dump_failed(d, err);
 	} else if (!d->shared && !is_owner(d, app)) {
@@ -140,7 +149,7 @@ static void commit_done(int r, const struct niwa_error *err, void *arg)
 		s->key = d->manifest.key;
 		s->usable = true;
 		s->moment = d->moment;
-		s->refused = false;
+		s->refused = s->wanted_anew = false;
 		s->late = 0;
 		s->pause_us = s->not_before_us = 0;
 		s->reason[0] = '\0';
@@ -160,13 +169,27 @@ static void commit_done(int r, const struct niwa_error *err, void *arg)
 		niwa_dump_free(d);
 }
 
+void niwa_dump_give_up(struct niwa_instance *i)
+{
+	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "snapshot"};
+	struct niwa_dump *d = i->snapshot ? i->snapshot->dump : NULL;
+	int open = NIWA_STORE_OPEN;
+
+	if (!d || !d->committing || !atomic_compare_exchange_strong(&d->fate, &open, NIWA_STORE_UNWANTED))
+		return;
+	niwa_log(NIWA_LOG_INFO, &ctx, "its memory is not saved: it is wanted");
+	niwa_dump_let_go(d);
+}
+
 void niwa_dump_commit(struct niwa_dump *d)
 {
 	struct niwa_error err;
+	int r;
 
-	int r = (d->moment ? niwa_background_hurry : niwa_background_run)(d->engine->event, niwa_dump_commit_work,
-									  commit_done, d, &err);
-
+	d->committing = d->moment;
+	d->files.fate = d->moment ? &d->fate : NULL;
+	r = (d->moment ? niwa_background_hurry : niwa_background_run)(d->engine->event, niwa_dump_commit_work,
+								      commit_done, d, &err);
 	if (r < 0)
 		commit_done(-EAGAIN, &err, d);
 }

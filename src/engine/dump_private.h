@@ -34,6 +34,8 @@ struct niwa_dump {
 	bool still;       /* the app stands still or is about to */
 	bool moment;      /* hibernation */
 	bool shared;      /* of a template */
+	bool committing;  /* a moment's, by a thread: who comes now may change its fate */
+	_Atomic(int) fate;
 	size_t volume_count;
 	struct niwa_app_spec *spec; /* moment: for the thread that looks at volumes */
 	struct niwa_text volumes;   /* as they were before CRIU */

@@ -100,6 +100,8 @@ int niwa_dump_commit_work(void *arg, struct niwa_error *err)
 	niwa_criu_files_fini(&files);
 	if (r == 0 && d->shared)
 		r = niwa_template_check(&d->manifest, &d->roots, d->volume_count, err);
+	if (r == 0 && d->moment)
+		r = niwa_volume_sync(d->spec, err);
 	return r < 0 ? r : niwa_store_commit(&d->store, &d->limits, &d->files, &d->manifest, err);
 }
 

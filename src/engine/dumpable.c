@@ -83,6 +83,7 @@ struct look {
 	const struct niwa_engine *engine;
 	const struct niwa_instance *instance;
 	struct niwa_error *err;
+	bool again;
 	bool said; /* in err */
 };
 
@@ -135,7 +136,8 @@ static int look_at(pid_t pid, void *arg)
 	state = strstr(status, "\nState:\t");
 	if (!state)
 		return 0;
-	if (strchr("ZX", state[strlen("\nState:\t")]) && last_number(status, "\nThreads:") < 2)
+	if (strchr("ZX", state[strlen("\nState:\t")]) && last_number(status, "\nThreads:") < 2 &&
+	    (!look->again || last_number(status, "\nPPid:") != i->pid))
 		return 0; /* nothing of it is left but its status */
 	parent = last_number(status, "\nPPid:");
 	inside = last_number(status, "\nNSpid:");
@@ -146,13 +148,46 @@ static int look_at(pid_t pid, void *arg)
 	return 0;
 }
 
+static int look(struct look *look)
+{
+	const struct niwa_instance *i = look->instance;
+	int r = niwa_group_each_process((struct niwa_engine *)(uintptr_t)look->engine, i->id, look_at, look);
+
+	return r < 0 && !look->said
+		       ? niwa_fail(look->err, NIWA_TEMPORARY, -r, "look at the processes of %s", i->app->name)
+		       : r;
+}
+
+/* Page faults of the children that niwa-init has reaped so far: none ends without one. It has nobody else's but those
+ * whose parent has ended. */
+static uint64_t reaped(const struct niwa_instance *i)
+{
+	char path[64], stat[1024];
+	const char *at;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)i->pid);
+	at = niwa_file_read(path, stat, sizeof(stat)) < 0 ? NULL : strrchr(stat, ')');
+	for (int n = 0; at && n < 9; n++) /* the ninth after the name: cminflt */
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
 int niwa_dumpable_look(struct niwa_engine *e, const struct niwa_instance *i, struct niwa_error *err)
 {
-	struct look look = {.engine = e, .instance = i, .err = err};
-	int r = niwa_group_each_process(e, i->id, look_at, &look);
+	struct look first = {.engine = e, .instance = i, .err = err};
 
-	return r < 0 && !look.said ? niwa_fail(err, NIWA_TEMPORARY, -r, "look at the processes of %s", i->app->name)
-				   : r;
+	i->snapshot->reaped = reaped(i); /* before the look: what ends during it is counted */
+	return look(&first);
+}
+
+int niwa_dumpable_look_again(struct niwa_engine *e, const struct niwa_instance *i, struct niwa_error *err)
+{
+	struct look again = {.engine = e, .instance = i, .err = err, .again = true};
+	int r = look(&again);
+
+	if (r < 0 || i->snapshot->reaped == reaped(i))
+		return r;
+	return niwa_fail(err, NIWA_TEMPORARY, EBUSY, "a process whose parent had ended came and went meanwhile");
 }
 
 void niwa_dumpables_begin(struct niwa_engine *e)

@@ -17,10 +17,11 @@ void niwa_dumpable_adopt(struct niwa_instance *i, const struct niwa_tag *tag);
 /* It may be dumped, and was started as it would be today. Else nobody would restore from its image: an upgrade changes
  * keys. */
 bool niwa_dumpable_is_current(struct niwa_engine *e, struct niwa_instance *i);
-/* CRIU takes along what descends from the command. NIWA_PERMANENT: there is a process whose parent has ended, which an
- * image would lose; NIWA_TEMPORARY: niwa exec has one. Who looks before and after CRIU misses only what came and ended
- * between. */
+/* Before CRIU, which takes along what descends from the command. NIWA_PERMANENT: there is a process whose parent has
+ * ended, which an image would lose; NIWA_TEMPORARY: niwa exec has one. */
 int niwa_dumpable_look(struct niwa_engine *e, const struct niwa_instance *i, struct niwa_error *err);
+/* The same after it, while everything stands still. NIWA_TEMPORARY also when such a process has ended in between. */
+int niwa_dumpable_look_again(struct niwa_engine *e, const struct niwa_instance *i, struct niwa_error *err);
 /* The images on disk have found their apps: adopted instances without one get theirs. */
 void niwa_dumpables_begin(struct niwa_engine *e);
 

@@ -167,6 +167,7 @@ struct niwa_app {
 	bool resident_queued;     /* in engine.resident_queue */
 	bool stays_down;          /* resident, stopped on request: until somebody wants it */
 	bool start_once;          /* not woken from its image next time */
+	bool lived;               /* under this niwad */
 	uint8_t port_count;
 	struct niwa_app_port *ports;
 	struct niwa_instance *current;

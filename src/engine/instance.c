@@ -69,6 +69,7 @@ static struct niwa_instance *new_object(struct niwa_engine *e, struct niwa_app *
 	if (app) {
 		LIST_INSERT_HEAD(&app->instance_list, i, app_link);
 		app->instance_count++;
+		app->lived = true;
 	}
 	return i;
 }

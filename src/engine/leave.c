@@ -295,6 +295,7 @@ void niwa_leave_stop(struct niwa_engine *e, struct niwa_instance *i, const char 
 		i->killed = true;
 	if (niwa_dump_is_under_way(i)) { /* a program that stands still hears no signal */
 		i->snapshot->stop_wanted = true;
+		niwa_dump_give_up(i);
 		return;
 	}
 	/* Connections that the instance's kernel has accepted a moment ago get a chance to be taken by the app: a

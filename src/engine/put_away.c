@@ -6,12 +6,16 @@
 #include "engine/put_away.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "engine/app.h"
 #include "engine/background.h"
+#include "engine/share.h"
 #include "engine/snapshot.h"
 #include "engine/snapshot_host.h"
 
@@ -147,6 +151,30 @@ void niwa_snapshot_owner_gone(struct niwa_engine *e, struct niwa_app *app)
 		niwa_put_away(e, &s->key);
 	s->usable = s->moment = false;
 	niwa_snapshot_settle_one(e, app, "its image was another tenant's");
+}
+
+static void told(struct niwa_engine *e, const struct niwa_store_gone *gone)
+{
+	struct niwa_app *app = gone->app_id ? niwa_map_get(e->apps_by_id, gone->app_id) : NULL;
+	struct niwa_app_snapshot *s = app ? app->snapshot : niwa_share_find(e, &gone->key);
+
+	if (!s || !s->usable || strcmp(s->key.hex, gone->key.hex) != 0)
+		return;
+	s->usable = s->moment = false;
+	(void)snprintf(s->reason, sizeof(s->reason), "its place on disk was needed for others (snapshot_bytes)");
+	if (app) {
+		niwa_snapshot_settle(e, app, "its image had to go");
+	} else {
+		niwa_share_walk(e);
+		niwa_share_unused(e, s);
+	}
+}
+
+void niwa_put_away_told(struct niwa_engine *e, struct niwa_store_evicted *evicted)
+{
+	for (size_t n = 0; n < evicted->count; n++)
+		told(e, &evicted->image[n]);
+	niwa_store_evicted_fini(evicted);
 }
 
 struct collection {

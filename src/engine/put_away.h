@@ -8,7 +8,7 @@
 #define NIWA_ENGINE_PUT_AWAY_H
 
 #include "engine/engine_private.h"
-#include "snapshot/key.h"
+#include "snapshot/store.h"
 
 struct niwa_snapshots;
 
@@ -22,5 +22,8 @@ void niwa_put_away_forget(struct niwa_snapshots *s);
 void niwa_snapshot_owner_gone(struct niwa_engine *e, struct niwa_app *app);
 /* What dead users of images have left is removed, some time later. */
 void niwa_snapshots_collect(struct niwa_engine *e);
+
+/* Their place on disk was needed; what is known of them follows. Empties the list. */
+void niwa_put_away_told(struct niwa_engine *e, struct niwa_store_evicted *evicted);
 
 #endif

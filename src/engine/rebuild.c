@@ -72,6 +72,12 @@ void niwa_rebuild_now(struct niwa_engine *e)
 	next_turn(e, NIWA_MS);
 }
 
+void niwa_rebuild_slept(struct niwa_engine *e, const struct niwa_app *app)
+{
+	if (app->snapshot && app->snapshot->wanted_anew && !app->snapshot->shared)
+		niwa_rebuild_soon(e);
+}
+
 void niwa_rebuild_visited(struct niwa_engine *e, struct niwa_app *app)
 {
 	struct niwa_app_snapshot *s = app->snapshot;
@@ -204,9 +210,9 @@ static bool is_candidate(const struct niwa_app *app, bool anew)
 		return false;
 	if (anew && s->shared) /* a template does not mind what those do that share it */
 		return niwa_template_is_wanted(s);
-	if (!niwa_state_is_down(app->state))
-		return false;
-	return anew ? s->wanted_anew && !app->retry : s->unchecked && s->usable;
+	if (!anew) /* of one that is awake, too: its image would only lie there */
+		return s->unchecked && s->usable && !s->taking && app->state != NIWA_RESTORING;
+	return niwa_state_is_down(app->state) && s->wanted_anew && !s->usable && !app->retry;
 }
 
 /* The app that was woken most often of those that sleep and wait for this. */

@@ -18,4 +18,7 @@ void niwa_rebuild_now(struct niwa_engine *e);
 /* The app was started because nothing else was there to wake it from: a template may be worth its while. */
 void niwa_rebuild_visited(struct niwa_engine *e, struct niwa_app *app);
 
+/* The app has ended: an image of it that became void while it was awake is made anew now. */
+void niwa_rebuild_slept(struct niwa_engine *e, const struct niwa_app *app);
+
 #endif

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/schedule.h"
+#include "engine/snapshot_host.h"
 #include "engine/wake.h"
 
 #define PRIORITY (SD_EVENT_PRIORITY_NORMAL + 5) /* behind wakes, before the socket */
@@ -74,7 +75,7 @@ static int on_turn(sd_event_source *s, void *arg)
 	struct niwa_engine *e = arg;
 	struct niwa_app *app = TAILQ_FIRST(&e->resident_queue);
 
-	if (!app || waits_for_room(e))
+	if (!app || !niwa_snapshots_are_known(e) || waits_for_room(e)) /* known: niwa_resident_begin */
 		return 0;
 	niwa_resident_forget(e, app);
 	if (is_wanted(app) && !app->retry)

@@ -146,6 +146,14 @@ void niwa_snapshot_settle(struct niwa_engine *e, struct niwa_app *app, const cha
 	niwa_share_walk(e);
 }
 
+/* Of an image that is kept. */
+static void note_failure(struct niwa_engine *e, struct niwa_app_snapshot *s, const char *reason)
+{
+	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
+	if (e->snapshots)
+		niwa_snapshot_note(e, &s->key, &(struct niwa_store_note){.event = NIWA_STORE_FAILED, .reason = reason});
+}
+
 bool niwa_snapshot_forgives(struct niwa_app *app, const char *reason)
 {
 	struct niwa_log_ctx ctx = {.app = app->name, .doing = "snapshot"};
@@ -154,7 +162,7 @@ bool niwa_snapshot_forgives(struct niwa_app *app, const char *reason)
 	if (!s || s->shared || !s->usable || ++s->late >= LATE_MAX)
 		return false;
 	niwa_log(NIWA_LOG_WARN, &ctx, "%s; its image is kept, and dropped if that happens again", reason);
-	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
+	note_failure(app->engine, s, reason);
 	return true;
 }
 
@@ -185,7 +193,7 @@ void niwa_snapshot_failed(struct niwa_engine *e, const struct niwa_instance *i, 
 		return;
 	}
 	niwa_log(NIWA_LOG_WARN, &ctx, "not woken from the image it shares: %s", reason);
-	(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
+	note_failure(e, s, reason);
 }
 
 void niwa_snapshot_later(struct niwa_app_snapshot *s, const struct niwa_error *err)

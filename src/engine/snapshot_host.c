@@ -72,6 +72,7 @@ static void free_snapshots(struct niwa_snapshots **sp)
 	if (!s)
 		return;
 	*sp = NULL;
+	(void)sd_event_source_disable_unref(s->patience);
 	niwa_put_away_forget(s);
 	niwa_snapshot_notes_forget(s);
 	niwa_store_close(&s->store);
@@ -92,7 +93,8 @@ void niwa_snapshots_open(struct niwa_engine *e)
 	STAILQ_INIT(&s->notes);
 	STAILQ_INIT(&s->put_aways);
 	s->limits = (struct niwa_store_limits){.bytes = e->config.snapshot_bytes,
-					       .image_bytes = e->config.snapshot_image_bytes};
+					       .image_bytes = e->config.snapshot_image_bytes,
+					       .free_bytes = e->config.snapshot_free_bytes};
 	if (open_snapshots(e, s, &err) < 0) {
 		(void)snprintf(e->no_snapshots, sizeof(e->no_snapshots), "%.199s", err.msg);
 		free_snapshots(&s);
@@ -137,8 +139,8 @@ static void take_entry(struct niwa_engine *e, const struct niwa_store_entry *ent
 		niwa_put_away(e, &entry->key);
 		return;
 	}
-	/* Whoever lives has gone on from the moment of that image, and may have written since. */
-	if (entry->kind == NIWA_KIND_MOMENT && app->state != NIWA_STOPPED && app->state != NIWA_SAVED) {
+	/* Whoever lived under this niwad has gone on from the moment of that image, and may have told somebody so. */
+	if (entry->kind == NIWA_KIND_MOMENT && app->lived) {
 		niwa_put_away(e, &entry->key);
 		return;
 	}
@@ -224,6 +226,27 @@ static void on_checked(struct niwa_engine *e, struct niwa_criu_result *result)
 		scan(e);
 }
 
+bool niwa_snapshots_are_known(const struct niwa_engine *e)
+{
+	return !e->snapshots || e->snapshots->scanned || e->snapshots->awaited;
+}
+
+static int on_impatience(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct niwa_engine *e = arg;
+	struct niwa_snapshots *s = e->snapshots;
+
+	(void)source, (void)usec;
+	s->patience = sd_event_source_disable_unref(s->patience);
+	if (s->scanned)
+		return 0;
+	s->awaited = true;
+	niwa_log(NIWA_LOG_WARN, NULL,
+		 "which images are on disk is not known yet; apps are started without (images_wait)");
+	niwa_wake_images_known(e);
+	return 0;
+}
+
 void niwa_snapshots_begin(struct niwa_engine *e)
 {
 	struct niwa_snapshots *s = e->snapshots;
@@ -235,6 +258,10 @@ void niwa_snapshots_begin(struct niwa_engine *e)
 	struct niwa_plan plan = {0};
 	struct niwa_error err;
 
+	if (s && !s->patience && !s->awaited &&
+	    sd_event_add_time_relative(e->event, &s->patience, CLOCK_MONOTONIC, e->config.images_wait_us, NIWA_MS,
+				       on_impatience, e) < 0)
+		s->awaited = true;
 	if (s && (niwa_criu_check_plan(&plan, &err) < 0 || niwa_criu_start(e, &plan, &run, &s->check, &err) < 0))
 		give_up(e, err.msg);
 }

@@ -18,8 +18,10 @@ struct niwa_snapshots {
 	uint64_t check;         /* CRIU's look at the kernel while it runs */
 	unsigned checks;        /* how many there were */
 	bool scanned;           /* what is on disk is known */
-	bool noting;            /* a thread writes counts and times of images */
-	unsigned note_count;    /* that wait for it */
+	bool awaited;           /* and if it is not, nobody waits for it any more */
+	sd_event_source *patience;
+	bool noting;         /* a thread writes counts and times of images */
+	unsigned note_count; /* that wait for it */
 	STAILQ_HEAD(, niwa_note) notes;
 	bool putting_away; /* a thread removes images */
 	STAILQ_HEAD(, niwa_put_away) put_aways;
@@ -30,5 +32,8 @@ void niwa_snapshots_open(struct niwa_engine *e);
 /* After adoption: CRIU looks at the kernel, then images on disk find their apps. */
 void niwa_snapshots_begin(struct niwa_engine *e);
 void niwa_snapshots_close(struct niwa_engine *e);
+/* Which apps have an image is known, or it took too long (images_wait): until then those that have kept their memory,
+ * and those that nobody waits for, are not started. */
+bool niwa_snapshots_are_known(const struct niwa_engine *e);
 
 #endif

@@ -4,6 +4,7 @@
  */
 #include "engine/snapshot_note.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
@@ -17,6 +18,7 @@ struct niwa_note {
 	STAILQ_ENTRY(niwa_note) link;
 	struct niwa_snapshot_key key;
 	struct niwa_store_note note;
+	char reason[NIWA_STORE_REASON_MAX];
 };
 
 struct notes {
@@ -85,6 +87,8 @@ void niwa_snapshot_note(struct niwa_engine *e, const struct niwa_snapshot_key *k
 		return;
 	n->key = *key;
 	n->note = *what;
+	(void)snprintf(n->reason, sizeof(n->reason), "%s", what->reason ? what->reason : "");
+	n->note.reason = n->reason;
 	STAILQ_INSERT_TAIL(&s->notes, n, link);
 	s->note_count++;
 	write_notes(e);

@@ -19,6 +19,7 @@ struct niwa_instance_snapshot {
 	char layer_path[600], shm_path[600];
 	uint64_t criu;
 	struct niwa_dump *dump; /* dump.h; under way */
+	uint64_t reaped;        /* dumpable.c: what was known of it before CRIU */
 	sd_event_source *timer; /* the next try of a dump */
 	uint64_t warm_ticket;
 	unsigned warm_next;

@@ -137,6 +137,41 @@ int niwa_volume_compare(const struct niwa_app_spec *spec, const char *before, st
 	return 0;
 }
 
+static int sync_one(const char *path, const struct stat *st, struct niwa_error *err)
+{
+	NIWA_AUTO_FD fd = -1;
+
+	if (!S_ISDIR(st->st_mode) && !S_ISREG(st->st_mode))
+		return 0; /* keeps nothing */
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return fd < 0 || syncfs(fd) < 0 ? niwa_fail(err, NIWA_TEMPORARY, errno, "sync '%s'", path) : 0;
+}
+
+int niwa_volume_sync(const struct niwa_app_spec *spec, struct niwa_error *err)
+{
+	dev_t synced[NIWA_VOLUMES_MAX];
+	size_t count = 0;
+	int r = 0;
+
+	for (size_t n = 0; r == 0 && n < spec->volume_count; n++) {
+		const char *path = spec->volumes[n].from;
+		struct stat st;
+		size_t k = 0;
+
+		if (spec->volumes[n].read_only)
+			continue;
+		if (stat(path, &st) < 0)
+			return niwa_fail(err, NIWA_TEMPORARY, errno, "look at '%s'", path);
+		while (k < count && synced[k] != st.st_dev)
+			k++;
+		if (k < count)
+			continue;
+		synced[count++] = st.st_dev;
+		r = sync_one(path, &st, err);
+	}
+	return r;
+}
+
 static int print_tree(struct walk *w, int root)
 {
 	struct stat st;

@@ -21,6 +21,10 @@ int niwa_volume_print(const struct niwa_app_spec *spec, struct niwa_text *out, s
  * it before it stood still. */
 int niwa_volume_compare(const struct niwa_app_spec *spec, const char *before, struct niwa_error *err);
 
+/* What memory takes for written is on its disk when this returns: else a power failure would leave files that are older
+ * than the memory, and look the same. */
+int niwa_volume_sync(const struct niwa_app_spec *spec, struct niwa_error *err);
+
 /* At a dump, into the manifest: of those of the trees that are no more files than that, all together; which ones is in
  * there too. What belongs to a writable volume is passed over. -ESTALE (NIWA_PERMANENT) when something was written
  * since began_ns (of 1970): what the app has read may be older. */

@@ -24,6 +24,7 @@
 #include "engine/past.h"
 #include "engine/ready.h"
 #include "engine/relay_client.h"
+#include "engine/resident.h"
 #include "engine/rotate.h"
 #include "engine/scale.h"
 #include "engine/share.h"
@@ -35,7 +36,8 @@
 
 #define ATTEMPTS_MAX     3
 #define HEALTHY_US       (60 * NIWA_SEC)
-#define BACK_OFF_HELD_US (2 * NIWA_SEC) /* a back-off up to this long is waited for */
+#define IMAGES_US        (100 * NIWA_MS) /* between two looks whether it is known what images there are */
+#define BACK_OFF_HELD_US (2 * NIWA_SEC)  /* a back-off up to this long is waited for */
 
 struct niwa_waiter *niwa_waiter_new(struct niwa_app *app, uint64_t ticket, uint16_t port, uint32_t client)
 {
@@ -159,14 +161,16 @@ static void wake_backing_off(struct niwa_engine *e, struct niwa_app *app, struct
 	hold(e, app, w);
 }
 
-/* What hibernates is not started before it is known whether its memory is on disk: a start would make that void. */
-static bool waits_for_images(struct niwa_engine *e, struct niwa_app *app)
+/* What hibernates is not started before it is known whether its memory is on disk: a start would make that void. What
+ * no visitor waits for can wait anyway. */
+static bool waits_for_images(struct niwa_engine *e, struct niwa_app *app, const struct niwa_waiter *w)
 {
 	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
 	struct niwa_error err;
 
-	return e->snapshots && !e->snapshots->scanned && niwa_app_spec_read(e, app, &spec, &err) == 0 &&
-	       niwa_snapshot_hibernates(e, spec);
+	if (niwa_snapshots_are_known(e))
+		return false;
+	return w->why || (niwa_app_spec_read(e, app, &spec, &err) == 0 && niwa_snapshot_hibernates(e, spec));
 }
 
 void niwa_wake_images_known(struct niwa_engine *e)
@@ -177,6 +181,7 @@ void niwa_wake_images_known(struct niwa_engine *e)
 	while ((app = niwa_map_next(e->apps_by_id, &pos)))
 		if (niwa_state_is_down(app->state) && !app->removed && !app->retry && !TAILQ_EMPTY(&app->waiters))
 			niwa_wake_start(e, app, "connections are waiting");
+	niwa_resident_begin(e);
 }
 
 static void wake_stopped(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *w, uint64_t accepted_us)
@@ -191,7 +196,7 @@ static void wake_stopped(struct niwa_engine *e, struct niwa_app *app, struct niw
 	if (TAILQ_EMPTY(&app->waiters))
 		niwa_wake_note(e, app, w, "start", accepted_us);
 	hold(e, app, w);
-	if (waits_for_images(e, app))
+	if (waits_for_images(e, app, w))
 		return;
 	niwa_wake_start(e, app, why_of(w, why, sizeof(why)));
 	niwa_start_for_visitors(app);
@@ -242,9 +247,13 @@ void niwa_wake(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter *
 	case NIWA_STARTING:
 	case NIWA_STOPPING:
 	case NIWA_RESTORING:
-	case NIWA_SAVING:
 	case NIWA_STATE_COUNT:
 		hold(e, app, w);
+		break;
+	case NIWA_SAVING:
+		hold(e, app, w);
+		if (app->current)
+			niwa_dump_give_up(app->current);
 		break;
 	}
 	if (asker && !niwa_state_is_awake(app->state) && !TAILQ_EMPTY(&app->waiters))
@@ -407,8 +416,15 @@ static int on_retry(sd_event_source *s, uint64_t usec, void *arg)
 
 	(void)s, (void)usec;
 	app->retry = sd_event_source_disable_unref(app->retry);
-	if (niwa_state_is_down(app->state) && !app->removed)
+	if (!niwa_state_is_down(app->state) || app->removed)
+		return 0;
+	if (niwa_snapshots_are_known(app->engine)) {
+		niwa_snapshot_settle_one(app->engine, app, "an image is there");
 		niwa_wake_start(app->engine, app, "restart policy");
+	} else {
+		(void)sd_event_add_time_relative(app->engine->event, &app->retry, CLOCK_MONOTONIC, IMAGES_US, NIWA_MS,
+						 on_retry, app);
+	}
 	return 0;
 }
 

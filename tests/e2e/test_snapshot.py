@@ -225,6 +225,20 @@ def test_an_image_that_became_void_in_sleep_is_made_anew(garden):
     assert http(address).startswith(b"HTTP/1.0 200") and path(garden, "pages") == "restore"
 
 
+def test_an_image_that_became_void_while_its_app_is_awake_goes_and_is_made_anew_in_sleep(garden):
+    address, program = pages_of_own_program(garden)
+    assert http(address).startswith(b"HTTP/1.0 200")
+    garden.kill_niwad()
+    os.utime(program)
+    garden.start_niwad()
+    wait_for("it is gone", lambda: not image(garden, "pages")["usable"] and not json.loads(
+        garden.niwa("--json", "snapshot", "ls").stdout)["snapshots"])
+    assert garden.state("pages") == "running"
+    garden.niwa("stop", "pages")
+    wait_for("there is another one", lambda: image(garden, "pages")["usable"], timeout=30)
+    garden.wait_state("pages", "saved", timeout=30)
+
+
 def test_an_app_that_was_changed_is_answered_by_a_start(garden):
     address = asleep_with_image(garden, "php", snapshot="ready")
     apply(garden, record("php", sleep=AWAKE, snapshot="ready", env={"NEW": "1"}))
@@ -438,9 +452,9 @@ http.server.ThreadingHTTPServer(("", 80), Answer).serve_forever()
 """
 
 
-def counting(host, **keys):
+def counting(host, data=None, **keys):
     """An app whose memory is a counter and whose volume has rows."""
-    data = folder_for(host)
+    data = data or folder_for(host)
     apply(host, {"name": "counter", "tenant": "web", "image": "host", "command": ["python3", "-c", COUNTER],
                  "ports": [{"port": 80, "protocol": "http"}], "volumes": [{"from": str(data), "to": "/data"}], **keys})
     return host.address("counter"), data

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from clients import ASK, apply, record
 from crash import children
-from host import CRIU, Host, wait_for
-from test_snapshot import AWAKE, COUNTER, HIBERNATES, answered_by_a_start, ask, asleep_with_image, counting, image, path, taken
+from host import CRIU, SLOW, Host, wait_for
+from test_snapshot import AWAKE, COUNTER, HIBERNATES, answered_by_a_start, ask, asleep_with_image, counting, image, path, taken, the_look_at_the_kernel
 
 UNAME26 = 0x0020000
 
@@ -64,6 +64,60 @@ def test_an_adopted_app_gets_the_image_of_its_ready_point(garden):
     taken(garden, "php")
     garden.niwa("stop", "php")
     assert ASK["php"](address) and path(garden, "php") == "restore"
+
+
+@contextlib.contextmanager
+def images_not_known(host):
+    """A new niwad, which does not get to know what is on disk inside of this."""
+    host.start_niwad(wait=False)
+    look = the_look_at_the_kernel(host)
+    os.kill(look, signal.SIGSTOP)
+    wait_for("niwad answers", host.answers, timeout=30)
+    yield
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(look, signal.SIGCONT)
+
+
+def test_what_is_started_again_by_itself_waits_until_images_are_known(garden):
+    asleep_with_image(garden, "php", snapshot="ready", restart={"policy": "always"})
+    garden.niwa("wake", "php")
+    pid = garden.pid("php")
+    garden.kill_niwad()
+    os.kill(pid, signal.SIGKILL)
+    with images_not_known(garden):
+        time.sleep(0.5)  # several times the pause before it is started again
+        assert garden.state("php") == "stopped"
+    garden.wait_state("php", "running", timeout=20)
+    assert "restoring" in [move["to"] for move in garden.show("php")["history"]]
+
+
+def test_images_that_do_not_get_known_are_not_waited_for():
+    host = Host(criu=CRIU, images_wait="300ms").start()
+    try:
+        address, _ = counting(host, **HIBERNATES)
+        assert ask(address) == (1, 0)
+        host.wait_state("counter", "saved", timeout=30)
+        host.kill_niwad()
+        with images_not_known(host):
+            assert ask(address) == (1, 0) and path(host, "counter") == "start"
+    finally:
+        host.stop()
+
+
+def test_memory_of_an_app_that_went_on_is_void(garden):
+    """niwad dies when the memory has its name on disk and the app was not ended yet."""
+    garden.kill_niwad()
+    garden.start_niwad({"NIWA_FAULT": "snapshot.committed:kill"})
+    address, _ = counting(garden, **HIBERNATES)
+    assert ask(address) == (1, 0)
+    garden.niwad.wait(30 * SLOW)
+    with images_not_known(garden):
+        assert ask(address) == (2, 0)
+        os.kill(garden.pid("counter"), signal.SIGKILL)
+        garden.wait_state("counter", "stopped")
+    store = garden.dir / "state/snapshots"
+    wait_for("what is on disk is known", lambda: garden.state("counter") == "saved" or not [p for p in store.iterdir() if len(p.name) == 64])
+    assert ask(address) == (1, 0)
 
 
 def test_an_image_of_an_adopted_app_is_taken_on_request(garden):
@@ -169,6 +223,8 @@ def test_an_image_that_could_not_be_opened_once_is_kept():
         address = asleep_with_image(host, "php", snapshot="ready")
         assert ASK["php"](address) and path(host, "php") == "start"
         host.niwa("stop", "php")
+        wait_for("it is noted", lambda: '"failures": 1' in host.niwa("--json", "snapshot", "ls").stdout)
+        assert "fault snapshot.using" in host.niwa("snapshot", "ls").stdout
         assert ASK["php"](address) and path(host, "php") == "restore"
     finally:
         host.stop()
@@ -238,7 +294,7 @@ def fill(folder, leave=0):
 @pytest.fixture
 def cramped():
     """A host with CRIU and little room."""
-    host = Host(criu=CRIU)
+    host = Host(criu=CRIU, snapshot_free_bytes="0")
     small_disk(host, 96)
     try:
         yield host.start()
