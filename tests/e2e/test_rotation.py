@@ -21,7 +21,8 @@ GUARD = "exec 9>>{0}/lock; if flock -n 9; then echo alone; else echo two; fi >>{
 INSIDE = {"postgres": "/var/lib/postgresql/data", "dovecot": "/srv/mail"}
 OUTSIDE = {"postgres": "postgres/data", "dovecot": "dovecot/mail"}
 PROGRAM = {"postgres": "exec /usr/lib/postgresql/*/bin/postgres -D /var/lib/postgresql/data",
-           "dovecot": "exec dovecot -F -c /etc/dovecot-niwa/dovecot.conf"}
+           # A killed one leaves dot-locks, which its successor would wait for; it has just shown that it is alone.
+           "dovecot": "rm -f /srv/mail/*/dovecot-uidlist.lock; exec dovecot -F -c /etc/dovecot-niwa/dovecot.conf"}
 
 
 @pytest.fixture(scope="module")
