@@ -4,6 +4,7 @@
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 from clients import apply
 from host import CRIU, Host, wait_for
@@ -85,6 +86,7 @@ def test_who_comes_while_memory_is_written_to_disk_does_not_wait_for_it():
         host.wait_state("counter", "saving", timeout=30)
         wait_for("it is copied", lambda: list((host.dir / "state/snapshots").glob(".new-*/images/inventory.img")))
         wait_for("CRIU has ended", lambda: not any("criu" in line for line in commands(host)))
+        wait_for("a thread hangs where it is synced", lambda: hangs(host.niwad.pid))
         assert ask(address) == (2, 0) and host.state("counter") == "running"
         assert "its memory is not saved" in host.niwad_log()
         host.wait_state("counter", "saving", timeout=30)
@@ -92,6 +94,11 @@ def test_who_comes_while_memory_is_written_to_disk_does_not_wait_for_it():
         host.wait_state("counter", "stopped")
     finally:
         host.stop()
+
+
+def hangs(pid):
+    """Does a thread sleep, as the fault makes it? 230: clock_nanosleep(2)."""
+    return any(path.read_text().startswith("230 ") for path in Path(f"/proc/{pid}/task").glob("*/syscall"))
 
 
 def commands(host):
