@@ -100,14 +100,6 @@ static int take_address(const struct nlmsghdr *nlh, void *arg)
 	return 0;
 }
 
-static int note_veth(const struct niwa_veth *veth, void *arg)
-{
-	struct check *c = arg;
-	int r = niwa_map_put(c->veths, (uint64_t)veth->index, c);
-
-	return r == -EEXIST ? 0 : r;
-}
-
 static int run(struct niwa_nl *rt, struct check *c)
 {
 	char buf[256];
@@ -116,7 +108,7 @@ static int run(struct niwa_nl *rt, struct check *c)
 	struct ifaddrmsg *ifa;
 	int r;
 
-	r = niwa_veth_dump(rt, c->config->veth_group, note_veth, c);
+	r = niwa_veth_indexes(rt, c->config->veth_group, c->veths);
 	if (r < 0)
 		return r;
 	nlh = niwa_nl_put(rt, buf, RTM_GETADDR, NLM_F_DUMP);

@@ -83,20 +83,12 @@ static int take_route(const struct nlmsghdr *nlh, void *arg)
 	return 0;
 }
 
-static int note_veth(const struct niwa_veth *veth, void *arg)
-{
-	struct check *c = arg;
-	int r = niwa_map_put(c->veths, (uint64_t)veth->index, c);
-
-	return r == -EEXIST ? 0 : r;
-}
-
 static int run(struct niwa_nl *rt, struct check *c)
 {
 	char buf[256];
 	struct nlmsghdr *nlh;
 	struct rtmsg *rtm;
-	int r = c->veths ? niwa_veth_dump(rt, c->config->veth_group, note_veth, c) : -ENOMEM;
+	int r = c->veths ? niwa_veth_indexes(rt, c->config->veth_group, c->veths) : -ENOMEM;
 
 	if (r < 0)
 		return r;

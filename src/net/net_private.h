@@ -104,6 +104,8 @@ struct niwa_veth {
 	uint64_t rx, tx;
 };
 int niwa_veth_dump(struct niwa_nl *rt, uint32_t group, int (*fn)(const struct niwa_veth *veth, void *arg), void *arg);
+/* Puts the index of each into the map, as a key. */
+int niwa_veth_indexes(struct niwa_nl *rt, uint32_t group, struct niwa_map *indexes);
 
 /* elements.c */
 int niwa_elements_open(struct niwa_net *net, struct niwa_error *err); /* finds out what the kernel can */

@@ -11,6 +11,7 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
+#include "base/map.h"
 #include "base/memory.h"
 #include "net/net_private.h"
 
@@ -97,6 +98,19 @@ int niwa_veth_dump(struct niwa_nl *rt, uint32_t group, int (*fn)(const struct ni
 	}
 	free(v.list);
 	return r;
+}
+
+static int note_index(const struct niwa_veth *veth, void *arg)
+{
+	struct niwa_map *indexes = arg;
+	int r = niwa_map_put(indexes, (uint64_t)veth->index, indexes);
+
+	return r == -EEXIST ? 0 : r;
+}
+
+int niwa_veth_indexes(struct niwa_nl *rt, uint32_t group, struct niwa_map *indexes)
+{
+	return niwa_veth_dump(rt, group, note_index, indexes);
 }
 
 struct bytes_call {
