@@ -244,7 +244,8 @@ struct niwa_tag {
 	struct niwa_snapshot_key start_key;
 	char restored_from[NIWA_KEY_HEX + 1]; /* the image of which it has the layer mounted; "": none */
 	uint64_t aged_us;                     /* as below */
-	uint32_t limits_changed, copy;        /* its control groups may not say what its record says */
+	uint32_t limits_changed;              /* its control groups may not say what its record says */
+	uint32_t copy;                        /* enum niwa_tag_copy */
 	uint64_t busy_until_us;               /* the lease that it was told of; CLOCK_MONOTONIC */
 	uint64_t program;                     /* RELAY: which file it was started from, see relay_peer.h */
 };
@@ -254,6 +255,7 @@ enum niwa_tag_record {
 	NIWA_TAG_RECORD_KNOWN = 1,    /* and the folders are */
 	NIWA_TAG_RECORD_OVERLAPS = 2, /* another instance may live beside it */
 };
+enum niwa_tag_copy { NIWA_TAG_NO_COPY, NIWA_TAG_COPY, NIWA_TAG_COPY_TO_BE };
 enum niwa_tag_kind { NIWA_TAG_INSTANCE = 1, NIWA_TAG_EXEC, NIWA_TAG_RELAY, NIWA_TAG_CRIU };
 
 /* Of usage.c: what was read last. */
@@ -296,6 +298,7 @@ struct niwa_instance {
 	bool adopting, follow; /* not resumed yet; as in its tag */
 	bool limits_changed;   /* as in its tag */
 	bool copy, old;        /* scale.h: one of several, not the first; to be replaced */
+	bool copy_to_be;       /* made to be one, not ready yet */
 	LIST_ENTRY(niwa_instance) copy_link;
 	struct niwa_scale_load load; /* at the last look */
 	uint64_t load_at_us, load_cpu_us, cpu_idle_since_us;

@@ -312,7 +312,9 @@ static void fill_tag(const struct niwa_instance *i, struct niwa_tag *tag)
 				 .group_tenant = i->group_tenant,
 				 .record = i->record,
 				 .limits_changed = i->limits_changed,
-				 .copy = i->copy};
+				 .copy = i->copy         ? NIWA_TAG_COPY
+					 : i->copy_to_be ? NIWA_TAG_COPY_TO_BE
+							 : NIWA_TAG_NO_COPY};
 	niwa_folder_tag(i, tag);
 	niwa_dumpable_tag(i, tag);
 	if (i->app)
@@ -375,6 +377,7 @@ int niwa_instance_make(struct niwa_engine *e, struct niwa_app *app, struct niwa_
 	if (!i)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start %s", app->name);
 	i->generation = app->generation;
+	i->copy_to_be = app->scale && ret == &app->scale->growing;
 	if (!app->template)
 		set_tenant(i, app->tenant);
 	i->began_us = niwa_now_us();
@@ -421,7 +424,8 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	i->restored = tag->restored;
 	i->follow = tag->follow;
 	i->limits_changed = tag->limits_changed;
-	i->copy = tag->copy;
+	i->copy = tag->copy == NIWA_TAG_COPY;
+	i->copy_to_be = tag->copy == NIWA_TAG_COPY_TO_BE;
 	i->began_us = tag->began_us ? tag->began_us : niwa_now_us() - (niwa_realtime_us() - tag->began_realtime_us);
 	i->aged_us = tag->aged_us;
 	i->busy.told_until_us = i->busy.tagged_until_us = tag->busy_until_us;

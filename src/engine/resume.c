@@ -34,7 +34,7 @@ static void choose_all(struct niwa_engine *e)
 			continue;
 		if (i->life == NIWA_LIFE_SERVING && !i->copy)
 			choose(&i->app->current, i);
-		else if (i->life == NIWA_LIFE_CLONING || i->life == NIWA_LIFE_STARTED)
+		else if (!i->copy_to_be && (i->life == NIWA_LIFE_CLONING || i->life == NIWA_LIFE_STARTED))
 			choose(&i->app->fresh, i);
 	}
 }
@@ -145,6 +145,12 @@ static void resume_starting(struct niwa_engine *e, struct niwa_instance *i)
 
 	if (chosen)
 		app->fresh = NULL;
+	if (i->copy_to_be && i->generation == app->generation && niwa_scale_adopt_growing(i)) {
+		if (i->life == NIWA_LIFE_STARTED)
+			niwa_ready_begin(e, i);
+		return;
+	}
+	i->copy_to_be = false;
 	if (!chosen || i->restored || i->generation != app->generation ||
 	    (app->current && niwa_app_has_own_data(i->spec))) {
 		supersede(e, i);

@@ -116,6 +116,7 @@ static void join(struct niwa_engine *e, struct niwa_instance *i)
 	struct niwa_app_scale *s = i->app->scale;
 
 	i->copy = true;
+	i->copy_to_be = false;
 	i->in_awake = true;
 	LIST_INSERT_HEAD(&s->copies, i, copy_link);
 	s->copy_count++;
@@ -495,6 +496,18 @@ bool niwa_scale_adopt(struct niwa_engine *e, struct niwa_instance *i)
 	if (!i->stages.ready_us)
 		i->stages.ready_us = i->stages.executed_us;
 	join(e, i);
+	return true;
+}
+
+bool niwa_scale_adopt_growing(struct niwa_instance *i)
+{
+	struct niwa_app *app = i->app;
+
+	if (!app->current || app->current->generation != app->generation || !i->spec ||
+	    !niwa_rotate_declared(i->spec) || i->spec->scale.max < 2 || !scale_of(app) || app->scale->growing)
+		return false;
+	take_rule(app->scale, i->spec);
+	app->scale->growing = i;
 	return true;
 }
 

@@ -37,6 +37,9 @@ void niwa_scale_failed(struct niwa_engine *e, struct niwa_app *app, const struct
 /* An adopted instance that was a copy joins the others. False: its app has no copies any more. */
 bool niwa_scale_adopt(struct niwa_engine *e, struct niwa_instance *i);
 
+/* The same of one that was being made to be a copy: it goes on becoming ready. */
+bool niwa_scale_adopt_growing(struct niwa_instance *i);
+
 /* A copy has ended, or nothing listens in it: out of the tables, its share is the others' at once. */
 void niwa_scale_lost(struct niwa_engine *e, struct niwa_instance *i);
 /* The current instance is of no use any more (it has ended, or nothing listens): a copy becomes the app. False: there

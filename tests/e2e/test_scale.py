@@ -297,6 +297,22 @@ def test_a_niwad_killed_while_an_app_grows_is_followed_by_one_that_goes_on(garde
         assert {pid_of(address) for _ in range(10)}
 
 
+def test_a_niwad_that_is_replaced_while_an_app_grows_goes_on_with_that_and_replaces_no_instance(garden_left):
+    host = garden_left
+    apply(host, app("late", "--late", "1000"))
+    address = host.address("late")
+    get(address)
+    first = pids(host, "late")
+    with talks(address, 4) as held:
+        wait_for("one more is made", lambda: rows(host, "late", "started"))
+        host.kill_niwad()
+        host.start_niwad()
+        wait_for("it is ready", lambda: not rows(host, "late", "started"))
+        assert first < pids(host, "late") and [i["copy"] for i in rows(host, "late") if i["pid"] in first] == [False]
+        for t in held:
+            t.say()
+
+
 def test_a_niwad_killed_while_a_copy_takes_over_is_followed_by_one_that_does(three):
     host, address, held = three
     host.kill_niwad()
