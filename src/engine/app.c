@@ -75,6 +75,8 @@ void niwa_app_set_state(struct niwa_engine *e, struct niwa_app *app, enum niwa_s
 		e->counts.failed_restores++;
 		niwa_app_note_fell_back(app);
 	}
+	if (!niwa_state_is_awake(to) && to != NIWA_STARTING) /* what has lost its port only is still to be replaced */
+		niwa_start_drop_beside(e, app, NIWA_START_APP);
 	niwa_app_note_move(app, from, to, why);
 	niwa_log(NIWA_LOG_INFO, &ctx, "%s -> %s (%s)", niwa_state_name(from), niwa_state_name(to), why);
 	if (to == NIWA_STOPPED)
@@ -619,6 +621,7 @@ void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app)
 	if (!app->removed || app->template || app->instance_count)
 		return;
 	(void)niwa_start_drop(e, app);
+	niwa_start_drop_beside(e, app, NIWA_START_APP);
 	if (app->tenant)
 		LIST_REMOVE(app, tenant_link);
 	name_drop(e, app);

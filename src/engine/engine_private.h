@@ -74,6 +74,7 @@ struct niwa_tenant {
 	LIST_HEAD(, niwa_app) app_list; /* apps that point here */
 	LIST_HEAD(, niwa_instance) instance_list;
 	unsigned instances;                      /* in that list: of its apps, those that end too */
+	uint64_t reclaimed_us;                   /* something of it was to be put to sleep for a start */
 	const struct niwa_tenant_limits *limits; /* tenant_limit.c; NULL: none */
 	bool limits_written;                     /* into its control groups */
 	char name[];
@@ -395,9 +396,12 @@ struct niwa_engine {
 	SLIST_HEAD(, niwa_instance) dead;
 	STAILQ_HEAD(, niwa_deferred) deferred; /* what keep told before adoption was complete */
 	struct niwa_wake_queue starts;
-	TAILQ_HEAD(, niwa_start) starts_held;  /* until another instance lets go of a folder */
-	TAILQ_HEAD(, niwa_start) starts_short; /* until there is memory for them */
-	unsigned held_count, short_count;
+	TAILQ_HEAD(, niwa_start) starts_held;         /* until another instance lets go of a folder */
+	TAILQ_HEAD(, niwa_start) starts_short;        /* until there is memory for them */
+	TAILQ_HEAD(, niwa_start) starts_beside;       /* of instances beside others, until some of them have begun */
+	unsigned held_count, short_count, full_count; /* full: in starts_short for their tenant's limit */
+	unsigned beside_waiting, beside_under_way;    /* in starts_beside; let out of it, and not begun yet */
+	unsigned residents_queued;                    /* starts of resident apps that wait for a place */
 	uint64_t memory_available, memory_total, memory_read_us; /* admit.c */
 	LIST_HEAD(, niwa_instance) places;                       /* instances that hold one */
 	sd_event_source *start_source, *places_timer, *short_timer;

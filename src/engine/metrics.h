@@ -47,16 +47,21 @@ enum niwa_stage {
 
 /* Why a client or a waiter was not let through to an app. */
 enum niwa_refusal_reason {
-	NIWA_REFUSED_WAKE_FAILED, /* waited for a wake that failed or was given up */
-	NIWA_REFUSED_MAX_WAITING, /* max_waiting of the app */
-	NIWA_REFUSED_BACK_OFF,    /* the app failed again and again */
-	NIWA_REFUSED_SILENT,      /* too many connections of the app without a byte */
-	NIWA_REFUSED_CONNECT,     /* nothing listens in the app */
-	NIWA_REFUSED_REMOVED,     /* the app was removed meanwhile */
-	NIWA_REFUSED_UNDECLARED,  /* no such app or port */
-	NIWA_REFUSED_MEMORY,      /* niwad is out of memory */
-	NIWA_REFUSED_FROM,        /* wake.from of the port */
-	NIWA_REFUSED_WAKES,       /* wake.wakes of the port */
+	NIWA_REFUSED_WAKE_FAILED,                /* waited for a wake that failed or was given up */
+	NIWA_REFUSED_MAX_WAITING,                /* max_waiting of the app */
+	NIWA_REFUSED_BACK_OFF,                   /* the app failed again and again */
+	NIWA_REFUSED_SILENT,                     /* too many connections of the app without a byte */
+	NIWA_REFUSED_CONNECT,                    /* nothing listens in the app */
+	NIWA_REFUSED_REMOVED,                    /* the app was removed meanwhile */
+	NIWA_REFUSED_UNDECLARED,                 /* no such app or port */
+	NIWA_REFUSED_MEMORY,                     /* niwad is out of memory */
+	NIWA_REFUSED_FROM,                       /* wake.from of the port */
+	NIWA_REFUSED_WAKES,                      /* wake.wakes of the port */
+	NIWA_REFUSED_START,                      /* the first of those for which a start itself is refused: */
+	NIWA_REFUSED_QUEUE = NIWA_REFUSED_START, /* wake_queue */
+	NIWA_REFUSED_TENANT_QUEUE,               /* the part of it that a tenant may have */
+	NIWA_REFUSED_HOST_MEMORY,                /* it does not fit */
+	NIWA_REFUSED_TENANT_AWAKE,               /* limits.awake of the tenant */
 	NIWA_REFUSED_COUNT,
 };
 
@@ -65,6 +70,7 @@ struct niwa_metrics {
 	struct niwa_histogram stages[NIWA_PATH_COUNT][NIWA_STAGE_COUNT];
 	struct niwa_histogram commit, turn;
 	uint64_t refusals[NIWA_REFUSED_COUNT];
+	uint64_t starts_refused[NIWA_REFUSED_COUNT]; /* from NIWA_REFUSED_START on; also those that nobody waits for */
 	uint64_t apps[NIWA_STATE_COUNT], moves[NIWA_STATE_COUNT]; /* now; moves to it */
 };
 void niwa_metrics_init(struct niwa_metrics *m);
@@ -83,7 +89,7 @@ struct niwa_figures {
 	uint64_t started_realtime_us, cpu_us, resident_bytes;
 	uint64_t keep_up, relay_up;
 	uint64_t tenants, instances, starts_under_way, starts_limit;
-	uint64_t start_queue, folder_queue, waiting, silent;
+	uint64_t start_queue, memory_queue, folder_queue, behind_queue, waiting, silent;
 	const uint64_t *memory; /* by state; NULL: not known yet */
 	uint64_t apps_cpu_us;
 	uint64_t crashes, leftovers, repairs, events_lost;

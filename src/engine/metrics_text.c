@@ -25,6 +25,8 @@ static const char *const reasons[NIWA_REFUSED_COUNT] = {
 	[NIWA_REFUSED_CONNECT] = "connect",         [NIWA_REFUSED_REMOVED] = "removed",
 	[NIWA_REFUSED_UNDECLARED] = "undeclared",   [NIWA_REFUSED_MEMORY] = "memory",
 	[NIWA_REFUSED_FROM] = "wake_from",          [NIWA_REFUSED_WAKES] = "wakes",
+	[NIWA_REFUSED_QUEUE] = "wake_queue",        [NIWA_REFUSED_TENANT_QUEUE] = "tenant_wake_queue",
+	[NIWA_REFUSED_HOST_MEMORY] = "host_memory", [NIWA_REFUSED_TENANT_AWAKE] = "tenant_awake",
 };
 
 static void family(struct niwa_text *out, const char *name, const char *type, const char *help)
@@ -66,7 +68,9 @@ static const struct row rows[] = {
 	 "What waits: starts for their turn, starts for a folder that another instance holds, connections for a wake, "
 	 "connections for their first byte.",
 	 PLAIN, AT(start_queue)},
+	{"niwa_queue_length", "{queue=\"memory\"}", NULL, NULL, PLAIN, AT(memory_queue)},
 	{"niwa_queue_length", "{queue=\"folder\"}", NULL, NULL, PLAIN, AT(folder_queue)},
+	{"niwa_queue_length", "{queue=\"beside\"}", NULL, NULL, PLAIN, AT(behind_queue)},
 	{"niwa_queue_length", "{queue=\"wake\"}", NULL, NULL, PLAIN, AT(waiting)},
 	{"niwa_queue_length", "{queue=\"first_byte\"}", NULL, NULL, PLAIN, AT(silent)},
 	{"niwa_failures_total", "", "counter", "Starts that failed, also those that nobody waited for.", PLAIN,
@@ -188,6 +192,14 @@ static void add_refusals(const struct niwa_metrics *m, struct niwa_text *out)
 		niwa_text_addf(out, "niwa_refusals_total{reason=\"%s\"} %" PRIu64 "\n", reasons[r], m->refusals[r]);
 }
 
+static void add_starts_refused(const struct niwa_metrics *m, struct niwa_text *out)
+{
+	family(out, "niwa_starts_refused_total", "counter", "Starts that were refused, waited for or not.");
+	for (enum niwa_refusal_reason r = NIWA_REFUSED_START; r < NIWA_REFUSED_COUNT; r++)
+		niwa_text_addf(out, "niwa_starts_refused_total{reason=\"%s\"} %" PRIu64 "\n", reasons[r],
+			       m->starts_refused[r]);
+}
+
 void niwa_metrics_text(const struct niwa_metrics *m, const struct niwa_figures *f, struct niwa_text *out)
 {
 	family(out, "niwa_build_info", "gauge", "The version of niwad.");
@@ -200,6 +212,7 @@ void niwa_metrics_text(const struct niwa_metrics *m, const struct niwa_figures *
 			   f->memory);
 	add_wakes(m, out);
 	add_refusals(m, out);
+	add_starts_refused(m, out);
 	add_rows(f, out);
 	family(out, "niwa_commit_seconds", "histogram", "From a transaction's being asked for to its being durable.");
 	add_histogram(out, "niwa_commit_seconds", "", &m->commit);

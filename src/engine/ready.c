@@ -21,6 +21,7 @@
 #include "engine/rotate.h"
 #include "engine/scale.h"
 #include "engine/sleep.h"
+#include "engine/start.h"
 #include "engine/wake.h"
 #include "net/diag.h"
 
@@ -103,6 +104,7 @@ static void too_late(struct niwa_engine *e, struct niwa_instance *i)
 		(void)niwa_map_del(e->checks, i->check_ticket);
 	i->check_ticket = 0;
 	if (i->app->fresh == i || niwa_scale_is_growing(i)) {
+		niwa_start_give_back(i);
 		if (i->app->fresh == i)
 			niwa_rotate_failed(e, i->app, &err);
 		else

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "engine/schedule.h"
 #include "engine/snapshot_host.h"
+#include "engine/start.h"
 #include "engine/wake.h"
 
 #define PRIORITY (SD_EVENT_PRIORITY_NORMAL + 5) /* behind wakes, before the socket */
@@ -44,10 +45,12 @@ static void begin(struct niwa_engine *e, struct niwa_app *app)
 {
 	uint64_t at = app->past ? app->past->not_before_us : 0;
 
-	if (at <= niwa_now_us())
+	if (at <= niwa_now_us()) {
 		niwa_wake_start(e, app, app->resident ? "resident" : "its hours");
-	else if (sd_event_add_time(e->event, &app->retry, CLOCK_MONOTONIC, at, NIWA_MS, on_pause_over, app) < 0)
+		niwa_start_for_resident(e, app);
+	} else if (sd_event_add_time(e->event, &app->retry, CLOCK_MONOTONIC, at, NIWA_MS, on_pause_over, app) < 0) {
 		niwa_log(NIWA_LOG_ERR, NULL, "out of memory: %s, which is to be up, is not started", app->name);
+	}
 }
 
 static int on_room(sd_event_source *s, uint64_t usec, void *arg)
@@ -58,10 +61,12 @@ static int on_room(sd_event_source *s, uint64_t usec, void *arg)
 	return sd_event_source_set_enabled(e->resident_source, SD_EVENT_ONESHOT);
 }
 
-/* The queue of starts has a bound, and is for those who are waited for: it is not filled with thousands. */
+/* The queue of starts has a bound, and is for those who are waited for: it is not filled with thousands. Some are in it
+ * always, else a storm of one tenant would keep the resident apps of all others down. */
 static bool waits_for_room(struct niwa_engine *e)
 {
-	if (e->starts.length < e->starts.places)
+	if (e->residents_queued < e->starts.places &&
+	    (!e->starts.length || e->starts.length < e->starts.length_max / 2))
 		return false;
 	if (!e->resident_pause)
 		return sd_event_add_time_relative(e->event, &e->resident_pause, CLOCK_MONOTONIC, ROOM_US, NIWA_MS,

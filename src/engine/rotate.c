@@ -20,6 +20,7 @@
 #include "engine/past.h"
 #include "engine/scale.h"
 #include "engine/sleep.h"
+#include "engine/start.h"
 #include "engine/wake.h"
 #include "net/diag.h"
 #include "net/wake.h"
@@ -81,14 +82,25 @@ static bool may_overlap(struct niwa_engine *e, struct niwa_app *app)
 static void overlap(struct niwa_engine *e, struct niwa_app *app, const char *why)
 {
 	struct niwa_log_ctx ctx = {.app = app->name, .instance = app->current->id, .doing = "rotate"};
-	struct niwa_error err;
 
-	if (app->fresh)
-		return;
-	niwa_log(NIWA_LOG_INFO, &ctx, "a fresh instance is made beside this one (%s)", why);
-	if (niwa_instance_make(e, app, &app->fresh, &err) < 0)
-		niwa_rotate_failed(e, app, &err);
+	if (!app->fresh && niwa_start_push_beside(e, app, NIWA_START_SUCCESSOR, why))
+		niwa_log(NIWA_LOG_INFO, &ctx, "a fresh instance is to be made beside this one (%s)", why);
+}
+
+int niwa_rotate_make(struct niwa_engine *e, struct niwa_app *app, const char *why, struct niwa_instance **ret,
+		     struct niwa_error *err)
+{
+	bool lost = app->state == NIWA_STARTING && app->current && app->current->lost;
+	int r;
+
+	if ((app->state != NIWA_RUNNING && !lost) || app->fresh || !may_overlap(e, app)) { /* since it was wanted */
+		niwa_rotate(e, app, why);
+		return 0;
+	}
+	r = niwa_instance_make(e, app, &app->fresh, err);
+	*ret = app->fresh;
 	(void)niwa_fault("niwad.rotate-begun");
+	return r;
 }
 
 /* What follows must not run beside another one. */
@@ -141,6 +153,7 @@ void niwa_rotate_cancel(struct niwa_engine *e, struct niwa_app *app, const char 
 {
 	struct niwa_instance *fresh = app->fresh;
 
+	niwa_start_drop_beside(e, app, NIWA_START_SUCCESSOR);
 	if (!fresh)
 		return;
 	app->fresh = NULL; /* its end is nobody's failure */
@@ -217,6 +230,7 @@ void niwa_rotate_ready(struct niwa_engine *e, struct niwa_instance *fresh)
 	struct niwa_log_ctx ctx = {.app = app->name, .instance = fresh->id, .doing = "rotate"};
 	struct niwa_error err;
 
+	niwa_start_give_back(fresh);
 	app->fresh = NULL;
 	app->current = fresh;
 	if (app->state == NIWA_STARTING) { /* the old one has lost its port meanwhile: connections wait */

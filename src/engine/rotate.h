@@ -19,6 +19,9 @@ void niwa_rotate_cancel(struct niwa_engine *e, struct niwa_app *app, const char 
 bool niwa_rotate_declared(const struct niwa_app_spec *spec);
 /* The same of the record that the instance was made from, which is not its app's any more when it was adopted. */
 bool niwa_rotate_made_for(const struct niwa_instance *i);
+/* It is the turn of the fresh one of an overlap (start.h): it is made, and is *ret, or is not wanted any more. */
+int niwa_rotate_make(struct niwa_engine *e, struct niwa_app *app, const char *why, struct niwa_instance **ret,
+		     struct niwa_error *err);
 /* Starts the clock of an instance's lifetime. */
 void niwa_rotate_arm(struct niwa_engine *e, struct niwa_instance *i);
 /* The fresh instance of an overlap is ready, or has failed. */

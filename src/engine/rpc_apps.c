@@ -29,6 +29,7 @@
 #include "engine/scale.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
+#include "engine/start.h"
 #include "engine/wake.h"
 
 const struct niwa_method niwa_methods[] = {
@@ -132,7 +133,7 @@ void niwa_rpc_app_freeze(struct niwa_call *call)
 				    app->name);
 		return;
 	}
-	if (app->fresh) {
+	if (app->fresh || niwa_start_is_beside(app)) {
 		niwa_call_fail_text(call, NIWA_RPC_FAILED, NIWA_TEMPORARY,
 				    "%s is being replaced; freeze it when the fresh instance serves", app->name);
 		return;

@@ -13,7 +13,6 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "engine/admit.h"
 #include "engine/app.h"
 #include "engine/dump.h"
 #include "engine/group.h"
@@ -23,7 +22,7 @@
 #include "engine/past.h"
 #include "engine/rotate.h"
 #include "engine/sleep.h"
-#include "engine/tenant_limit.h"
+#include "engine/start.h"
 #include "engine/wake.h"
 #include "net/diag.h"
 
@@ -238,27 +237,33 @@ void niwa_scale_failed(struct niwa_engine *e, struct niwa_app *app, const struct
 	niwa_app_note_error(app, err->msg);
 }
 
+static bool may_grow_now(const struct niwa_app *app)
+{
+	const struct niwa_app_scale *s = app->scale;
+
+	return app->state == NIWA_RUNNING && !s->growing && !app->fresh && niwa_now_us() >= s->not_before_us &&
+	       !niwa_dump_is_under_way(app->current) && app->current->generation == app->generation;
+}
+
 static void grow(struct niwa_engine *e, struct niwa_app *app, const char *why)
 {
-	struct niwa_app_scale *s = app->scale;
-	struct niwa_log_ctx ctx = {.app = app->name, .doing = "scale"};
-	struct niwa_admission memory = {0}; /* what it needs is not known better than niwa_admit does */
-	struct niwa_error err;
+	if (may_grow_now(app))
+		(void)niwa_start_push_beside(e, app, NIWA_START_COPY, why);
+}
 
-	if (s->growing || app->fresh || niwa_now_us() < s->not_before_us || niwa_dump_is_under_way(app->current) ||
-	    app->current->generation != app->generation || e->starts.length || e->starts.busy >= e->starts.places)
-		return; /* wakes go first */
-	niwa_admit(e, app, &memory);
-	if (memory.missing_bytes || niwa_tenant_is_full(app->tenant)) {
-		(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s: there is no %s for one more instance", app->name,
-				memory.missing_bytes ? "memory" : "room in its tenant's limits (awake)");
-		niwa_scale_failed(e, app, &err);
-		return;
-	}
-	niwa_log(NIWA_LOG_INFO, &ctx, "one more instance is made, beside %u (%s)", s->copy_count + 1, why);
-	if (niwa_instance_make(e, app, &s->growing, &err) < 0)
-		niwa_scale_failed(e, app, &err);
+int niwa_scale_make(struct niwa_engine *e, struct niwa_app *app, const char *why, struct niwa_instance **ret,
+		    struct niwa_error *err)
+{
+	struct niwa_log_ctx ctx = {.app = app->name, .doing = "scale"};
+	int r;
+
+	if (!may_grow_now(app)) /* the next look asks again */
+		return 0;
+	niwa_log(NIWA_LOG_INFO, &ctx, "one more instance is made, beside %u (%s)", app->scale->copy_count + 1, why);
+	r = niwa_instance_make(e, app, &app->scale->growing, err);
+	*ret = app->scale->growing;
 	(void)niwa_fault("niwad.growing");
+	return r;
 }
 
 static struct niwa_instance *an_old_copy(const struct niwa_app *app)
@@ -277,6 +282,7 @@ void niwa_scale_ready(struct niwa_engine *e, struct niwa_instance *i)
 	struct niwa_log_ctx ctx = context(i);
 	struct niwa_instance *old;
 
+	niwa_start_give_back(i);
 	app->scale->growing = NULL;
 	if (app->state != NIWA_RUNNING) {
 		i->killed = true;
@@ -299,6 +305,7 @@ void niwa_scale_cancel(struct niwa_engine *e, struct niwa_app *app, const char *
 {
 	struct niwa_instance *i = app->scale ? app->scale->growing : NULL;
 
+	niwa_start_drop_beside(e, app, NIWA_START_COPY);
 	if (!i)
 		return;
 	app->scale->growing = NULL; /* its end is nobody's failure */

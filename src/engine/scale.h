@@ -30,6 +30,9 @@ bool niwa_scale_is_grown(const struct niwa_app *app);
 /* The instance that the next connection of the relay goes to. */
 const struct niwa_instance *niwa_scale_target(const struct niwa_app *app);
 
+/* It is the turn of one more (start.h): it is made, and is *ret, or is not wanted any more. */
+int niwa_scale_make(struct niwa_engine *e, struct niwa_app *app, const char *why, struct niwa_instance **ret,
+		    struct niwa_error *err);
 /* Is this one being made to be a copy? It is ready, or will not be. */
 bool niwa_scale_is_growing(const struct niwa_instance *i);
 void niwa_scale_ready(struct niwa_engine *e, struct niwa_instance *i);

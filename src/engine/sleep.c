@@ -23,6 +23,7 @@
 #include "engine/paging.h"
 #include "engine/past.h"
 #include "engine/scale.h"
+#include "engine/start.h"
 #include "engine/visit.h"
 #include "engine/wake.h"
 #include "net/diag.h"
@@ -186,7 +187,8 @@ static void look_running(struct niwa_engine *e, struct niwa_instance *i)
 
 	if (i->withheld)
 		niwa_awake_look_again(e, i);
-	if (i->app->fresh || niwa_scale_is_grown(i->app)) { /* about to be replaced, or one of several */
+	if (i->app->fresh || niwa_start_is_beside(i->app) ||
+	    niwa_scale_is_grown(i->app)) { /* about to be replaced, or one of several */
 		look_after(i, LOOK_MAX_US);
 		return;
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * One start begins a turn of the loop. What waits is in one of three lists: for a place, for a folder, for memory; who
- * leaves one of the latter two gets the rank back that it had. While somebody waits, those who hold places are looked
- * at.
+ * One start begins a turn of the loop. What waits is in one of four lists: for a place, for a folder, for memory, or,
+ * where it is beside an instance that serves, until few enough of its kind are in one of the others; who leaves the
+ * folder's or the memory's gets the rank back that it had. While somebody waits, those who hold places are looked at.
  */
 #include "engine/start.h"
 
@@ -22,14 +22,16 @@
 #include "engine/limit_hit.h"
 #include "engine/past.h"
 #include "engine/reclaim.h"
+#include "engine/rotate.h"
+#include "engine/scale.h"
 #include "engine/snapshot.h"
 #include "engine/tenant_limit.h"
 #include "engine/wake.h"
 
 #define LOOK_US      (100 * NIWA_MS)
 #define SHORT_US     (20 * NIWA_MS)
-#define SHORT_LOOKS  64              /* starts that are looked at then, */
-#define RECLAIMS     2               /* for so many of them something is put to sleep */
+#define SHORT_LOOKS  4096            /* starts that are looked at then, */
+#define REFUSALS     64              /* so many of them are refused, if it is their time */
 #define COLD_US      (300 * NIWA_MS) /* what is charged where nothing was measured */
 #define RESTORE_US   (50 * NIWA_MS)
 #define COST_MAX_US  (10 * NIWA_SEC)
@@ -38,17 +40,20 @@
 #define PLACES_A_CPU 4
 #define PLACES_MIN   8
 
-enum waits { FOR_A_PLACE, FOR_A_FOLDER, FOR_MEMORY };
+enum waits { FOR_A_PLACE, FOR_A_FOLDER, FOR_MEMORY, FOR_OTHERS };
 
 struct niwa_start {
 	struct niwa_wake_entry entry; /* first: the queue gives it back */
 	TAILQ_ENTRY(niwa_start) link; /* where it does not wait for a place */
 	struct niwa_app *app;
+	enum niwa_start_kind kind;
 	enum waits waits;
+	const char *why;
 	uint64_t since_us, until_us; /* until: of a start that waits for memory */
 	uint64_t needs_bytes, free_bytes;
-	bool tenant_full;
+	bool tenant_full, counted_full; /* counted: in engine.full_count */
 	bool for_visitors;
+	unsigned *count; /* that it is in, of engine; NULL: none */
 };
 
 static int on_begin(sd_event_source *s, void *arg);
@@ -69,6 +74,7 @@ int niwa_start_open(struct niwa_engine *e, struct niwa_error *err)
 
 	TAILQ_INIT(&e->starts_held);
 	TAILQ_INIT(&e->starts_short);
+	TAILQ_INIT(&e->starts_beside);
 	LIST_INIT(&e->places);
 	niwa_wake_queue_init(&e->starts, places_of(&e->config), (unsigned)e->config.wake_queue);
 	r = sd_event_add_defer(e->event, &e->start_source, on_begin, e);
@@ -87,7 +93,7 @@ void niwa_start_close(struct niwa_engine *e)
 
 void niwa_start_look(struct niwa_engine *e)
 {
-	if (e->starts.length)
+	if (e->starts.length || e->beside_waiting)
 		(void)sd_event_source_set_enabled(e->start_source, SD_EVENT_ON);
 }
 
@@ -191,30 +197,66 @@ static uint64_t cost_of(const struct niwa_app *app)
 	return s ? newest(s->cold_us, COLD_US) : COLD_US;
 }
 
+static void count_in(struct niwa_start *s, unsigned *count)
+{
+	s->count = count;
+	++*count;
+}
+
+static void uncount(struct niwa_start *s)
+{
+	if (s->count)
+		--*s->count;
+	s->count = NULL;
+}
+
 static void forget(struct niwa_start *s)
 {
-	s->app->start = NULL;
+	uncount(s);
+	if (s->app->start == s)
+		s->app->start = NULL;
 	free(s);
 }
 
+/* The one beside which it was to be goes on. */
+static void refuse_beside(struct niwa_engine *e, struct niwa_app *app, enum niwa_start_kind kind,
+			  const struct niwa_error *err)
+{
+	if (kind == NIWA_START_SUCCESSOR)
+		niwa_rotate_failed(e, app, err);
+	else
+		niwa_scale_failed(e, app, err);
+}
+
 /* Its visitors are told; what nobody came for is tried again. */
-static void refuse(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err)
+static void refuse(struct niwa_engine *e, struct niwa_app *app, enum niwa_start_kind kind,
+		   enum niwa_refusal_reason reason, const struct niwa_error *err)
 {
 	struct niwa_log_ctx ctx = {.app = app->name, .doing = "start"};
 	struct niwa_app_past *past = niwa_app_past(app);
 	bool again = TAILQ_EMPTY(&app->waiters);
 
 	e->counts.refusals++;
+	e->metrics.starts_refused[reason]++;
+	if (kind != NIWA_START_APP) {
+		refuse_beside(e, app, kind, err);
+		return;
+	}
 	if (past)
 		past->not_before_us = niwa_now_us() + NIWA_SEC;
 	niwa_app_note_error(app, err->msg);
 	if (niwa_log_allow(&e->refusals_logged, 10, NIWA_SEC))
 		niwa_log(NIWA_LOG_WARN, &ctx, "%s", err->msg);
-	niwa_wake_fail_all(e, app, err);
+	niwa_wake_refuse_all(e, app, reason, err);
 	niwa_app_set_state(e, app, NIWA_STOPPED, "refused");
 	niwa_snapshot_settle(e, app, "refused");
 	if (again)
 		niwa_wake_again(e, app);
+}
+
+static enum niwa_refusal_reason reason_of(int r)
+{
+	return r == -EDQUOT ? NIWA_REFUSED_TENANT_QUEUE : r == -EAGAIN ? NIWA_REFUSED_QUEUE : NIWA_REFUSED_MEMORY;
 }
 
 static void explain_refusal(const struct niwa_engine *e, const struct niwa_app *app, int r, struct niwa_error *err)
@@ -232,6 +274,7 @@ static void explain_refusal(const struct niwa_engine *e, const struct niwa_app *
 
 static void wait_for_place(struct niwa_engine *e, struct niwa_start *s, uint64_t rank)
 {
+	enum niwa_start_kind kind = s->kind;
 	struct niwa_app *app = s->app;
 	struct niwa_error err;
 	int r = niwa_wake_queue_push(&e->starts, &app->tenant->starts, &s->entry, cost_of(app), rank);
@@ -241,7 +284,7 @@ static void wait_for_place(struct niwa_engine *e, struct niwa_start *s, uint64_t
 		return;
 	explain_refusal(e, app, r, &err);
 	forget(s);
-	refuse(e, app, &err);
+	refuse(e, app, kind, reason_of(r), &err);
 }
 
 /* An image that cannot be used makes it a cold start. */
@@ -254,6 +297,24 @@ static int make_instance(struct niwa_engine *e, struct niwa_app *app, struct niw
 	niwa_app_set_state(e, app, NIWA_STARTING, "its image cannot be used");
 	niwa_wake_note_path(app, "start");
 	return niwa_instance_make(e, app, &app->current, err);
+}
+
+/* *ret: what holds the place; NULL: nothing was to be made any more. */
+static int make(struct niwa_engine *e, const struct niwa_start *s, struct niwa_instance **ret, struct niwa_error *err)
+{
+	struct niwa_app *app = s->app;
+	int r;
+
+	*ret = NULL;
+	if (s->kind != NIWA_START_APP)
+		app->start = NULL; /* the app may go down now, and what waits for it is dropped then */
+	if (s->kind == NIWA_START_SUCCESSOR)
+		return niwa_rotate_make(e, app, s->why, ret, err);
+	if (s->kind == NIWA_START_COPY)
+		return niwa_scale_make(e, app, s->why, ret, err);
+	r = make_instance(e, app, err);
+	*ret = r < 0 ? NULL : app->current;
+	return r;
 }
 
 static void wait_for_folder(struct niwa_engine *e, struct niwa_start *s, const struct niwa_error *err)
@@ -274,7 +335,13 @@ static void stop_waiting(struct niwa_engine *e, struct niwa_start *s)
 	} else if (s->waits == FOR_MEMORY) {
 		TAILQ_REMOVE(&e->starts_short, s, link);
 		e->short_count--;
+		e->full_count -= s->counted_full;
+	} else if (s->waits == FOR_OTHERS) {
+		TAILQ_REMOVE(&e->starts_beside, s, link);
+		e->beside_waiting--;
 	} else {
+		if (s->kind == NIWA_START_APP)
+			uncount(s);
 		niwa_wake_queue_remove(&e->starts, &s->entry);
 	}
 }
@@ -284,10 +351,20 @@ static void stop_waiting(struct niwa_engine *e, struct niwa_start *s)
 static void no_memory(struct niwa_engine *e, struct niwa_start *s)
 {
 	char needs[32], there[32], reserve[32], waited[32];
+	enum niwa_start_kind kind = s->kind;
+	enum niwa_refusal_reason reason;
 	struct niwa_app *app = s->app;
 	struct niwa_error err;
 
 	(void)niwa_format_duration(e->config.start_wait_us, waited, sizeof(waited));
+	if (kind == NIWA_START_COPY) {
+		(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s: there is no %s for one more instance", app->name,
+				s->tenant_full ? "room in its tenant's limits (awake)" : "memory");
+		reason = s->tenant_full ? NIWA_REFUSED_TENANT_AWAKE : NIWA_REFUSED_HOST_MEMORY;
+		forget(s);
+		refuse(e, app, kind, reason, &err);
+		return;
+	}
 	if (s->tenant_full) {
 		(void)niwa_fail(
 			&err, NIWA_TEMPORARY, 0,
@@ -297,7 +374,7 @@ static void no_memory(struct niwa_engine *e, struct niwa_start *s)
 			app->tenant->limits ? app->tenant->limits->awake : 0, waited);
 		niwa_limit_refused(e, app, NIWA_HIT_TENANT_AWAKE, err.msg);
 		forget(s);
-		refuse(e, app, &err);
+		refuse(e, app, kind, NIWA_REFUSED_TENANT_AWAKE, &err);
 		return;
 	}
 	(void)niwa_format_size(s->needs_bytes / 1024 * 1024, needs, sizeof(needs));
@@ -310,14 +387,15 @@ static void no_memory(struct niwa_engine *e, struct niwa_start *s)
 		app->name, needs, there, reserve, waited);
 	niwa_limit_refused(e, app, NIWA_HIT_HOST_MEMORY, err.msg);
 	forget(s);
-	refuse(e, app, &err);
+	refuse(e, app, kind, NIWA_REFUSED_HOST_MEMORY, &err);
 }
 
 static bool admit(struct niwa_engine *e, struct niwa_start *s, uint64_t *ret_missing)
 {
 	struct niwa_admission a = {.needs_bytes = s->needs_bytes};
 
-	s->tenant_full = niwa_tenant_is_full(s->app->tenant);
+	/* a successor is one instead of another */
+	s->tenant_full = s->kind != NIWA_START_SUCCESSOR && niwa_tenant_is_full(s->app->tenant);
 	*ret_missing = 1;
 	if (s->tenant_full)
 		return false;
@@ -328,36 +406,47 @@ static bool admit(struct niwa_engine *e, struct niwa_start *s, uint64_t *ret_mis
 	return !a.missing_bytes;
 }
 
-/* Once it is known that one does not fit: something is put to sleep for it, or it is refused. */
-static void make_room(struct niwa_engine *e, struct niwa_start *s, uint64_t missing, unsigned *reclaims)
+/* What one round of looking at those who wait may still do. */
+struct round {
+	unsigned refusals;
+	bool memory_asked;
+	struct niwa_tenant *tenant; /* of those at their limits the one whose last turn is longest ago */
+};
+
+/* It does not fit yet: something is put to sleep for it, or it is refused. Those behind it want the same memory. */
+static void look_again(struct niwa_engine *e, struct niwa_start *s, uint64_t missing, struct round *round)
 {
+	struct niwa_tenant *tenant = s->app->tenant;
+
 	if (niwa_now_us() >= s->until_us) {
+		if (!round->refusals)
+			return;
+		round->refusals--;
 		stop_waiting(e, s);
 		no_memory(e, s);
-		return;
+	} else if (s->tenant_full) {
+		if (!round->tenant || tenant->reclaimed_us < round->tenant->reclaimed_us)
+			round->tenant = tenant;
+	} else if (!round->memory_asked) {
+		round->memory_asked = true;
+		(void)niwa_reclaim(e, missing, NULL);
 	}
-	if (!*reclaims)
-		return;
-	if (!s->tenant_full)
-		*reclaims = 0; /* those behind it want the same memory */
-	else
-		--*reclaims;
-	(void)niwa_reclaim(e, s->tenant_full ? 0 : missing, s->tenant_full ? s->app->tenant : NULL);
 }
 
-/* Those who wait longest first. One is let in a turn: what it takes is seen in the next one. */
+/* Those who wait longest first. One is let in a turn: what it takes is seen in the next one. A tenant that is at its
+ * limit costs a comparison for each start that waits, and takes no turn of others. */
 static int on_short(sd_event_source *source, uint64_t usec, void *arg)
 {
 	struct niwa_engine *e = arg;
 	struct niwa_start *s = TAILQ_FIRST(&e->starts_short), *next;
-	unsigned reclaims = RECLAIMS;
+	struct round round = {.refusals = REFUSALS};
 	uint64_t missing;
 
 	(void)usec;
 	for (unsigned n = 0; s && n < SHORT_LOOKS; n++, s = next) {
 		next = TAILQ_NEXT(s, link);
 		if (!admit(e, s, &missing)) {
-			make_room(e, s, missing, &reclaims);
+			look_again(e, s, missing, &round);
 			continue;
 		}
 		stop_waiting(e, s);
@@ -365,17 +454,52 @@ static int on_short(sd_event_source *source, uint64_t usec, void *arg)
 		niwa_start_look(e);
 		break;
 	}
+	if (round.tenant) {
+		round.tenant->reclaimed_us = niwa_now_us();
+		(void)niwa_reclaim(e, 0, round.tenant);
+	}
+	niwa_start_look(e);
 	if (!e->short_count)
 		return sd_event_source_set_enabled(source, SD_EVENT_OFF);
 	(void)sd_event_source_set_time(source, niwa_now_us() + SHORT_US);
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
+/* Half of what may wait for a place may wait for memory, and as much for the limits of tenants. */
+static bool has_room(const struct niwa_engine *e, const struct niwa_start *s)
+{
+	unsigned others = s->tenant_full ? e->full_count : e->short_count - e->full_count;
+
+	return others < (e->starts.length_max + 1) / 2;
+}
+
+static void no_room(struct niwa_engine *e, struct niwa_start *s)
+{
+	enum niwa_start_kind kind = s->kind;
+	struct niwa_app *app = s->app;
+	struct niwa_error err;
+
+	(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s: %u starts wait already for %s (half of wake_queue)", app->name,
+			(e->starts.length_max + 1) / 2, s->tenant_full ? "limits.awake of tenants" : "memory");
+	forget(s);
+	refuse(e, app, kind, NIWA_REFUSED_QUEUE, &err);
+}
+
 static void wait_for_memory(struct niwa_engine *e, struct niwa_start *s)
 {
 	int r = 0;
 
+	if (s->kind == NIWA_START_COPY) { /* growth puts nobody to sleep */
+		no_memory(e, s);
+		return;
+	}
+	if (!has_room(e, s)) {
+		no_room(e, s);
+		return;
+	}
 	s->waits = FOR_MEMORY;
+	s->counted_full = s->tenant_full;
+	e->full_count += s->counted_full;
 	if (s->until_us) { /* there was enough a moment ago */
 		TAILQ_INSERT_HEAD(&e->starts_short, s, link);
 	} else {
@@ -396,29 +520,54 @@ static void wait_for_memory(struct niwa_engine *e, struct niwa_start *s)
 
 static void begin(struct niwa_engine *e, struct niwa_start *s, struct niwa_wake_flow *flow)
 {
+	enum niwa_start_kind kind = s->kind;
 	struct niwa_app *app = s->app;
+	struct niwa_instance *i = NULL;
 	struct niwa_error err;
 	uint64_t missing;
-	int r = admit(e, s, &missing) ? make_instance(e, app, &err) : -ENOSPC;
+	int r = admit(e, s, &missing) ? make(e, s, &i, &err) : -ENOSPC;
 
-	if (r >= 0)
-		take_place(e, app->current, flow, s);
+	if (kind == NIWA_START_APP)
+		uncount(s); /* its part of the queue is free for the next one */
+	if (i)
+		take_place(e, i, flow, s);
 	else
 		niwa_wake_queue_give_back(&e->starts, flow, s->entry.cost_us, 0);
 	if (r == -ENOSPC && missing) {
 		wait_for_memory(e, s);
 		return;
 	}
-	if (r == -EINPROGRESS) {
+	if (r == -EINPROGRESS && kind == NIWA_START_APP) {
 		wait_for_folder(e, s, &err);
 		return;
 	}
 	forget(s);
+	if (kind != NIWA_START_APP) {
+		if (r < 0)
+			refuse_beside(e, app, kind, &err);
+		return;
+	}
 	if (app->state == NIWA_RESTORING)
 		return;
 	e->counts.starts++;
 	if (r < 0)
 		niwa_wake_failed(e, app, &err);
+}
+
+/* Instances beside others: as many at a time as there are places, so that those who are waited for find the queue as
+ * it would be without, however many apps are to be replaced at once. */
+static void let_in_beside(struct niwa_engine *e)
+{
+	struct niwa_start *s;
+
+	while (e->beside_under_way < e->starts.places &&
+	       (!e->starts.length || e->starts.length < e->starts.length_max / 2) &&
+	       (s = TAILQ_FIRST(&e->starts_beside))) {
+		stop_waiting(e, s);
+		count_in(s, &e->beside_under_way);
+		wait_for_place(e, s, NIWA_WAKE_RANK_NONE);
+		watch_places(e);
+	}
 }
 
 /* False: nobody may begin. */
@@ -434,6 +583,7 @@ static bool begin_next(struct niwa_engine *e)
 
 static int on_begin(sd_event_source *s, void *arg)
 {
+	let_in_beside(arg);
 	return begin_next(arg) ? 0 : sd_event_source_set_enabled(s, SD_EVENT_OFF);
 }
 
@@ -453,9 +603,10 @@ void niwa_start_push(struct niwa_engine *e, struct niwa_app *app)
 	struct niwa_start *s = niwa_zalloc(sizeof(*s));
 	struct niwa_error err;
 
+	niwa_start_drop_beside(e, app, NIWA_START_APP);
 	if (!s) {
 		(void)niwa_fail(&err, NIWA_TEMPORARY, ENOMEM, "%s: wait for a start", app->name);
-		refuse(e, app, &err);
+		refuse(e, app, NIWA_START_APP, NIWA_REFUSED_MEMORY, &err);
 		return;
 	}
 	s->app = app;
@@ -469,6 +620,59 @@ void niwa_start_push(struct niwa_engine *e, struct niwa_app *app)
 		watch_places(e);
 }
 
+bool niwa_start_push_beside(struct niwa_engine *e, struct niwa_app *app, enum niwa_start_kind kind, const char *why)
+{
+	struct niwa_start *s = app->start;
+	struct niwa_error err;
+
+	if (s && (s->kind == kind || s->kind != NIWA_START_COPY))
+		return false;
+	niwa_start_drop_beside(e, app, NIWA_START_COPY); /* of the two the successor is wanted more */
+	s = niwa_zalloc(sizeof(*s));
+	if (!s) {
+		(void)niwa_fail(&err, NIWA_TEMPORARY, ENOMEM, "%s: wait for a start", app->name);
+		refuse(e, app, kind, NIWA_REFUSED_MEMORY, &err);
+		return false;
+	}
+	s->app = app;
+	s->kind = kind;
+	s->why = why;
+	s->since_us = niwa_now_us();
+	s->waits = FOR_OTHERS;
+	app->start = s;
+	if (kind == NIWA_START_COPY) /* what is full waits less well than what is old */
+		TAILQ_INSERT_HEAD(&e->starts_beside, s, link);
+	else
+		TAILQ_INSERT_TAIL(&e->starts_beside, s, link);
+	e->beside_waiting++;
+	niwa_start_look(e);
+	return true;
+}
+
+bool niwa_start_is_beside(const struct niwa_app *app)
+{
+	return app->start && app->start->kind != NIWA_START_APP;
+}
+
+void niwa_start_drop_beside(struct niwa_engine *e, struct niwa_app *app, enum niwa_start_kind kind)
+{
+	struct niwa_start *s = app->start;
+
+	if (!niwa_start_is_beside(app) || (kind != NIWA_START_APP && s->kind != kind))
+		return;
+	stop_waiting(e, s);
+	forget(s);
+	niwa_start_look(e);
+}
+
+void niwa_start_for_resident(struct niwa_engine *e, struct niwa_app *app)
+{
+	struct niwa_start *s = app->start;
+
+	if (s && s->waits == FOR_A_PLACE && !s->count)
+		count_in(s, &e->residents_queued);
+}
+
 void niwa_start_for_visitors(struct niwa_app *app)
 {
 	if (app->start)
@@ -479,7 +683,7 @@ bool niwa_start_drop(struct niwa_engine *e, struct niwa_app *app)
 {
 	struct niwa_start *s = app->start;
 
-	if (!s)
+	if (!s || s->kind != NIWA_START_APP)
 		return false;
 	stop_waiting(e, s);
 	forget(s);
@@ -518,12 +722,20 @@ unsigned niwa_start_waiting_for_folders(const struct niwa_engine *e)
 	return e->held_count;
 }
 
+static bool is_starting(const struct niwa_instance *i)
+{
+	const struct niwa_app *app = i->app;
+
+	if (app->current != i)
+		return app->fresh == i || niwa_scale_is_growing(i);
+	return app->state == NIWA_STARTING || app->state == NIWA_RESTORING;
+}
+
 void niwa_start_awaited(struct niwa_engine *e, struct niwa_instance *asker, struct niwa_app *app)
 {
 	struct niwa_place *p = &asker->place;
 
-	if (asker->app == app || asker->app->current != asker || asker->life != NIWA_LIFE_STARTED ||
-	    (asker->app->state != NIWA_STARTING && asker->app->state != NIWA_RESTORING))
+	if (asker->app == app || asker->life != NIWA_LIFE_STARTED || !is_starting(asker))
 		return;
 	niwa_start_give_back(asker);
 	if (!app->start || app->start->waits != FOR_A_PLACE)
@@ -538,6 +750,9 @@ void niwa_start_awaited(struct niwa_engine *e, struct niwa_instance *asker, stru
 
 const char *niwa_start_explain(const struct niwa_engine *e, const struct niwa_app *app, char *buf, size_t size)
 {
+	static const char *const what[] = {[NIWA_START_APP] = "its start",
+					   [NIWA_START_SUCCESSOR] = "a fresh instance",
+					   [NIWA_START_COPY] = "one more instance"};
 	const struct niwa_start *s = app->start;
 	char since[32], needs[32], there[32];
 
@@ -546,17 +761,18 @@ const char *niwa_start_explain(const struct niwa_engine *e, const struct niwa_ap
 		return buf;
 	(void)niwa_format_duration((niwa_now_us() - s->since_us) / NIWA_MS * NIWA_MS, since, sizeof(since));
 	if (s->waits == FOR_A_FOLDER)
-		(void)snprintf(buf, size, "its start waits for %s until another instance lets go of a folder", since);
+		(void)snprintf(buf, size, "%s waits for %s until another instance lets go of a folder", what[s->kind],
+			       since);
 	else if (s->waits == FOR_MEMORY && s->tenant_full)
-		(void)snprintf(buf, size, "its start waits for %s: its tenant has as many instances as it may (%u)",
-			       since, app->tenant->instances);
+		(void)snprintf(buf, size, "%s waits for %s: its tenant has as many instances as it may (%u)",
+			       what[s->kind], since, app->tenant->instances);
 	else if (s->waits == FOR_MEMORY)
-		(void)snprintf(buf, size, "its start waits for %s: it needs %s of memory, %s are available", since,
-			       niwa_format_size(s->needs_bytes / 1024 * 1024, needs, sizeof(needs)),
+		(void)snprintf(buf, size, "%s waits for %s: it needs %s of memory, %s are available", what[s->kind],
+			       since, niwa_format_size(s->needs_bytes / 1024 * 1024, needs, sizeof(needs)),
 			       niwa_format_size(s->free_bytes / 1024 * 1024, there, sizeof(there)));
 	else
 		(void)snprintf(buf, size,
-			       "its start waits for %s; %u are under way of at most %u (concurrent_starts), %u wait",
-			       since, e->starts.busy, e->starts.places, e->starts.length);
+			       "%s waits for %s; %u are under way of at most %u (concurrent_starts), %u wait",
+			       what[s->kind], since, e->starts.busy, e->starts.places, e->starts.length);
 	return buf;
 }

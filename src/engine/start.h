@@ -15,8 +15,21 @@ void niwa_start_close(struct niwa_engine *e);
 /* The app, which is NIWA_STARTING or NIWA_RESTORING, begins to start, now or when it may. Who waits for it is told if
  * there is no room. */
 void niwa_start_push(struct niwa_engine *e, struct niwa_app *app);
+/* One more instance of an app that runs, beside the one that it has: to replace that one, or to share its load. It is
+ * made when it is its turn and there is memory for it; some of them at a time, behind starts that are waited for. Then
+ * niwa_rotate_make or niwa_scale_make is called, or niwa_rotate_failed or niwa_scale_failed. why: static. False: that
+ * is under way already. */
+enum niwa_start_kind { NIWA_START_APP, NIWA_START_SUCCESSOR, NIWA_START_COPY };
+bool niwa_start_push_beside(struct niwa_engine *e, struct niwa_app *app, enum niwa_start_kind kind, const char *why);
+/* Nothing of that kind is wanted any more; NIWA_START_APP: of either. */
+void niwa_start_drop_beside(struct niwa_engine *e, struct niwa_app *app, enum niwa_start_kind kind);
+/* Such a start waits. */
+bool niwa_start_is_beside(const struct niwa_app *app);
+
 /* It waits for nothing any more. True: it did. */
 bool niwa_start_drop(struct niwa_engine *e, struct niwa_app *app);
+/* Nobody waits for the start that was just pushed: its app is resident. */
+void niwa_start_for_resident(struct niwa_engine *e, struct niwa_app *app);
 /* It was visitors who wanted this start. */
 void niwa_start_for_visitors(struct niwa_app *app);
 /* Only visitors wanted it, and there are none left: it is given up. */

@@ -319,9 +319,15 @@ void niwa_wake_answer_all(struct niwa_engine *e, struct niwa_app *app)
 
 void niwa_wake_fail_all(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err)
 {
+	niwa_wake_refuse_all(e, app, NIWA_REFUSED_WAKE_FAILED, err);
+}
+
+void niwa_wake_refuse_all(struct niwa_engine *e, struct niwa_app *app, enum niwa_refusal_reason reason,
+			  const struct niwa_error *err)
+{
 	struct niwa_waiter *w;
 
-	e->metrics.refusals[NIWA_REFUSED_WAKE_FAILED] += app->waiting;
+	e->metrics.refusals[reason] += app->waiting;
 	while ((w = TAILQ_FIRST(&app->waiters))) {
 		unlist(w);
 		fail(e, w, err);

@@ -27,6 +27,9 @@ void niwa_wake_connected(struct niwa_engine *e, uint64_t ticket, int error, uint
 /* The app is running: all its waiters are told. */
 void niwa_wake_answer_all(struct niwa_engine *e, struct niwa_app *app);
 void niwa_wake_fail_all(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err);
+/* The same, counted as refused for this reason. */
+void niwa_wake_refuse_all(struct niwa_engine *e, struct niwa_app *app, enum niwa_refusal_reason reason,
+			  const struct niwa_error *err);
 
 /* Begins a start, now or when it may (start.h). The app is stopped or stopping with nothing left. */
 void niwa_wake_start(struct niwa_engine *e, struct niwa_app *app, const char *why);

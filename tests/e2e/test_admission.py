@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Starts that wait for memory. How much the host has available is told by a file in the place of /proc/meminfo."""
 
+import json
+import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from host import BUILD, Host, wait_for
@@ -23,6 +26,11 @@ class Told(Host):
         text = f"MemTotal: {8192 * 1024} kB\nMemAvailable: {mib * 1024:12} kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"
         with open(self.meminfo, "r+" if self.meminfo.exists() else "w", encoding="ascii") as file:
             file.write(text)  # as long as before, in place: it is mounted
+
+    def tell_and_see(self, mib):
+        """It has looked since."""
+        self.tell(mib)
+        wait_for("niwad has seen it", lambda: self.rpc("host.status")["memory"]["available"] == mib << 20)
 
     def start_niwad(self, env=None, wait=True):
         script = 'mount --bind "$0" /proc/meminfo && exec "$@"'
@@ -69,6 +77,9 @@ def test_a_start_that_does_not_fit_is_refused_in_its_protocol_with_the_reason(sh
     assert short.show("large")["failures"] == 0
     counts = short.rpc("host.status")["counts"]
     assert counts["refused_starts"] >= 1 and counts["limit_hits"] >= 1
+    told = short.rpc("metrics.get")["text"]
+    assert re.search(r'niwa_refusals_total{reason="host_memory"} [1-9]', told)
+    assert re.search(r'niwa_starts_refused_total{reason="host_memory"} [1-9]', told)
     assert [h["limit"] for h in short.show("large")["limit_hits"]] == ["host memory"]
     assert visit(at["small"])[0] == 200, "what fits is let in"
     short.tell(200)
@@ -139,6 +150,59 @@ def test_what_an_app_used_when_it_left_is_what_it_needs_next_time(short):
         short.tell(enough)
         assert visit(address)[0] == 200
         short.niwa("stop", "grown")
+
+
+NEVER = {"freeze": "never", "page": "never", "save": "never"}
+
+
+def test_a_successor_waits_for_memory_and_the_old_instance_goes_on(short):
+    short.wait_longer("20s")
+    apply(short, echo("old", sleep=NEVER))
+    address = short.address("old")
+    assert visit(address)[0] == 200
+    before = short.pid("old")
+    short.tell_and_see(100)
+    with ThreadPoolExecutor(1) as pool:
+        restarted = pool.submit(short.niwa, "restart", "old")
+        wait_for("it waits", lambda: "a fresh instance waits" in short.show("old").get("waits_for", ""))
+        assert visit(address)[0] == 200 and short.pid("old") == before
+        short.tell(500)
+        restarted.result()
+    assert short.pid("old") != before and visit(address)[0] == 200
+
+
+def test_a_successor_for_which_there_is_no_memory_is_given_up_with_the_reason(short):
+    apply(short, echo("old", sleep=NEVER))
+    assert visit(short.address("old"))[0] == 200
+    before = short.pid("old")
+    short.tell_and_see(100)
+    done = short.niwa("restart", "old", check=False)
+    assert done.returncode == 1 and "needs 64M of memory" in done.stderr
+    assert visit(short.address("old"))[0] == 200 and short.pid("old") == before
+
+
+def test_a_crowd_that_waits_for_its_tenant_does_not_hide_a_start_that_waits_for_memory(short):
+    short.wait_longer("30s")
+    crowd = [echo(f"crowd{n}", tenant="crowd") for n in range(70)]
+    short.apply(json.dumps({"tenants": [{"name": "crowd", "limits": {"awake": 1}}],
+                            "apps": [echo("first", tenant="crowd", sleep=NEVER), *crowd, echo("single", tenant="other")]}))
+    at = addresses(short)
+    assert visit(at["first"])[0] == 200
+
+    def waiting():
+        return [row for row in short.rpc("app.list")["apps"] if row["state"] == "starting" and row["tenant"] == "crowd"]
+
+    with ExitStack() as held, ThreadPoolExecutor(1) as pool:
+        for n in range(70):
+            held.enter_context(knock(at[f"crowd{n}"]))
+        wait_for("the crowd waits", lambda: len(waiting()) == 70)
+        short.tell(110)
+        single = pool.submit(visit, at["single"])
+        wait_for("it waits", lambda: "needs 64M" in short.show("single").get("waits_for", ""))
+        short.tell(4000)
+        assert single.result()[0] == 200
+        assert len(waiting()) == 70
+    short.apply(json.dumps({"tenants": [{"name": "crowd"}]}))
 
 
 def test_a_visitor_who_leaves_while_memory_is_waited_for_is_forgotten(short):

@@ -2,6 +2,8 @@
 """Who starts first when many are visited at once."""
 
 import contextlib
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -95,7 +97,68 @@ def test_what_finds_no_room_in_the_queue_is_answered_in_its_protocol(narrow):
         assert "Retry-After" in results[refused][1]
         assert "4 starts wait already (wake_queue)" in narrow.show(f"app{refused}")["last_error"]
         assert narrow.show(f"app{refused}")["failures"] == 0, "it is not the app that failed"
+        told = narrow.rpc("metrics.get")["text"]
+        assert 'niwa_refusals_total{reason="wake_queue"} 3\n' in told and 'niwa_refusals_total{reason="wake_failed"} 0\n' in told
+        assert 'niwa_starts_refused_total{reason="wake_queue"} 3\n' in told
         wait_for("and a moment later it is woken", lambda: visit(at[f"app{refused}"])[0] == 200)
+
+
+def serving(host, names):
+    return [i for name in names for i in host.show(name)["instances"] if i["life"] == "serving"]
+
+
+def apart(instances):
+    """The shortest time between two of their beginnings, in milliseconds."""
+    times = sorted(i["began_at"] for i in instances)
+    return min(b - a for a, b in zip(times, times[1:])) / 1000
+
+
+def test_apps_that_are_replaced_at_once_take_their_turns_and_a_visitor_has_his_in_between(narrow):
+    names = [f"app{n}" for n in range(8)]
+    records = [echo(name, "--late", "150", tenant="many") for name in names]
+    apply(narrow, *records, echo("single", tenant="single"))
+    at = addresses(narrow)
+    for name in names:
+        assert visit(at[name])[0] == 200
+    apply(narrow, *(record | {"env": {"CHANGED": "yes"}} for record in records))
+    assert visit(at["single"])[0] == 200
+    fresh = wait_for("all are replaced", lambda: len(new := [i for i in serving(narrow, names) if i["generation"] == 2]) == 8 and new,
+                     timeout=20)
+    assert apart(fresh) >= 140, "there is one place, and each has it until it is ready"
+    assert sum(i["id"] > began(narrow, "single") for i in fresh) >= 3
+
+
+def test_apps_that_grow_at_once_take_their_turns(narrow):
+    names = [f"app{n}" for n in range(4)]
+    apply(narrow, *(echo(name, "--late", "150", "--tcp", "7", tenant=name, scale={"max": 2, "connections": 1},
+                         sleep={"freeze": "300ms", "page": "never", "save": "never"},
+                         ports=[{"port": 80, "protocol": "http"}, {"port": 7, "protocol": "tcp"}]) for name in names))
+    at = addresses(narrow)
+    with contextlib.ExitStack() as held:
+        for name in names:
+            assert visit(at[name])[0] == 200
+            narrow.wait_state(name, "frozen")
+        narrow.kill_niwad()
+        narrow.start_niwad()  # which has looked at none of them, and does it when they thaw
+        for name in names:
+            held.enter_context(knock(at[name], 7))
+        two = wait_for("each has two", lambda: len(all_ := serving(narrow, names)) == 8 and all_, timeout=20)
+    assert apart([i for i in two if i["copy"]]) >= 140
+
+
+def test_a_resident_app_has_its_turn_while_many_starts_wait(narrow):
+    names = [f"storm{n}" for n in range(10)]
+    apply(narrow, *(echo(name, "--late", "300", tenant="storm") for name in names),
+          echo("resident", tenant="resident", resident=True))
+    narrow.wait_state("resident", "running")
+    at, before = addresses(narrow), began(narrow, "resident")
+    with ThreadPoolExecutor(len(names)) as pool:
+        visits = [pool.submit(visit, at[name]) for name in names]
+        wait_for("the storm waits", lambda: len(queue(narrow)) > len(names) // 2)
+        os.kill(narrow.pid("resident"), signal.SIGKILL)
+        assert all(v.result()[0] == 200 for v in visits)
+    mine = wait_for("it is back", lambda: narrow.state("resident") == "running" and began(narrow, "resident"))
+    assert mine > before and sum(began(narrow, name) > mine for name in names) >= 2
 
 
 def test_a_start_that_only_waits_gives_its_place_to_others(narrow):
