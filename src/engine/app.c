@@ -510,6 +510,7 @@ static int tenant_change(struct niwa_engine *e, struct niwa_app *app, const stru
 	niwa_snapshot_owner_gone(e, app);
 	app->tenant->apps--;
 	app->tenant->hosts_dirty = true;
+	t->hosts_dirty = true;
 	t->users++;
 	old = app->tenant;
 	app->tenant = t;
@@ -528,7 +529,7 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 	NIWA_AUTO(niwa_app_spec_free) struct niwa_app_spec *spec = NULL;
 	json_error_t jerr;
 	json_t *json = json_loadb(stored->json, stored->json_len, 0, &jerr);
-	bool fresh = !app;
+	bool fresh = !app, named = app && !app->removed;
 	uint64_t before;
 	int r;
 
@@ -546,6 +547,8 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 	}
 	if (!app || tenant_change(e, app, stored) < 0 || spec_take(e, app, spec, txn) < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "app %s", stored->name);
+	if (!named) /* a name and its address never change */
+		app->tenant->hosts_dirty = true;
 	app->removed = false;
 	count(app, true);
 	if (niwa_names_declare(e, app, spec) < 0)
@@ -554,7 +557,6 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 		niwa_names_note(e, app->name);
 	before = app->generation;
 	app->generation = stored->generation;
-	app->tenant->hosts_dirty = true;
 	if (stored->tenant_files)
 		app->tenant->files = stored->tenant_files;
 	if (e->adopted) /* before, sockets that keep holds are waited for */

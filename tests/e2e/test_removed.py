@@ -30,6 +30,22 @@ def test_the_folder_of_a_tenant_goes_with_its_last_app_and_comes_with_the_next(h
     wait_for("nothing is left", lambda: not tenants(host) and host.nothing_left())
 
 
+def test_the_hosts_of_a_tenant_are_written_when_names_come_and_go_and_for_no_other_change(host):
+    apply(host, app("one.example.com", tenant="other"), app("a.example.com", tenant="t"), app("b.example.com", tenant="t"))
+    for name in ("one.example.com", "a.example.com"):  # the last to start is looked at first
+        host.niwa("wake", name)
+    hosts = host.dir / "run/tenants/t/hosts"
+    before = hosts.stat()
+    changed = app("b.example.com", tenant="t", limits={"memory": "96M"})
+    apply(host, changed, app("two.example.com", tenant="other"))
+    wait_for("the other's are written", lambda: "two.example.com" in (host.dir / "run/tenants/other/hosts").read_text())
+    assert (hosts.stat().st_ino, hosts.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    apply(host, app("c.example.com", tenant="t"))
+    wait_for("the new name is there", lambda: "c.example.com" in run(host, "a.example.com", "cat", "/etc/hosts").stdout)
+    lines = hosts.read_text().splitlines()
+    assert {f"{host.address(n)} {n} {n}.niwa.internal" for n in ("a.example.com", "b.example.com", "c.example.com")} <= set(lines)
+
+
 def test_folders_of_tenants_and_logs_of_apps_that_a_killed_niwad_left_are_collected(host):
     apply(host, app("a.example.com", tenant="t"))
     host.niwa("wake", "a.example.com")
