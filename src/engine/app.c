@@ -17,6 +17,7 @@
 #include "base/memory.h"
 #include "engine/admit.h"
 #include "engine/applog.h"
+#include "engine/class.h"
 #include "engine/folder.h"
 #include "engine/folder_claim.h"
 #include "engine/group_tenant.h"
@@ -203,81 +204,61 @@ void niwa_app_tenant_unref(struct niwa_engine *e, struct niwa_tenant **tenant)
 	free(t);
 }
 
-/* Classes of ports that others than the tenant may reach. */
+/* Classes of ports that others than the tenant may reach, in the kernel. */
 
-static void class_free(struct niwa_class *c)
+struct permitting {
+	struct niwa_engine *engine;
+	struct niwa_net_txn *txn;
+	enum niwa_change change;
+};
+
+static void permit_instance(const struct permitting *p, const struct niwa_instance *i, uint32_t id)
 {
-	for (size_t i = 0; i < c->count; i++)
-		free(c->allow[i]);
-	free(c->allow);
-	free(c);
+	if (i->tenant && i->net_ready)
+		niwa_net_may(p->txn, p->change, i->private_addr, id);
 }
 
-static void classes_drop(struct niwa_engine *e, struct niwa_app *app)
+/* A class permits a tenant from now on, or no longer: its instances that run. */
+static void permit(uint32_t id, const char *name, void *arg)
 {
-	struct niwa_class *c = LIST_FIRST(&e->classes), *next;
+	const struct permitting *p = arg;
+	const struct niwa_tenant *tenant = name ? niwa_map_get_str(p->engine->tenants, name) : NULL;
+	const struct niwa_instance *i;
 
-	for (; c; c = next) {
-		next = LIST_NEXT(c, link);
-		if (c->app != app)
-			continue;
-		LIST_REMOVE(c, link);
-		class_free(c);
+	if (!name) {
+		LIST_FOREACH(i, &p->engine->instance_list, link)
+		{
+			permit_instance(p, i, id);
+		}
+	} else if (tenant) {
+		LIST_FOREACH(i, &tenant->instance_list, tenant_link)
+		{
+			permit_instance(p, i, id);
+		}
 	}
 }
 
-static bool class_permits(const struct niwa_class *c, const struct niwa_tenant *tenant)
+struct permitted {
+	struct niwa_net_txn *txn;
+	enum niwa_change change;
+	uint32_t private_addr;
+};
+
+static void permit_one(uint32_t id, const char *name, void *arg)
 {
-	if (c->any || c->app->tenant == tenant)
-		return true;
-	for (size_t i = 0; i < c->count; i++)
-		if (strcmp(c->allow[i], tenant->name) == 0)
-			return true;
-	return false;
+	const struct permitted *p = arg;
+
+	(void)name;
+	niwa_net_may(p->txn, p->change, p->private_addr, id);
 }
 
-static struct niwa_class *class_new(struct niwa_engine *e, struct niwa_app *app, const struct niwa_port *port)
+void niwa_app_permit(struct niwa_engine *e, const struct niwa_instance *i, struct niwa_net_txn *txn,
+		     enum niwa_change change)
 {
-	struct niwa_class *c = niwa_zalloc(sizeof(*c));
+	struct permitted p = {.txn = txn, .change = change, .private_addr = i->private_addr};
 
-	if (!c)
-		return NULL;
-	c->allow = niwa_zalloc((port->allow_count + 1) * sizeof(char *));
-	for (; c->allow && c->count < port->allow_count; c->count++) {
-		c->allow[c->count] = niwa_strdup(port->allow[c->count]);
-		if (!c->allow[c->count])
-			break;
-	}
-	if (!c->allow || c->count < port->allow_count) {
-		class_free(c);
-		return NULL;
-	}
-	c->id = NIWA_CLASS_FIRST + e->next_class++ % (NIWA_CLASS_FIRST - 1);
-	c->app = app;
-	c->port = port->number;
-	c->any = port->allow_any;
-	LIST_INSERT_HEAD(&e->classes, c, link);
-	return c;
-}
-
-void niwa_classes_permit(struct niwa_engine *e, const struct niwa_tenant *tenant, uint32_t private_addr,
-			 struct niwa_net_txn *txn)
-{
-	struct niwa_class *c;
-
-	niwa_net_may(txn, NIWA_ADD, private_addr, tenant->id);
-	LIST_FOREACH(c, &e->classes, link)
-	if (class_permits(c, tenant))
-		niwa_net_may(txn, NIWA_ADD, private_addr, c->id);
-}
-
-static void class_permit_all(struct niwa_engine *e, const struct niwa_class *c, struct niwa_net_txn *txn)
-{
-	struct niwa_instance *i;
-
-	LIST_FOREACH(i, &e->instance_list, link)
-	if (i->tenant && class_permits(c, i->tenant))
-		niwa_net_may(txn, NIWA_ADD, i->private_addr, c->id);
+	niwa_net_may(txn, change, i->private_addr, i->tenant->id);
+	niwa_classes_of(e->classes, i->tenant->name, permit_one, &p);
 }
 
 /* Ports. */
@@ -287,6 +268,31 @@ static void ports_free(struct niwa_app_port *ports, size_t count)
 	for (size_t i = 0; ports && i < count; i++)
 		free(ports[i].wake);
 	free(ports);
+}
+
+/* Nobody is permitted to reach them any more. */
+static void classes_give_back(struct niwa_engine *e, struct niwa_app_port *ports, size_t count,
+			      struct niwa_net_txn *txn)
+{
+	struct permitting p = {.engine = e, .txn = txn, .change = NIWA_DEL};
+	const struct niwa_class_told told = {.fn = txn ? permit : NULL, .arg = &p};
+
+	for (size_t i = 0; i < count; i++) {
+		niwa_class_give_back(e->classes, ports[i].class_id, &told);
+		ports[i].class_id = 0;
+	}
+}
+
+static int class_take(struct niwa_engine *e, const struct niwa_tenant *tenant, const struct niwa_port *port,
+		      struct niwa_net_txn *txn, uint32_t *ret_id)
+{
+	struct permitting p = {.engine = e, .txn = txn, .change = NIWA_ADD};
+	const struct niwa_class_told told = {.fn = txn ? permit : NULL, .arg = &p};
+
+	if (port->allow_any || port->allow_count)
+		return niwa_class_take(e->classes, tenant->name, port, &told, ret_id);
+	*ret_id = tenant->id;
+	return 0;
 }
 
 static int ports_make(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_spec *spec,
@@ -299,24 +305,15 @@ static int ports_make(struct niwa_engine *e, struct niwa_app *app, const struct 
 	for (size_t i = 0; i < spec->port_count; i++) {
 		const struct niwa_port *p = &spec->ports[i];
 		const struct niwa_app_port *before = niwa_app_port(app, p->number);
-		struct niwa_class *c = NULL;
 
-		if (p->allow_any || p->allow_count) {
-			c = class_new(e, app, p);
-			if (!c) {
-				ports_free(ports, i);
-				return -ENOMEM;
-			}
-			if (txn)
-				class_permit_all(e, c, txn);
-		}
 		ports[i] = (struct niwa_app_port){.number = p->number,
 						  .protocol = (uint8_t)p->protocol,
 						  .speaks = (uint8_t)p->speaks,
 						  .proxy = (uint8_t)p->proxy,
-						  .class_id = c ? c->id : app->tenant->id,
 						  .publish = p->publish};
-		if (niwa_wake_policy_make(p, before ? before->wake : NULL, &ports[i].wake) < 0) {
+		if (class_take(e, app->tenant, p, txn, &ports[i].class_id) < 0 ||
+		    niwa_wake_policy_make(p, before ? before->wake : NULL, &ports[i].wake) < 0) {
+			classes_give_back(e, ports, i + 1, txn);
 			ports_free(ports, i);
 			return -ENOMEM;
 		}
@@ -371,7 +368,6 @@ static int spec_take(struct niwa_engine *e, struct niwa_app *app, const struct n
 	}
 	free(app->labels);
 	app->labels = labels;
-	classes_drop(e, app);
 	r = ports_make(e, app, spec, txn, &ports);
 	if (r < 0)
 		return r;
@@ -382,6 +378,7 @@ static int spec_take(struct niwa_engine *e, struct niwa_app *app, const struct n
 	app->ports = ports;
 	app->port_count = (uint8_t)spec->port_count;
 	niwa_publish_change(e, app, old, old_count);
+	classes_give_back(e, old, old_count, txn); /* those it still has are taken */
 	ports_free(old, old_count);
 	app->wake_deadline_ms = (uint32_t)(spec->wake_deadline_us / 1000);
 	app->max_waiting = spec->max_waiting;
@@ -608,7 +605,7 @@ void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_ne
 	(void)niwa_folder_declare(e, app, NULL);   /* takes no memory */
 	(void)niwa_names_declare(e, app, NULL);    /* the same */
 	niwa_names_note(e, app->name);
-	classes_drop(e, app);
+	classes_give_back(e, app->ports, app->port_count, txn);
 	(void)niwa_fail(&err, NIWA_PERMANENT, 0, "app %s was removed", app->name);
 	niwa_wake_fail_all(e, app, &err);
 	niwa_app_unwatch(app);

@@ -47,9 +47,9 @@ int niwa_app_spec_read(struct niwa_engine *e, struct niwa_app *app, struct niwa_
 /* Adds (or deletes) what makes an app's ports known to the kernel. */
 void niwa_app_declare(struct niwa_app *app, struct niwa_net_txn *txn, enum niwa_change change);
 
-/* Adds to txn what an instance of `tenant` may connect to. */
-void niwa_classes_permit(struct niwa_engine *e, const struct niwa_tenant *tenant, uint32_t private_addr,
-			 struct niwa_net_txn *txn);
+/* Adds to txn (or deletes) what an instance of a tenant may connect to. */
+void niwa_app_permit(struct niwa_engine *e, const struct niwa_instance *i, struct niwa_net_txn *txn,
+		     enum niwa_change change);
 
 /* The name servers that instances use: fills addrs (IPv4 is mapped), returns how many. */
 unsigned niwa_tenant_name_servers(const struct niwa_engine *e, struct in6_addr addrs[3]);
@@ -61,8 +61,5 @@ void niwa_tenant_forget(struct niwa_engine *e, const char *name);
 int niwa_tenant_collect(struct niwa_engine *e);
 /* niwa_tenant_files soon, for the tenants of all instances: apps were declared or removed. */
 void niwa_tenant_refresh(struct niwa_engine *e);
-
-#define NIWA_CLASS_ANY   0x7fffffffu
-#define NIWA_CLASS_FIRST 0x40000000u /* below: ids of tenants */
 
 #endif

@@ -23,6 +23,7 @@
 #include "container/image.h"
 #include "engine/adopt.h"
 #include "engine/app.h"
+#include "engine/class.h"
 #include "engine/group.h"
 #include "engine/images.h"
 #include "engine/instance.h"
@@ -126,7 +127,8 @@ static int make_maps(struct niwa_engine *e, struct niwa_error *err)
 				     &e->folders,      &e->published, &e->claims};
 
 	e->apps_in_order = niwa_order_new(offsetof(struct niwa_app, name));
-	if (!e->apps_in_order)
+	e->classes = niwa_classes_new();
+	if (!e->apps_in_order || !e->classes)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start");
 	for (size_t i = 0; i < NIWA_ARRAY_LEN(numbers); i++)
 		if (!(*numbers[i] = niwa_map_new(NIWA_MAP_U64)))
@@ -334,7 +336,6 @@ int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, 
 	niwa_metrics_init(&e->metrics);
 	LIST_INIT(&e->instance_list);
 	LIST_INIT(&e->farewells);
-	LIST_INIT(&e->classes);
 	LIST_INIT(&e->names_watches);
 	SLIST_INIT(&e->folder_claims);
 	SLIST_INIT(&e->dead);

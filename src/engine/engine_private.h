@@ -337,16 +337,7 @@ struct niwa_instance {
 	SLIST_ENTRY(niwa_instance) dead_link; /* in engine.dead */
 };
 
-struct niwa_class {
-	uint32_t id;
-	struct niwa_app *app;
-	uint16_t port;
-	bool any;
-	size_t count;
-	char **allow; /* tenant names */
-	LIST_ENTRY(niwa_class) link;
-};
-
+struct niwa_classes;
 struct niwa_app_scale;
 struct niwa_limit_set;
 struct niwa_rpc;
@@ -390,9 +381,9 @@ struct niwa_engine {
 	struct niwa_map *apps_by_id, *apps_by_name, *apps_by_addr, *tenants, *tenant_limits;
 	struct niwa_map *instances, *instances_by_addr, *images, *waiters_by_ticket, *silent, *checks, *execs, *criu;
 	LIST_HEAD(, niwa_instance) instance_list;
-	LIST_HEAD(, niwa_class) classes;
 	LIST_HEAD(, niwa_farewell) farewells;
 	unsigned farewell_count;
+	struct niwa_classes *classes;
 	SLIST_HEAD(, niwa_instance) dead;
 	STAILQ_HEAD(, niwa_deferred) deferred; /* what keep told before adoption was complete */
 	struct niwa_wake_queue starts;
@@ -416,7 +407,6 @@ struct niwa_engine {
 	struct niwa_addr_pool *addresses;
 	sd_event_source *bury_source, *second, *tenant_source;
 	uint64_t next_instance, next_check, started_us;
-	uint32_t next_class;
 	bool folders_changed;      /* starts_held are tried again at the end of this turn */
 	bool redeclare;            /* a change of what is declared failed: the kernel may have something else */
 	unsigned frozen, seconds;  /* frozen: and paged */

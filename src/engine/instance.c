@@ -196,19 +196,15 @@ void niwa_instance_elements(struct niwa_engine *e, struct niwa_instance *i, stru
 	niwa_net_mark(txn, NIWA_ADD, i->private_addr, i->mark);
 	client_first(i, txn, NIWA_ADD);
 	if (i->tenant)
-		niwa_classes_permit(e, i->tenant, i->private_addr, txn);
+		niwa_app_permit(e, i, txn, NIWA_ADD);
 	niwa_volume_egress(i, txn, NIWA_ADD);
 }
 
 void niwa_instance_elements_gone(struct niwa_engine *e, struct niwa_instance *i, struct niwa_net_txn *txn)
 {
-	struct niwa_class *c;
-
 	client_first(i, txn, NIWA_DEL);
 	if (i->tenant)
-		niwa_net_may(txn, NIWA_DEL, i->private_addr, i->tenant->id);
-	LIST_FOREACH(c, &e->classes, link)
-	niwa_net_may(txn, NIWA_DEL, i->private_addr, c->id);
+		niwa_app_permit(e, i, txn, NIWA_DEL);
 	if (i->in_frozen)
 		niwa_net_frozen(txn, NIWA_DEL, i->private_addr);
 	if (i->spec)
