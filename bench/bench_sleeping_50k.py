@@ -1,12 +1,17 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """bench sleeping-50k: what 50,000 sleeping apps cost niwad, a line in a table each: bytes of its own memory. And what they
-cost others: how long a connection to one of them that nobody has visited takes to wake it, against ten apps on a host that
-has no other. Hosts of ten and of all take turns, by apply and `niwa rm --label`."""
+cost others: how long a connection to one of them takes to wake it, against one of ten apps on a host that has no other.
+
+On both hosts each app is visited twice: for the first time ever, which makes what an app or its tenant has from then on (its
+log, the names that its tenant's apps see), and once more. First visits are compared with first ones, later ones with later
+ones, and the first among all with the later ones among ten as well. Hosts of ten and of all take turns, by apply and
+`niwa rm --label`, as often as there is time for."""
 import os
 import random
 import statistics
 import sys
+import time
 
 import lib
 import world
@@ -15,17 +20,22 @@ APPS = int(os.environ.get("BENCH_APPS", "50000"))
 FEW = 10
 TENANTS = 500
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
-WAKES = 100  # a round
+ENOUGH = 90  # seconds after which no round begins: one takes 20 to 40, more on a busy machine
+WAKES = 120  # a round, of each kind
 
 APP = ("- {{name: site{n:05}, tenant: t{tenant:03}, image: {image}, command: [/server, \"80\"], ports: [{{port: 80, protocol: http}}], "
        "routes: [{{domain: www.site{n:05}.example}}], limits: {{memory: 64M, processes: 64}}, snapshot: off, egress: none, "
-       "sleep: {{freeze: never, page: never, save: never}}, stop: {{grace: 1s}}{more}}}\n")
+       "sleep: {{freeze: never, page: never, save: never}}, stop: {{grace: 1s}}, labels: {{bench: 'yes'}}}}\n")
 
 
-def apply(host, numbers, more=""):
+def apply(host, numbers):
     path = host.dir / "apps.yaml"
-    path.write_text("apps:\n" + "".join(APP.format(n=n, tenant=n % TENANTS, image=host.image, more=more) for n in numbers))
+    path.write_text("apps:\n" + "".join(APP.format(n=n, tenant=n % TENANTS, image=host.image) for n in numbers))
     host.niwa("apply", "-q", path, timeout=600)
+
+
+def remove(host):
+    host.niwa("rm", "-q", "--yes", "--label", "bench=yes", timeout=600)
 
 
 def wake(host, ask, numbers):
@@ -38,44 +48,99 @@ def wake(host, ask, numbers):
     return took
 
 
-def few_of(count):
-    return [n % FEW for n in range(count)]
+class Wakes:
+    """ms: of first visits, of later ones."""
+
+    def __init__(self):
+        self.first, self.later = [], []
+
+    def visit(self, host, ask, numbers):
+        self.first += wake(host, ask, numbers)
+        self.later += wake(host, ask, numbers)
+
+    def __iadd__(self, other):
+        self.first += other.first
+        self.later += other.later
+        return self
 
 
-def ratio(a, b):
-    return lib.percentile(a, 50) / lib.percentile(b, 50)
+def few_wakes(host, ask, draw):
+    """Ten apps after ten others, none of which was there before."""
+    wakes = Wakes()
+    for _ in range(WAKES // FEW):
+        numbers = draw(FEW)
+        apply(host, numbers)
+        wakes.visit(host, ask, numbers)
+        remove(host)
+    return wakes
+
+
+def many_wakes(host, ask, draw):
+    wakes = Wakes()
+    for _ in range(WAKES // FEW):
+        wakes.visit(host, ask, draw(FEW))
+    return wakes
+
+
+def memory(report, host, before, ask, draw):
+    """What niwad takes, before anybody was awake and after; before: without the apps."""
+    report.value(f"{APPS} apps: memory of niwad, for each", "bytes", (host.rss_anon() - before) / APPS, "bytes", most=1024)
+    before = host.rss_anon()
+    wake(host, ask, draw(100))
+    report.value("what it adds to one that was awake once", "bytes", (host.rss_anon() - before) / 100, "bytes")
+
+
+def one_round(report, host, ask, draw, turn):
+    few = few_wakes(host, ask, draw)
+    before = host.rss_anon()
+    apply(host, range(APPS))
+    if turn == 0:
+        memory(report, host, before, ask, draw)
+    many = many_wakes(host, ask, draw)
+    with lib.Stopwatch() as s:
+        remove(host)
+    if turn == 0:
+        report.value(f"niwa rm of {APPS} apps by a label", "p50", s.ms / 1000, "s")
+    return few, many
+
+
+def tell(report, rounds):
+    def against(mine, theirs):
+        ratios = [lib.percentile(mine(many), 50) / lib.percentile(theirs(few), 50) for few, many in rounds]
+        return statistics.median(ratios)
+
+    few, many = Wakes(), Wakes()
+    for f, m in rounds:
+        few += f
+        many += m
+    report.samples(f"the first wake of one of {FEW}", few.first, "ms")
+    report.samples(f"the first wake of one of {APPS}", many.first, "ms")
+    report.samples(f"a later wake of one of {FEW}", few.later, "ms")
+    report.samples(f"a later wake of one of {APPS}", many.later, "ms")
+    for case, mine, theirs in (("a first wake against a first one", "first", "first"),
+                               ("a later wake against a later one", "later", "later"),
+                               ("a first wake against a later one", "first", "later")):
+        report.value(f"{APPS} apps against {FEW}: {case}", "ratio",
+                     against(lambda w, m=mine: getattr(w, m), lambda w, t=theirs: getattr(w, t)), "", most=1.2)
 
 
 def main():
     report = lib.Report("sleeping-50k")
-    fresh = random.Random(50).sample(range(FEW, APPS), (ROUNDS + 1) * WAKES)
-    few, many, ratios, first = [], [], [], []
+    fresh = random.Random(50).sample(range(APPS), 2 * ROUNDS * WAKES + 100 + FEW)
+    rounds, began = [], time.monotonic()
+
+    def draw(count):
+        return [fresh.pop() for _ in range(count)]
+
     with world.running() as host, host.client() as ask:
-        apply(host, range(FEW))
-        wake(host, ask, range(FEW))  # whatever is only needed once
-        for turn in range(ROUNDS):
-            few.append(wake(host, ask, few_of(WAKES)))
-            before = host.rss_anon()
-            apply(host, range(FEW, APPS), ", labels: {rest: 'yes'}")
-            if turn == 0:
-                report.value(f"{APPS} apps: memory of niwad, for each", "bytes", (host.rss_anon() - before) / (APPS - FEW), "bytes",
-                             most=1024)
-            took = wake(host, ask, [n for pair in zip([fresh.pop() for _ in range(WAKES)], few_of(WAKES)) for n in pair])
-            many.append(took[::2])
-            ratios.append(ratio(took[::2], few[-1]))
-            first.append(ratio(took[::2], took[1::2]))
-            if turn == 0:
-                before = host.rss_anon()
-                wake(host, ask, [fresh.pop() for _ in range(WAKES)])
-                report.value("what it adds to one that was awake once", "bytes", (host.rss_anon() - before) / WAKES, "bytes")
-            with lib.Stopwatch() as s:
-                host.niwa("rm", "-q", "--yes", "--label", "rest=yes", timeout=600)
-            if turn == 0:
-                report.value(f"niwa rm of {APPS - FEW} apps by a label", "p50", s.ms / 1000, "s")
-    report.samples(f"a wake, one of {FEW}", sum(few, []), "ms")
-    report.samples(f"a wake, one of {APPS} that was never awake", sum(many, []), "ms")
-    report.value(f"one of {APPS} against one of {FEW}", "ratio", statistics.median(ratios), "", most=1.2)
-    report.value("never awake against awake before, among all, in turns", "ratio", statistics.median(first), "")
+        numbers = draw(FEW)  # whatever is only needed once
+        apply(host, numbers)
+        wake(host, ask, numbers * 3)
+        remove(host)
+        while len(rounds) < ROUNDS and (not rounds or time.monotonic() - began < ENOUGH):
+            rounds.append(one_round(report, host, ask, draw, len(rounds)))
+        report.value("rounds", "count", len(rounds), "")
+        tell(report, rounds)
     return report.done()
 
 

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,8 @@ class World(Host):
 
     def __init__(self, **settings):
         super().__init__(**{"log_level": 4, **settings})
+        # as /run is, where niwad has its files that need not outlive the host; what has to is on the disk
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", self.dir / "run"], check=True)
         self.image = self.dir / "image"
         for folder in ("etc", "tmp", "proc", "dev", "run", "usr", "var"):
             (self.image / folder).mkdir(parents=True)
@@ -87,6 +90,8 @@ class World(Host):
         with concurrent.futures.ThreadPoolExecutor(32) as pool:
             list(pool.map(self.stop_app, awake))
         super().stop()
+        subprocess.run(["umount", "-l", self.dir / "run"], check=True)
+        shutil.rmtree(self.dir, ignore_errors=True)
 
     def stop_app(self, name):
         with contextlib.suppress(RpcError):
