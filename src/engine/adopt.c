@@ -310,6 +310,7 @@ void niwa_adopt_end(struct niwa_engine *e)
 	niwa_snapshots_begin(e);
 	niwa_schedule_begin(e);
 	niwa_resident_begin(e);
+	niwa_tenant_refresh(e);
 	niwa_engine_serve(e);
 	niwa_log(NIWA_LOG_INFO, NULL, "adopted %u instances, %zu apps declared", count, niwa_map_count(e->apps_by_id));
 }

@@ -198,7 +198,7 @@ void niwa_app_tenant_unref(struct niwa_engine *e, struct niwa_tenant **tenant)
 	*tenant = NULL;
 	if (!t || --t->users)
 		return;
-	niwa_tenant_forget(e, t->name);
+	niwa_tenant_forget(e, t);
 	niwa_group_tenant_drop(e, t->id);
 	(void)niwa_map_del_str(e->tenants, t->name);
 	free(t);
@@ -506,8 +506,8 @@ static int tenant_change(struct niwa_engine *e, struct niwa_app *app, const stru
 	niwa_applog_forget(e, app);
 	niwa_snapshot_owner_gone(e, app);
 	app->tenant->apps--;
-	app->tenant->hosts_dirty = true;
-	t->hosts_dirty = true;
+	niwa_tenant_names_changed(e, app->tenant);
+	niwa_tenant_names_changed(e, t);
 	t->users++;
 	old = app->tenant;
 	app->tenant = t;
@@ -545,7 +545,7 @@ int niwa_app_load(struct niwa_engine *e, const struct niwa_cmdb_app *stored, str
 	if (!app || tenant_change(e, app, stored) < 0 || spec_take(e, app, spec, txn) < 0)
 		return niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "app %s", stored->name);
 	if (!named) /* a name and its address never change */
-		app->tenant->hosts_dirty = true;
+		niwa_tenant_names_changed(e, app->tenant);
 	app->removed = false;
 	count(app, true);
 	if (niwa_names_declare(e, app, spec) < 0)
@@ -596,7 +596,7 @@ void niwa_app_forget(struct niwa_engine *e, struct niwa_app *app, struct niwa_ne
 	app->removed = true;
 	count(app, false);
 	app->tenant->apps--;
-	app->tenant->hosts_dirty = true;
+	niwa_tenant_names_changed(e, app->tenant);
 	if (txn)
 		niwa_app_declare(app, txn, NIWA_DEL);
 	niwa_publish_drop(e, app);

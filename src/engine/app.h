@@ -55,11 +55,13 @@ void niwa_app_permit(struct niwa_engine *e, const struct niwa_instance *i, struc
 unsigned niwa_tenant_name_servers(const struct niwa_engine *e, struct in6_addr addrs[3]);
 /* Writes RUN_DIR/tenants/TENANT/{hosts,resolv.conf} if they are not up to date. */
 int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct niwa_error *err);
-/* Removes that folder. An instance that still has it mounted keeps what it sees. */
-void niwa_tenant_forget(struct niwa_engine *e, const char *name);
+/* They are to be written again: before an instance starts, or by niwa_tenant_refresh. */
+void niwa_tenant_names_changed(struct niwa_engine *e, struct niwa_tenant *tenant);
+/* The tenant has no app: removes that folder. An instance that still has it mounted keeps what it sees. */
+void niwa_tenant_forget(struct niwa_engine *e, struct niwa_tenant *tenant);
 /* Removes folders of tenants that have no app; fewer than 0: could not look. */
 int niwa_tenant_collect(struct niwa_engine *e);
-/* niwa_tenant_files soon, for the tenants of all instances: apps were declared or removed. */
+/* niwa_tenant_files soon, for tenants that have instances: apps were declared or removed. */
 void niwa_tenant_refresh(struct niwa_engine *e);
 
 #endif

@@ -337,6 +337,8 @@ int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, 
 	LIST_INIT(&e->instance_list);
 	LIST_INIT(&e->farewells);
 	LIST_INIT(&e->names_watches);
+	LIST_INIT(&e->unpublished);
+	TAILQ_INIT(&e->tenants_dirty);
 	SLIST_INIT(&e->folder_claims);
 	SLIST_INIT(&e->dead);
 	STAILQ_INIT(&e->deferred);

@@ -69,10 +69,12 @@ struct niwa_tenant {
 	unsigned apps;      /* declared ones */
 	unsigned users;     /* apps and instances that point here */
 	bool hosts_dirty;   /* the tenant's hosts file does not say what is declared */
+	bool hosts_queued;  /* in engine.tenants_dirty */
 	uint32_t resolvers; /* which name servers its resolv.conf says, as a sum */
 	struct niwa_wake_flow starts;
 	LIST_HEAD(, niwa_app) app_list; /* apps that point here */
 	LIST_HEAD(, niwa_instance) instance_list;
+	TAILQ_ENTRY(niwa_tenant) dirty_link;
 	unsigned instances;                      /* in that list: of its apps, those that end too */
 	uint64_t reclaimed_us;                   /* something of it was to be put to sleep for a start */
 	const struct niwa_tenant_limits *limits; /* tenant_limit.c; NULL: none */
@@ -384,6 +386,7 @@ struct niwa_engine {
 	LIST_HEAD(, niwa_farewell) farewells;
 	unsigned farewell_count;
 	struct niwa_classes *classes;
+	TAILQ_HEAD(, niwa_tenant) tenants_dirty; /* tenant.c: names have come or gone */
 	SLIST_HEAD(, niwa_instance) dead;
 	STAILQ_HEAD(, niwa_deferred) deferred; /* what keep told before adoption was complete */
 	struct niwa_wake_queue starts;
@@ -430,6 +433,7 @@ struct niwa_engine {
 	SLIST_HEAD(, niwa_folder_claims) folder_claims; /* of commits under way */
 	struct niwa_text stale_marks;                   /* adoption: of instances that are gone */
 	struct niwa_map *published;                     /* "ADDR:PORT" → struct niwa_published */
+	LIST_HEAD(, niwa_published) unpublished;        /* of these, which no app claims */
 	struct {
 		uint64_t wakes, thaws, starts, restores, dumps, failed_restores, failures, crashes, leftovers, repairs,
 			overflows, failed_dumps, failed_commits, refusals, limit_hits;

@@ -415,6 +415,8 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	i->mark = tag->mark;
 	i->life = (enum niwa_phase_of_life)tag->life;
 	set_tenant(i, app->tenant ? niwa_app_tenant(e, app, tag->tenant) : NULL);
+	if (i->tenant) /* the niwad before this one may not have come to it */
+		niwa_tenant_names_changed(e, i->tenant);
 	i->group_tenant = tag->group_tenant;
 	i->adopting = true;
 	i->restored = tag->restored;

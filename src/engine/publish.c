@@ -152,6 +152,7 @@ static void close_one(struct niwa_engine *e, struct niwa_published *p)
 {
 	char name[NIWA_KEEP_NAME_MAX];
 
+	LIST_REMOVE(p, link);
 	tell(e, p, NIWA_RELAY_UNLISTEN);
 	niwa_keep_unstore(e, name_of(&p->at, name, sizeof(name)));
 	/* the port is free at once, not when the relay and keep have closed theirs */
@@ -164,15 +165,16 @@ static void close_one(struct niwa_engine *e, struct niwa_published *p)
 /* Listeners that were given up and stand in the way of this one. True when there was any. */
 static bool make_way(struct niwa_engine *e, const struct niwa_publish *at)
 {
-	struct niwa_published *p;
+	struct niwa_published *p = LIST_FIRST(&e->unpublished), *next;
 	bool any = false;
-	size_t pos = 0;
 
-	while ((p = niwa_map_next(e->published, &pos)))
-		if (!p->app && niwa_publish_clash(&p->at, at)) {
-			close_one(e, p);
-			any = true;
-		}
+	for (; p; p = next) {
+		next = LIST_NEXT(p, link);
+		if (!niwa_publish_clash(&p->at, at))
+			continue;
+		close_one(e, p);
+		any = true;
+	}
 	return any;
 }
 
@@ -185,8 +187,10 @@ static struct niwa_published *entry_new(struct niwa_engine *e, const struct niwa
 	p->at = *at;
 	p->fd = fd;
 	(void)niwa_publish_text(at, p->text);
-	if (niwa_map_put_str(e->published, p->text, p) == 0)
+	if (niwa_map_put_str(e->published, p->text, p) == 0) {
+		LIST_INSERT_HEAD(&e->unpublished, p, link);
 		return p;
+	}
 	free(p);
 	return NULL;
 }
@@ -221,6 +225,8 @@ static void open_one(struct niwa_engine *e, struct niwa_app *app, const struct n
 		p = open_listener(e, app, &port->publish);
 	if (!p)
 		return;
+	if (!p->app)
+		LIST_REMOVE(p, link);
 	p->app = app; /* perhaps instead of another one, which loses it in the same transaction */
 	p->app_port = port->number;
 	tell(e, p, NIWA_RELAY_LISTEN);
@@ -233,13 +239,19 @@ void niwa_publish_app(struct niwa_engine *e, struct niwa_app *app)
 			open_one(e, app, &app->ports[i]);
 }
 
+static void give_up(struct niwa_engine *e, struct niwa_published *p)
+{
+	p->app = NULL;
+	LIST_INSERT_HEAD(&e->unpublished, p, link);
+}
+
 void niwa_publish_drop(struct niwa_engine *e, struct niwa_app *app)
 {
 	for (unsigned i = 0; i < app->port_count; i++) {
 		struct niwa_published *p = niwa_publish_find(e, &app->ports[i].publish);
 
 		if (p && p->app == app)
-			p->app = NULL;
+			give_up(e, p);
 	}
 }
 
@@ -258,7 +270,7 @@ void niwa_publish_change(struct niwa_engine *e, struct niwa_app *app, const stru
 		struct niwa_published *p = niwa_publish_find(e, pub);
 
 		if (p && p->app == app && !publishes(app, pub))
-			p->app = NULL;
+			give_up(e, p);
 	}
 }
 
@@ -295,9 +307,7 @@ void niwa_publish_claim(struct niwa_engine *e)
 void niwa_publish_sweep(struct niwa_engine *e)
 {
 	struct niwa_published *p;
-	size_t pos = 0;
 
-	while ((p = niwa_map_next(e->published, &pos)))
-		if (!p->app)
-			close_one(e, p);
+	while ((p = LIST_FIRST(&e->unpublished)))
+		close_one(e, p);
 }

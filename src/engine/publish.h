@@ -16,6 +16,7 @@ struct niwa_published {
 	int fd;
 	struct niwa_app *app; /* NULL: no app claims it (yet): adoption, a transaction under way */
 	uint16_t app_port;
+	LIST_ENTRY(niwa_published) link; /* in engine.unpublished, while no app claims it */
 };
 
 /* Which key of which app was refused. */

@@ -301,17 +301,21 @@ static void forget_tickets(struct niwa_engine *e, const struct niwa_relay_peer *
 	struct niwa_waiter *w;
 	struct niwa_app *app;
 	size_t pos = 0;
+	void *id;
 
 	while ((w = niwa_map_next(e->waiters_by_ticket, &pos)))
 		if (niwa_relay_peer_ticket(p, w->ticket) == w->ticket)
 			niwa_wake_gone(e, w->ticket);
+	pos = 0;
+	while ((id = niwa_map_next(e->silent, &pos))) {
+		app = niwa_map_get(e->apps_by_id, (uint64_t)(uintptr_t)id);
+		if (app)
+			app->silent = 0;
+	}
 	if (fresh) { /* else the old entries stay, and count for nobody */
 		niwa_map_free(&e->silent);
 		e->silent = fresh;
 	}
-	pos = 0;
-	while ((app = niwa_map_next(e->apps_by_id, &pos)))
-		app->silent = 0;
 }
 
 static void on_closed(int error, void *arg)

@@ -148,7 +148,7 @@ int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct 
 	return r;
 }
 
-void niwa_tenant_forget(struct niwa_engine *e, const char *name)
+static void remove_folder(struct niwa_engine *e, const char *name)
 {
 	char dir[PATH_MAX];
 	struct niwa_error err;
@@ -156,6 +156,27 @@ void niwa_tenant_forget(struct niwa_engine *e, const char *name)
 	(void)snprintf(dir, sizeof(dir), "%s/tenants/%s", e->config.run_dir, name);
 	if (niwa_remove_tree(dir, &err) < 0) /* two files, or none when no instance ever started */
 		niwa_log(NIWA_LOG_WARN, NULL, "%s; the next start tries again", err.msg);
+}
+
+static void unqueue(struct niwa_engine *e, struct niwa_tenant *tenant)
+{
+	if (tenant->hosts_queued)
+		TAILQ_REMOVE(&e->tenants_dirty, tenant, dirty_link);
+	tenant->hosts_queued = false;
+}
+
+void niwa_tenant_names_changed(struct niwa_engine *e, struct niwa_tenant *tenant)
+{
+	tenant->hosts_dirty = true;
+	if (!tenant->hosts_queued && tenant->instances) /* others when one starts */
+		TAILQ_INSERT_TAIL(&e->tenants_dirty, tenant, dirty_link);
+	tenant->hosts_queued = tenant->hosts_queued || tenant->instances;
+}
+
+void niwa_tenant_forget(struct niwa_engine *e, struct niwa_tenant *tenant)
+{
+	unqueue(e, tenant);
+	remove_folder(e, tenant->name);
 }
 
 int niwa_tenant_collect(struct niwa_engine *e)
@@ -171,29 +192,27 @@ int niwa_tenant_collect(struct niwa_engine *e)
 	while ((entry = readdir(dir))) {
 		if (entry->d_name[0] == '.' || niwa_map_get_str(e->tenants, entry->d_name))
 			continue;
-		niwa_tenant_forget(e, entry->d_name);
+		remove_folder(e, entry->d_name);
 		e->counts.leftovers++;
 	}
 	(void)closedir(dir);
 	return 0;
 }
 
+/* One whose names are written already, by a start, costs nothing. */
 static int on_refresh(sd_event_source *s, void *arg)
 {
 	struct niwa_engine *e = arg;
-	struct niwa_instance *i;
+	struct niwa_tenant *tenant = TAILQ_FIRST(&e->tenants_dirty);
 	struct niwa_error err;
 
-	LIST_FOREACH(i, &e->instance_list, link)
-	{
-		if (!i->app || !i->app->tenant || !i->app->tenant->hosts_dirty)
-			continue;
-		if (niwa_tenant_files(e, i->app->tenant, &err) == 0)
-			return 0; /* the next one in the next turn */
-		niwa_log(NIWA_LOG_ERR, NULL, "hosts of tenant %s: %s", i->app->tenant->name, err.msg);
-		break; /* when an instance starts it is tried again */
-	}
-	return sd_event_source_set_enabled(s, SD_EVENT_OFF);
+	if (!tenant)
+		return sd_event_source_set_enabled(s, SD_EVENT_OFF);
+	unqueue(e, tenant);
+	if (tenant->hosts_dirty && tenant->instances && niwa_tenant_files(e, tenant, &err) < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "hosts of tenant %s: %s; the next start tries again", tenant->name,
+			 err.msg);
+	return 0; /* the next one in the next turn */
 }
 
 void niwa_tenant_refresh(struct niwa_engine *e)

@@ -4,12 +4,16 @@
 import contextlib
 import sqlite3
 
-from host import wait_for
+from host import SLOW, wait_for
 from inside import app, apply, run
 
 
 def tenants(host):
     return sorted(path.name for path in (host.dir / "run/tenants").iterdir())
+
+
+def run_hosts(host):
+    return (host.dir / "run/tenants/t/hosts").read_text()
 
 
 def test_the_folder_of_a_tenant_goes_with_its_last_app_and_comes_with_the_next(host):
@@ -44,6 +48,18 @@ def test_the_hosts_of_a_tenant_are_written_when_names_come_and_go_and_for_no_oth
     wait_for("the new name is there", lambda: "c.example.com" in run(host, "a.example.com", "cat", "/etc/hosts").stdout)
     lines = hosts.read_text().splitlines()
     assert {f"{host.address(n)} {n} {n}.niwa.internal" for n in ("a.example.com", "b.example.com", "c.example.com")} <= set(lines)
+
+
+def test_names_that_a_killed_niwad_had_committed_are_told_by_the_next_one(host):
+    apply(host, app("a.example.com", tenant="t"))
+    host.niwa("wake", "a.example.com")
+    host.kill_niwad()
+    host.start_niwad({"NIWA_FAULT": "niwad.declared:kill"})
+    apply(host, app("b.example.com", tenant="t"), check=False)
+    host.niwad.wait(30 * SLOW)
+    assert "b.example.com" not in run_hosts(host)
+    host.start_niwad()
+    wait_for("the new name is there", lambda: "b.example.com" in run_hosts(host))
 
 
 def test_folders_of_tenants_and_logs_of_apps_that_a_killed_niwad_left_are_collected(host):
