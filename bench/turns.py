@@ -26,7 +26,11 @@ class Turns:
     def take(self, report, case):
         """Since the last time; the slowest one is a p50 of one."""
         counts = struct.unpack(f"{self.STEPS}Q", self.counts[:])
-        self.counts[:] = b"\0" * 8 * self.STEPS
+        self.forget()
         slowest = max((step for step, count in enumerate(counts) if count), default=0)
         report.value(f"slowest turn of the loop: {case}", "p50", (slowest + 1) / 10, "ms")
         report.value(f"turns of more than 2 ms: {case}", "count", sum(counts[20:]), "", most=0)
+
+    def forget(self):
+        """What was counted so far is nobody's business."""
+        self.counts[:] = b"\0" * 8 * self.STEPS
