@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "engine/applog.h"
+#include "engine/ended.h"
 #include "engine/farewell.h"
 #include "engine/folder.h"
 #include "engine/group.h"
@@ -50,12 +51,10 @@ static void leave_kernel(struct niwa_engine *e, struct niwa_instance *i)
 		goto out;
 	i->bids_farewell = niwa_farewell_is_due(e, i);
 	niwa_instance_elements_gone(e, i, txn);
-	if (!i->bids_farewell)
-		niwa_net_mark(txn, NIWA_DEL, i->private_addr, i->mark);
 	if (niwa_net_commit(&txn, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
-	if (!i->bids_farewell && niwa_net_flush_all(e->net, i->mark, &err) < 0)
-		niwa_log(NIWA_LOG_WARN, &ctx, "%s", err.msg);
+	if (!i->bids_farewell)
+		niwa_ended_put(e, i->private_addr, i->mark);
 	i->net_ready = i->in_frozen = false;
 out:
 	niwa_net_txn_free(&txn);

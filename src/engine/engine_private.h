@@ -347,6 +347,7 @@ struct niwa_trash;
 struct niwa_deferred; /* adopt.c */
 struct niwa_snapshots;
 struct paging; /* paging.c */
+struct niwa_ended;
 struct niwa_metrics_disk;
 struct niwa_relay_asks;
 struct niwa_usage;
@@ -365,6 +366,7 @@ struct niwa_engine {
 	uint64_t relay_serial;
 	struct niwa_rpc *rpc;
 	struct niwa_trash *trash;
+	struct niwa_ended *ended; /* ended.c; NULL: none has ended yet */
 	struct niwa_snapshots *snapshots; /* NULL: CRIU cannot be used, for this reason: */
 	char no_snapshots[200];
 	bool snapshots_collecting, snapshots_collect_again;

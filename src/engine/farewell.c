@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "engine/ended.h"
 #include "engine/keep_client.h"
 #include "net/diag.h"
 
@@ -57,17 +58,7 @@ static void farewell_free(struct niwa_farewell *f)
 /* Who has not taken everything by now gets a reset with his next packet. */
 static void let_go(struct niwa_engine *e, uint32_t private_addr, uint32_t mark)
 {
-	struct niwa_log_ctx ctx = {.doing = "farewell"};
-	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
-	struct niwa_error err;
-
-	if (txn) {
-		niwa_net_mark(txn, NIWA_DEL, private_addr, mark);
-		if (niwa_net_commit(&txn, &err) < 0)
-			niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
-	}
-	if (niwa_net_flush_all(e->net, mark, &err) < 0)
-		niwa_log(NIWA_LOG_WARN, &ctx, "%s", err.msg);
+	niwa_ended_put(e, private_addr, mark);
 	(void)niwa_addr_return(e->addresses, niwa_now_us(), private_addr); /* -ENOENT: adopted twice */
 }
 

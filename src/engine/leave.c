@@ -26,6 +26,7 @@
 #include "net/diag.h"
 
 #define SETTLE_US (100 * NIWA_MS)
+#define SILENT_US NIWA_SEC /* a SYN without an answer comes again within it */
 
 /* The kernel writes no header before the first byte: such a port is never in `awake`, all connections to it come by the
  * relay. */
@@ -168,6 +169,26 @@ void niwa_awake_look_again(struct niwa_engine *e, struct niwa_instance *i)
 	}
 }
 
+/* Nothing has crossed its interface since the last look, which is long ago: no SYN is on its way to it. */
+static bool is_silent(struct niwa_engine *e, const struct niwa_instance *i)
+{
+	uint64_t rx, tx;
+
+	return i->seen_bytes && niwa_now_us() - i->active_us >= SILENT_US &&
+	       niwa_net_veth_bytes(e->net, i->veth, &rx, &tx) == 0 && rx + tx == i->seen_bytes;
+}
+
+/* To be called when its elements are out of `awake`. The search takes a walk through the whole table of the kernel,
+ * so it is spared where there is nothing to be found. */
+static void flush_unreplied(struct niwa_engine *e, struct niwa_instance *i)
+{
+	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "leave awake"};
+	struct niwa_error err;
+
+	if (!is_silent(e, i) && niwa_net_flush_unreplied(e->net, i->mark, &err) < 0)
+		niwa_log(NIWA_LOG_WARN, &ctx, "%s", err.msg);
+}
+
 void niwa_awake_leave(struct niwa_engine *e, struct niwa_instance *i)
 {
 	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "leave awake"};
@@ -180,7 +201,7 @@ void niwa_awake_leave(struct niwa_engine *e, struct niwa_instance *i)
 	if (niwa_spread_is_wanted(i->app)) {
 		if (niwa_spread_sync(e, i->app, &err) < 0)
 			niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
-		(void)niwa_net_flush_unreplied(e->net, i->mark, &err);
+		flush_unreplied(e, i);
 		return;
 	}
 	txn = niwa_net_txn_new(e->net);
@@ -192,8 +213,7 @@ void niwa_awake_leave(struct niwa_engine *e, struct niwa_instance *i)
 	if (niwa_net_commit(&txn, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
 	(void)niwa_fault("niwad.left-awake");
-	if (niwa_net_flush_unreplied(e->net, i->mark, &err) < 0)
-		niwa_log(NIWA_LOG_WARN, &ctx, "%s", err.msg);
+	flush_unreplied(e, i);
 	(void)niwa_fault("niwad.flushed");
 }
 

@@ -97,12 +97,12 @@ static int collect_veths(struct niwa_engine *e)
  * them. Their marks were noted before the elements were brought up to date. */
 static int collect_connections(struct niwa_engine *e)
 {
-	const uint32_t *marks = (const uint32_t *)(const void *)e->stale_marks.data;
+	uint32_t *marks = (uint32_t *)(void *)e->stale_marks.data;
+	size_t count = e->stale_marks.len / sizeof(*marks);
 	struct niwa_error err;
-	int r = 0;
+	int r = count ? niwa_net_flush_many(marks, count, &err) : 0;
 
-	for (size_t n = 0; n < e->stale_marks.len / sizeof(*marks) && r == 0; n++, e->counts.leftovers++)
-		r = niwa_net_flush_all(e->net, marks[n], &err);
+	e->counts.leftovers += r < 0 ? 0 : count;
 	niwa_text_fini(&e->stale_marks);
 	return r;
 }

@@ -290,6 +290,30 @@ static void the_connections_of_a_dead_instance_end_after_the_flush(void **state)
 	close(l);
 }
 
+static void the_connections_of_many_dead_instances_end_in_one_walk(void **state)
+{
+	struct world *w = *state;
+	uint32_t others[] = {900, MARK_OTHER, 700, 800, 600, 500}, all[] = {900, 800, 700, MARK_WEB, 500, 600};
+	int l = tcp_listen(w, WEB, WEB_PRIVATE, 80), c, s;
+	struct niwa_error err;
+
+	for (size_t count = 4; count <= NIWA_ARRAY_LEN(all); count += 2) { /* by mark, and by a listing */
+		wake(w, WEB_PRIVATE, MARK_WEB);
+		c = tcp_connect(w, REMOTE, WEB_SERVICE, 80);
+		s = tcp_accept(l, SOON_MS);
+		assert_talk(c, s);
+		asleep(w);
+		assert_int_equal(niwa_net_flush_many(others, count, &err), 0);
+		assert_talk(c, s);
+		assert_int_equal(niwa_net_flush_many(all, count, &err), 0);
+		assert_int_equal(send(c, "x", 1, 0), 1);
+		assert_int_equal(expect_end(c, SOON_MS), -ECONNRESET);
+		close(c);
+		close(s);
+	}
+	close(l);
+}
+
 static void a_private_address_without_an_instance_is_silent(void **state)
 {
 	struct world *w = *state;
@@ -322,6 +346,7 @@ int main(void)
 		T(a_syn_under_way_goes_to_the_relay_after_the_flush),
 		T(without_the_flush_the_syn_stays_where_it_was),
 		T(the_connections_of_a_dead_instance_end_after_the_flush),
+		T(the_connections_of_many_dead_instances_end_in_one_walk),
 		T(a_private_address_without_an_instance_is_silent),
 	};
 

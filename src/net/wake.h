@@ -171,8 +171,11 @@ bool niwa_net_reaches6(struct niwa_net *net, uint32_t priv);
 /* Deletes the conntrack entries of the mark that never saw a reply, so that a SYN under way is sent again to
  * whoever is there now. */
 int niwa_net_flush_unreplied(struct niwa_net *net, uint32_t mark, struct niwa_error *err);
-/* Deletes all conntrack entries of the mark (the instance is gone). */
+/* Deletes all conntrack entries of the mark (the instance is gone). Both walk the whole table: 17 ms where there are
+ * 90,000 connections. */
 int niwa_net_flush_all(struct niwa_net *net, uint32_t mark, struct niwa_error *err);
+/* The same of many in one walk, with a socket of its own: any thread may call it. marks: none is 0; they are sorted. */
+int niwa_net_flush_many(uint32_t *marks, size_t count, struct niwa_error *err);
 
 /* Bytes that went through the host end of an instance's veth, both directions, since its creation. -ENODEV. */
 int niwa_net_veth_bytes(struct niwa_net *net, const char *veth, uint64_t *ret_rx, uint64_t *ret_tx);
