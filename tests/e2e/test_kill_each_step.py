@@ -243,7 +243,7 @@ class Apply(Step):
 START = ["niwad.start", "niwad.start-sent", "niwad.started", "niwad.ready", "niwad.answered", "niwad.awake",
          "niwad.ready-tagged"]
 STOP = ["niwad.left-awake", "niwad.flushed", "niwad.before-stop-signal", "niwad.stop-tagged", "niwad.stop-sent",
-        "niwad.exited", "niwad.end-told", "niwad.left-kernel", "niwad.collecting", "niwad.collected"]
+        "niwad.exited", "niwad.end-told", "niwad.left-kernel", "niwad.collecting", "niwad.collected", "niwad.ended"]
 TABLE = {
     Wake: START,
     Freeze: ["niwad.before-freeze", "niwad.freeze-asked", "niwad.frozen", "niwad.frozen-known"],
