@@ -286,6 +286,8 @@ static void network_settings(struct builder *b)
 	plan_pair(b, NIWA_OP_PUT, 0, "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
 	/* ping without CAP_NET_RAW, for every group */
 	plan_pair(b, NIWA_OP_PUT, 1, "/proc/sys/net/ipv4/ping_group_range", "0 65535");
+	/* else half of what the table of connections has places for, which keep has made small */
+	plan_pair(b, NIWA_OP_PUT, 1, "/proc/sys/net/ipv4/tcp_max_tw_buckets", "65536");
 }
 
 /* Nobody can change the environment of a program that others started before: what the record says is told in files as

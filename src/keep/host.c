@@ -24,15 +24,48 @@
 #include "base/fd.h"
 #include "base/ipc.h"
 
-static int rtnl = -1, own_net = -1;
+/* Places for TCP connections in an instance's own table: 32 KiB. */
+#define CONNECTIONS "4096"
+
+static int rtnl = -1, own_net = -1, parent_net = -1;
+
+static void leave_net(void)
+{
+	if (setns(own_net, CLONE_NEWNET) < 0)
+		abort(); /* every later start would work on the wrong network */
+}
+
+/* A network namespace that is born in this one has a table of TCP connections of its own (Linux 6.1; before, and when
+ * anything fails, it shares the host's). The host's has hundreds of thousands of places, and each look at the
+ * connections of one instance, and each end of one, walks through all of them. A setting for the host itself would be
+ * one for whatever else makes namespaces there. */
+static void make_parent_net(void)
+{
+	if (unshare(CLONE_NEWNET) < 0)
+		return;
+	if (niwa_file_write("/proc/sys/net/ipv4/tcp_child_ehash_entries", CONNECTIONS) == 0)
+		parent_net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	leave_net();
+}
 
 int keep_host_init(void)
 {
 	own_net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (own_net < 0)
 		return -errno;
+	make_parent_net();
 	rtnl = keep_netlink_open();
 	return rtnl < 0 ? rtnl : 0;
+}
+
+bool keep_host_enter_parent_net(void)
+{
+	return parent_net >= 0 && setns(parent_net, CLONE_NEWNET) == 0;
+}
+
+void keep_host_leave_net(void)
+{
+	leave_net();
 }
 
 static int proc_open(pid_t pid, const char *file)
@@ -53,12 +86,6 @@ static int enter_net(struct keep_start *s)
 	if (s->net_ns < 0)
 		return s->net_ns;
 	return setns(s->net_ns, CLONE_NEWNET) < 0 ? -errno : 0;
-}
-
-static void leave_net(void)
-{
-	if (setns(own_net, CLONE_NEWNET) < 0)
-		abort(); /* every later start would work on the wrong network */
 }
 
 int keep_slot(const struct keep_start *s, int64_t slot)

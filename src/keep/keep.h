@@ -114,6 +114,9 @@ int keep_start_timeout(void);           /* kills what is over its deadline; ms u
 /* ---- host.c, child.c, netlink.c ---- */
 
 int keep_host_init(void);
+/* To where new network namespaces are to be born. False: keep is where it was. */
+bool keep_host_enter_parent_net(void);
+void keep_host_leave_net(void); /* and back */
 /* One BEFORE or HOST operation. 0 or -errno; *message as in keep_progress. */
 int keep_host_op(struct keep_start *s, const struct niwa_op_view *op, int *message);
 /* The child. Async-signal-safe calls only from here to exec. */

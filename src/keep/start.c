@@ -180,6 +180,7 @@ static int clone_child(struct keep_start *s, size_t pos, const struct niwa_op_vi
 	struct clone_args args = {.flags = (uint64_t)op->a | CLONE_PIDFD,
 				  .pidfd = (uint64_t)(uintptr_t)&s->pidfd,
 				  .exit_signal = SIGCHLD};
+	bool entered;
 	long pid;
 
 	if (op->b >= 0 && cgroup < 0)
@@ -195,11 +196,16 @@ static int clone_child(struct keep_start *s, size_t pos, const struct niwa_op_vi
 	s->shared = can_share_files(s);
 	if (s->shared)
 		args.flags |= CLONE_FILES;
+	entered = args.flags & CLONE_NEWNET && keep_host_enter_parent_net();
 	pid = syscall(SYS_clone3, &args, sizeof(args));
-	if (pid < 0)
-		return -errno;
 	if (pid == 0)
 		keep_child_run(s, pos, op);
+	if (pid < 0)
+		pid = -errno;
+	if (entered)
+		keep_host_leave_net();
+	if (pid < 0)
+		return (int)pid;
 	if (!s->shared)
 		niwa_fd_close(&s->child_sock);
 	s->pid = (pid_t)pid;
