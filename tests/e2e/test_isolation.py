@@ -128,6 +128,15 @@ print(json.dumps(out))
         assert done.returncode == 7
 
 
+def test_the_table_of_tcp_connections_is_not_the_host_s(two):
+    """Negative: shared with the namespace that it was born in."""
+    places = Path("/proc/sys/net/ipv4/tcp_ehash_entries")
+    assert int(run(two, "a.example.com", "cat", places).stdout) > 0
+    assert int(run(two, "a.example.com", "cat", "/proc/sys/net/ipv4/tcp_max_tw_buckets").stdout) == 65536
+    assert Path("/proc/sys/net/ipv4/tcp_child_ehash_entries").read_text() == "0\n", "the setting of the host stays as it is"
+    assert os.readlink(f"/proc/{two.keep.pid}/ns/net") == os.readlink("/proc/self/ns/net"), "niwa-keep is where it was"
+
+
 def test_proc_shows_no_secret_of_the_kernel_and_changes_nothing(two):
     code = r"""
 import json, os
