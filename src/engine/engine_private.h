@@ -366,7 +366,7 @@ struct niwa_engine {
 	uint64_t relay_serial;
 	struct niwa_rpc *rpc;
 	struct niwa_trash *trash;
-	struct niwa_ended *ended; /* ended.c; NULL: none has ended yet */
+	struct niwa_ended *ended;         /* ended.c; NULL: none has ended yet */
 	struct niwa_snapshots *snapshots; /* NULL: CRIU cannot be used, for this reason: */
 	char no_snapshots[200];
 	bool snapshots_collecting, snapshots_collect_again;
