@@ -40,6 +40,17 @@ static void give_back(struct niwa_engine *e, struct niwa_instance *i)
 	i->private_addr = i->lease = 0;
 }
 
+/* Who may still wait for bytes of it is told at once that there will be none. */
+static void end_connections(struct niwa_engine *e, const struct niwa_instance *i)
+{
+	struct niwa_log_ctx ctx = {.app = i->app->name, .instance = i->id, .doing = "collect"};
+	struct niwa_error err;
+
+	if (i->stages.executed_us && !i->left_quiet && niwa_net_flush_all(e->net, i->mark, &err) < 0)
+		niwa_log(NIWA_LOG_WARN, &ctx, "%s", err.msg);
+	niwa_ended_put(e, i->private_addr, i->mark);
+}
+
 /* Nothing new comes to it or from it. Its connections go as well, unless they have a farewell. */
 static void leave_kernel(struct niwa_engine *e, struct niwa_instance *i)
 {
@@ -54,7 +65,7 @@ static void leave_kernel(struct niwa_engine *e, struct niwa_instance *i)
 	if (niwa_net_commit(&txn, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, &ctx, "%s", err.msg);
 	if (!i->bids_farewell)
-		niwa_ended_put(e, i->private_addr, i->mark);
+		end_connections(e, i);
 	i->net_ready = i->in_frozen = false;
 out:
 	niwa_net_txn_free(&txn);
