@@ -25,7 +25,8 @@ AWAKE, SLEEPY = 'sleep: {freeze: "0", page: "0", save: "0"}', "sleep: {freeze: 1
 
 
 def used_ms(pid):
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
+    """With the threads that have ended: the clock that clock_getcpuclockid(3) gives."""
+    return time.clock_gettime_ns(~pid << 3 | 2) / 1e6
 
 
 def reaped_ms(pid):
@@ -38,7 +39,7 @@ def kernel_ms():
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if (folder / "comm").read_text().startswith(THREADS):
-                total += used_ms(folder.name)
+                total += int((folder / "schedstat").read_text().split()[0]) / 1e6
         except OSError:
             pass  # it has just ended
     return total
