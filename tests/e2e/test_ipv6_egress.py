@@ -48,11 +48,17 @@ print(json.dumps(out))
 
 def tells(listener):
     """Each client is told its address, as the answer to a request where it makes one."""
-    with contextlib.suppress(OSError):
-        while True:
+    while True:
+        try:
             c, peer = listener.accept()
-            with c:
-                c.sendall(f"{peer[0]}".encode())
+        except OSError:
+            return
+        with c, contextlib.suppress(OSError):
+            c.settimeout(5)
+            c.sendall(f"{peer[0]}".encode())
+            c.shutdown(socket.SHUT_WR)
+            while c.recv(4096):  # a request that nobody has read would reset the connection
+                pass
 
 
 def reply(q):

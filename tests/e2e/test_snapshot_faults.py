@@ -38,7 +38,7 @@ def test_an_adopted_app_is_hibernated_and_wakes_with_its_memory(garden):
 
 
 def test_an_adopted_frozen_app_is_hibernated(garden):
-    sleep = {**HIBERNATES["sleep"], "save": "2s"}
+    sleep = {**HIBERNATES["sleep"], "save": f"{2000 * SLOW:.0f}ms"}
     address, _ = counting(garden, sleep=sleep)
     assert ask(address) == (1, 0)
     garden.wait_state("counter", "frozen")

@@ -249,7 +249,7 @@ def test_an_app_whose_template_is_never_ready_is_started_and_the_reason_is_shown
 
 
 def test_a_template_that_is_never_ready_does_not_keep_others_waiting():
-    host = Host(criu=CRIU, template_deadline="1s").start()
+    host = Host(criu=CRIU, template_deadline=f"{1000 * SLOW:.0f}ms").start()
     try:
         waits = "import os, time\nwhile 'NEEDED' not in os.environ:\n    time.sleep(1)\n" + SERVER
         apply(host, app("waits", waits, env={"NEEDED": "1"}, ready={"deadline": "1h"}), app("a", SERVER))

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-from host import CGROUP_V2, wait_for
+from host import CGROUP_V2, SLOW, wait_for
 from inside import app, ask, echo, facts, python, run
 from tenants import HOLD, IDLE, declare
 from visitors import addresses, knock, visit
@@ -25,7 +25,7 @@ def tenant_groups(host):
 
 def hold(host, name, mib):
     """How a command that takes so much memory in the app ends, as far as it has ended in a moment."""
-    return run(host, name, "timeout", "1", "/usr/bin/python3", "-Ic", HOLD, str(mib), check=False)
+    return run(host, name, "timeout", str(SLOW), "/usr/bin/python3", "-Ic", HOLD, str(mib), check=False)
 
 
 def test_the_memory_of_all_apps_together_ends_at_the_limit(host):
