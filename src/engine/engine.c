@@ -25,6 +25,7 @@
 #include "engine/app.h"
 #include "engine/class.h"
 #include "engine/group.h"
+#include "engine/group_tenant.h"
 #include "engine/images.h"
 #include "engine/instance.h"
 #include "engine/farewell.h"
@@ -104,6 +105,7 @@ static int on_second(sd_event_source *s, uint64_t usec, void *arg)
 		niwa_sleep_read_knocked(e);
 	niwa_pressure_look(e);
 	niwa_limit_look_round(e);
+	niwa_group_tenant_write(e);
 	if (e->adopted && ++e->seconds % CHECK_SECONDS == 0 && niwa_net_check(e->net, &err) == 0)
 		on_ruleset_lost(e);
 	(void)sd_notify(0, "WATCHDOG=1");
@@ -339,6 +341,7 @@ int niwa_engine_new(const struct niwa_config *config, struct niwa_engine **ret, 
 	LIST_INIT(&e->names_watches);
 	LIST_INIT(&e->unpublished);
 	TAILQ_INIT(&e->tenants_dirty);
+	TAILQ_INIT(&e->tenants_unwritten);
 	SLIST_INIT(&e->folder_claims);
 	SLIST_INIT(&e->dead);
 	STAILQ_INIT(&e->deferred);

@@ -78,7 +78,12 @@ struct niwa_tenant {
 	unsigned instances;                      /* in that list: of its apps, those that end too */
 	uint64_t reclaimed_us;                   /* something of it was to be put to sleep for a start */
 	const struct niwa_tenant_limits *limits; /* tenant_limit.c; NULL: none */
-	bool limits_written;                     /* into its control groups */
+	/* group_tenant.c */
+	unsigned grouped;                      /* instances in its control groups */
+	bool limits_written, limits_due;       /* into these; to be written once more */
+	uint64_t memory_bytes, memory_read_us; /* admit.c: what they cannot do without; when that was read */
+	bool limits_busy;                      /* that is under way: in engine.tenants_unwritten, or a job's */
+	TAILQ_ENTRY(niwa_tenant) unwritten_link;
 	char name[];
 };
 
@@ -216,6 +221,8 @@ enum niwa_phase_of_life {
 struct niwa_folder {
 	uint64_t dev, ino;
 };
+#define NIWA_FOLDER_PLACES 4096 /* a power of two */
+LIST_HEAD(niwa_folder_holds, niwa_folder_hold);
 
 /* The record that keep holds for an instance of ours: what a new niwad needs to adopt it, after an upgrade as well.
  * Members stay where they are; new ones are added at the end and are 0 in the tags of an older niwad, so 0 has to mean
@@ -325,6 +332,7 @@ struct niwa_instance {
 	uint32_t record;                       /* enum niwa_tag_record */
 	uint32_t folder_count, folders_shared; /* that it writes to; shared: bit a folder */
 	struct niwa_folder folders[NIWA_VOLUMES_MAX];
+	struct niwa_folder_hold *holds; /* folder.c: one each; NULL: none */
 	unsigned name_server_count;
 	struct in6_addr name_servers[3]; /* that it may ask; IPv4 is mapped */
 	struct niwa_place place;
@@ -388,7 +396,12 @@ struct niwa_engine {
 	LIST_HEAD(, niwa_farewell) farewells;
 	unsigned farewell_count;
 	struct niwa_classes *classes;
-	TAILQ_HEAD(, niwa_tenant) tenants_dirty; /* tenant.c: names have come or gone */
+	TAILQ_HEAD(, niwa_tenant) tenants_dirty;     /* tenant.c: names have come or gone */
+	TAILQ_HEAD(, niwa_tenant) tenants_unwritten; /* group_tenant.c: limits that are to be written */
+	unsigned tenants_writing;                    /* jobs that do */
+	struct in6_addr name_servers[3];             /* tenant.c: as they were read in this turn of the loop */
+	unsigned name_server_count;
+	uint64_t name_servers_turn;
 	SLIST_HEAD(, niwa_instance) dead;
 	STAILQ_HEAD(, niwa_deferred) deferred; /* what keep told before adoption was complete */
 	struct niwa_wake_queue starts;
@@ -429,13 +442,14 @@ struct niwa_engine {
 	struct niwa_map *routes;       /* DOMAIN.PROTOCOL → struct niwa_app_name of names.c */
 	struct niwa_map *route_claims; /* of commits under way → struct claim of route_claim.c */
 	LIST_HEAD(, niwa_names_watch) names_watches;
-	json_t *names_set, *names_gone, *names_held;    /* noted, not told yet; NULL: none */
-	bool names_lost;                                /* something could not be noted: who watches starts again */
-	struct niwa_map *folders;                       /* path → struct folder of folder_claim.c */
-	SLIST_HEAD(, niwa_folder_claims) folder_claims; /* of commits under way */
-	struct niwa_text stale_marks;                   /* adoption: of instances that are gone */
-	struct niwa_map *published;                     /* "ADDR:PORT" → struct niwa_published */
-	LIST_HEAD(, niwa_published) unpublished;        /* of these, which no app claims */
+	json_t *names_set, *names_gone, *names_held; /* noted, not told yet; NULL: none */
+	bool names_lost;                             /* something could not be noted: who watches starts again */
+	struct niwa_folder_holds folder_holds[NIWA_FOLDER_PLACES]; /* folder.c */
+	struct niwa_map *folders;                                  /* path → struct folder of folder_claim.c */
+	SLIST_HEAD(, niwa_folder_claims) folder_claims;            /* of commits under way */
+	struct niwa_text stale_marks;                              /* adoption: of instances that are gone */
+	struct niwa_map *published;                                /* "ADDR:PORT" → struct niwa_published */
+	LIST_HEAD(, niwa_published) unpublished;                   /* of these, which no app claims */
 	struct {
 		uint64_t wakes, thaws, starts, restores, dumps, failed_restores, failures, crashes, leftovers, repairs,
 			overflows, failed_dumps, failed_commits, refusals, limit_hits;

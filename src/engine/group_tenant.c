@@ -14,11 +14,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "engine/app.h"
 #include "engine/background.h"
+#include "engine/group.h"
+
+#define WRITING_MAX 4 /* tenants at a time */
 
 static bool is_unified(const struct niwa_engine *e)
 {
@@ -106,8 +111,10 @@ static int make_folders(const struct niwa_host *h, struct niwa_error *err)
 
 /* Everything that writing the limits needs, for a thread. */
 struct setting {
+	struct niwa_engine *engine; /* both: not for the thread */
+	struct niwa_tenant *of;
 	struct niwa_limit_place place;
-	char pids[300], tenant[NIWA_NAME_MAX + 1];
+	char pids[300];
 	struct niwa_tenant_limits limits;
 };
 
@@ -121,7 +128,6 @@ static void fill(struct setting *s, const struct niwa_host *h, const struct niwa
 	(void)snprintf(s->place.memory, sizeof(s->place.memory), "%s", memory ? memory : "");
 	(void)snprintf(s->place.cpu, sizeof(s->place.cpu), "%s", cpu ? cpu : "");
 	(void)snprintf(s->pids, sizeof(s->pids), "%s", pids ? pids : "");
-	(void)snprintf(s->tenant, sizeof(s->tenant), "%s", tenant->name);
 	if (tenant->limits)
 		s->limits = *tenant->limits;
 }
@@ -136,7 +142,9 @@ static int set_processes(const struct setting *s, struct niwa_error *err)
 	else if (!*s->pids)
 		return 0;
 	r = put(s->pids, "pids.max", text);
-	return r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "processes: write the limit into '%s'", s->pids) : 0;
+	if (r >= 0 || (*s->pids && access(s->pids, F_OK) < 0)) /* nobody is in it any more */
+		return 0;
+	return niwa_fail(err, NIWA_TEMPORARY, -r, "processes: write the limit into '%s'", s->pids);
 }
 
 /* All of them are tried. */
@@ -161,66 +169,143 @@ static bool wants_group(const struct niwa_tenant *tenant)
 	return l && (l->memory_bytes || l->cpu_centi || l->processes);
 }
 
+/* Limits that are to be written off the loop: tenants in a queue, some of them at a time, each by one job, so that what
+ * was declared last is written last. */
+
+static void enqueue(struct niwa_engine *e, struct niwa_tenant *tenant)
+{
+	tenant->limits_written = false;
+	tenant->limits_due = true;
+	if (tenant->limits_busy)
+		return;
+	tenant->limits_busy = true;
+	tenant->users++; /* it is there until they are written */
+	TAILQ_INSERT_TAIL(&e->tenants_unwritten, tenant, unwritten_link);
+}
+
+static int write_work(void *arg, struct niwa_error *err)
+{
+	(void)niwa_fault("niwad.tenant-limits");
+	return set(arg, err);
+}
+
+static void written(int r, const struct niwa_error *err, void *arg)
+{
+	NIWA_AUTO(niwa_free_ptr) struct setting *s = arg;
+	struct niwa_engine *e = s->engine;
+	struct niwa_tenant *tenant = s->of;
+
+	e->tenants_writing--;
+	if (r < 0 && !tenant->limits_due)
+		niwa_log(NIWA_LOG_WARN, NULL, "limits of tenant %s: %s; tried again when the next of its apps starts",
+			 tenant->name, err->msg);
+	if (tenant->limits_due) { /* others were declared meanwhile */
+		TAILQ_INSERT_TAIL(&e->tenants_unwritten, tenant, unwritten_link);
+	} else {
+		tenant->limits_busy = false;
+		tenant->limits_written = r == 0;
+		niwa_app_tenant_unref(e, &tenant);
+	}
+	niwa_group_tenant_write(e);
+}
+
+static int begin_to_write(struct niwa_engine *e, struct niwa_tenant *tenant)
+{
+	struct setting *s = niwa_zalloc(sizeof(*s));
+	struct niwa_group_host buf;
+	struct niwa_error err;
+	int r = s ? niwa_fault("niwad.tenant-limits-begin") : -ENOMEM;
+
+	if (r == 0) {
+		fill(s, host_of(e, tenant->id, &buf), tenant);
+		s->engine = e;
+		s->of = tenant;
+		r = niwa_background_run(e->event, write_work, written, s, &err);
+	}
+	if (r < 0)
+		free(s);
+	return r;
+}
+
+void niwa_group_tenant_write(struct niwa_engine *e)
+{
+	struct niwa_tenant *tenant;
+
+	while (e->tenants_writing < WRITING_MAX && (tenant = TAILQ_FIRST(&e->tenants_unwritten))) {
+		if (begin_to_write(e, tenant) < 0)
+			return; /* too much is being done: next second */
+		TAILQ_REMOVE(&e->tenants_unwritten, tenant, unwritten_link);
+		tenant->limits_due = false;
+		e->tenants_writing++;
+	}
+}
+
+void niwa_group_tenant_change(struct niwa_engine *e, struct niwa_tenant *tenant)
+{
+	if (tenant->grouped) /* else they are written when somebody comes into its group */
+		enqueue(e, tenant);
+	else
+		tenant->limits_written = false;
+	niwa_group_tenant_write(e);
+}
+
+/* Of a group with nobody in it: at once, which is cheap there, and whoever comes in is below them. */
+static int write_first(const struct niwa_host *h, struct niwa_tenant *tenant, struct niwa_error *err)
+{
+	struct niwa_error why;
+	struct setting s;
+
+	fill(&s, h, tenant);
+	if (set(&s, &why) < 0)
+		return niwa_fail(err, NIWA_CALLER, 0, "limits of tenant %s: %s", tenant->name, why.msg);
+	tenant->limits_written = !tenant->limits_busy; /* a job may be writing what was declared before */
+	return 0;
+}
+
 int niwa_group_tenant_join(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
 {
 	struct niwa_tenant *tenant = i->tenant;
 	struct niwa_group_host buf;
 	const struct niwa_host *h;
-	struct niwa_error why;
-	struct setting s;
 	int r;
 
 	if (!tenant || !wants_group(tenant))
 		return 0;
 	h = host_of(e, tenant->id, &buf);
 	r = make_folders(h, err);
-	if (r < 0)
+	if (r >= 0 && !tenant->grouped)
+		r = write_first(h, tenant, err);
+	if (r < 0) {
+		if (!tenant->grouped)
+			niwa_group_tenant_drop(e, tenant->id);
 		return r;
-	if (!tenant->limits_written) {
-		fill(&s, h, tenant);
-		r = set(&s, &why);
-		/* those who run use more than a limit that was lowered: it is tried again, and the others hold */
-		if (r < 0 && tenant->instances <= 1) /* it alone */
-			return niwa_fail(err, NIWA_CALLER, 0, "limits of tenant %s: %s", tenant->name, why.msg);
-		tenant->limits_written = r == 0;
 	}
 	i->group_tenant = tenant->id;
+	tenant->grouped++;
+	/* those who run may use more than a limit that was lowered: it is tried again, and the others hold */
+	if (!tenant->limits_written)
+		niwa_group_tenant_change(e, tenant);
 	return 0;
 }
 
-static int change_work(void *arg, struct niwa_error *err)
+void niwa_group_tenant_adopt(struct niwa_engine *e, struct niwa_instance *i, uint32_t group_tenant)
 {
-	return set(arg, err);
+	i->group_tenant = group_tenant;
+	if (!group_tenant || !i->tenant)
+		return;
+	i->tenant->grouped++;
+	/* the niwad before this one may not have come to it */
+	if (!i->tenant->limits_busy)
+		niwa_group_tenant_change(e, i->tenant);
 }
 
-static void change_done(int r, const struct niwa_error *err, void *arg)
+void niwa_group_tenant_left(struct niwa_engine *e, struct niwa_instance *i)
 {
-	struct setting *s = arg;
-
-	if (r < 0)
-		niwa_log(NIWA_LOG_WARN, NULL, "limits of tenant %s: %s; tried again when the next of its apps starts",
-			 s->tenant, err->msg);
-	free(s);
-}
-
-void niwa_group_tenant_change(struct niwa_engine *e, struct niwa_tenant *tenant)
-{
-	struct niwa_group_host buf;
-	const struct niwa_host *h = host_of(e, tenant->id, &buf);
-	const char *all[4];
-	struct niwa_error err;
-	struct setting *s;
-
-	tenant->limits_written = false;
-	folders(h, all);
-	if (!all[0] || access(all[0], F_OK) < 0) /* nobody is in it */
+	if (!i->group_tenant || (i->tenant && --i->tenant->grouped))
 		return;
-	s = niwa_zalloc(sizeof(*s));
-	if (!s)
-		return;
-	fill(s, h, tenant);
-	if (niwa_background_run(e->event, change_work, change_done, s, &err) < 0)
-		free(s);
+	niwa_group_tenant_drop(e, i->group_tenant);
+	if (i->tenant)
+		i->tenant->limits_written = false;
 }
 
 void niwa_group_tenant_drop(struct niwa_engine *e, uint32_t tenant)

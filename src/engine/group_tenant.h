@@ -20,8 +20,15 @@ const struct niwa_host *niwa_group_host(const struct niwa_engine *e, const struc
 /* Before an instance is made, which is going to be in its tenant's groups if that has limits: they are there, and the
  * limits that can be set are. */
 int niwa_group_tenant_join(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err);
-/* The limits of a tenant have changed: they are written off the loop. */
+/* An instance that an earlier niwad has made, in the group that its tag says: 0: in none. */
+void niwa_group_tenant_adopt(struct niwa_engine *e, struct niwa_instance *i, uint32_t group_tenant);
+/* It is gone. With the last one the group goes. */
+void niwa_group_tenant_left(struct niwa_engine *e, struct niwa_instance *i);
+/* The limits of a tenant have changed: they are written off the loop, soon; those that changed last are written last.
+ */
 void niwa_group_tenant_change(struct niwa_engine *e, struct niwa_tenant *tenant);
+/* Each second: what could not be begun. */
+void niwa_group_tenant_write(struct niwa_engine *e);
 /* Nothing is left in it. */
 void niwa_group_tenant_drop(struct niwa_engine *e, uint32_t tenant);
 /* Groups of tenants that have no instance. */

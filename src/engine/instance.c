@@ -123,6 +123,7 @@ void niwa_instance_bury(struct niwa_engine *e, struct niwa_instance *i)
 	niwa_applog_close(i);
 	SLIST_INSERT_HEAD(&e->dead, i, dead_link);
 	(void)sd_event_source_set_enabled(e->bury_source, SD_EVENT_ON);
+	niwa_group_tenant_left(e, i);
 	if (i->tenant) {
 		LIST_REMOVE(i, tenant_link);
 		i->tenant->instances--;
@@ -417,7 +418,7 @@ struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app
 	set_tenant(i, app->tenant ? niwa_app_tenant(e, app, tag->tenant) : NULL);
 	if (i->tenant) /* the niwad before this one may not have come to it */
 		niwa_tenant_names_changed(e, i->tenant);
-	i->group_tenant = tag->group_tenant;
+	niwa_group_tenant_adopt(e, i, tag->group_tenant);
 	i->adopting = true;
 	i->restored = tag->restored;
 	i->follow = tag->follow;
