@@ -28,6 +28,7 @@ class FakeEngine:
         self.path = os.path.join(folder, "niwad.sock")
         self.folder = folder
         self.apps = {}      # name → record
+        self.tenants = {}   # the same
         self.states = {}    # name → state
         self.calls = []     # (method, params), as they came
         self.cpu_us = 0
@@ -116,6 +117,7 @@ class FakeEngine:
 
     def do_apply_begin(self, _):
         self.pending = {}
+        self.pending_tenants = {}
         self.removals = []
         return {"txn": 1}
 
@@ -124,6 +126,7 @@ class FakeEngine:
             if app["name"].startswith("refused"):
                 raise Refused(-32602, f"{app['name']}: port 80 is in use on this host")
             self.pending[app["name"]] = app
+        self.pending_tenants.update({t["name"]: t for t in params.get("tenants", [])})
         return {"count": len(self.pending)}
 
     def do_apply_remove(self, params):
@@ -136,12 +139,18 @@ class FakeEngine:
                  "removed": self.removals}
         counts = {kind: len(list_) for kind, list_ in names.items()}
         counts["unchanged"] = len(self.pending) - counts["added"] - counts["changed"]
+        limits = [n for n, t in self.pending_tenants.items() if t != self.tenants.get(n, {"name": n})]
+        tenants = {"changed": len(limits), "unchanged": len(self.pending_tenants) - len(limits)}
+        self.tenants.update(self.pending_tenants)
         self.apps.update(self.pending)
         for name in self.pending:
             self.states.setdefault(name, "stopped")
         for name in self.removals:
             del self.apps[name]
-        return {**counts, "names": {kind: list_[:100] for kind, list_ in names.items()}}
+        return {**counts, "tenants": tenants, "names": {kind: list_[:100] for kind, list_ in {**names, "tenants": limits}.items()}}
+
+    def do_tenant_show(self, params):
+        return {"record": self.tenants.get(params["name"], {"name": params["name"]}), "apps": 0}
 
     def do_app_list(self, params):
         rows = [self.row(n) for n in sorted(self.apps) if n > params.get("after", "")]

@@ -242,6 +242,24 @@ class CliTest(unittest.TestCase):
         changed = self.write("changed.yaml", APPS.replace("143", "144"))
         self.assertIn("~ mail.example.com\nwould be: added 0, changed 1, unchanged 1", self.good("apply", "-n", changed))
 
+    def test_limits_of_tenants_that_change_are_said(self):
+        file = self.write("t.yaml", "tenants: [{name: a, limits: {memory: 1G}}, {name: b}]\n")
+        said = "~ limits of tenant a\n{}added 0, changed 0, unchanged 0; limits of tenants: changed 1, unchanged 1\n"
+        self.assertEqual(said.format("would be: "), self.good("apply", "--dry-run", file))
+        self.assertEqual({}, self.engine.tenants)
+        self.assertEqual(said.format(""), self.good("apply", file))
+        for how in ([], ["--dry-run"]):
+            self.assertIn("limits of tenants: changed 0, unchanged 2", self.good("apply", *how, file))
+        again = self.write("u.yaml", "tenants: [{name: a}]\n")
+        for how in (["--dry-run"], []):
+            told = json.loads(self.good("apply", "--json", *how, again))
+            self.assertEqual(({"changed": 1, "unchanged": 0}, ["a"]), (told["tenants"], told["names"]["tenants"]))
+
+    def test_a_tenant_in_two_files_is_a_mistake(self):
+        done = self.niwa("apply", self.write("a.yaml", "tenants: [{name: a}]\n"), self.write("b.yaml", "tenants: [{name: a}]\n"))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("b.yaml: tenant 'a' is declared in another file already", done.stderr)
+
     def test_many_apps_are_sent_in_bounded_pieces(self):
         command = json.dumps(["x" * 200])
         text = "apps:\n" + "".join(f"  - {{name: app{n}, image: host, command: {command}, ports: [{{port: 80}}]}}\n" for n in range(5000))

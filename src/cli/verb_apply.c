@@ -98,24 +98,30 @@ static int merge(json_t *all, json_t *apps, const char *path, struct niwa_map *f
 	return 0;
 }
 
-static int merge_tenants(json_t *all, const json_t *tenants, const char *path, struct mistakes *mistakes)
+/* As merge. */
+static int merge_tenants(json_t *all, json_t *tenants, struct niwa_map *seen, const char *path,
+			 struct mistakes *mistakes)
 {
-	json_t *tenant, *other;
-	size_t i, n;
+	json_t *tenant;
+	size_t i;
+	int r;
 
 	json_array_foreach(tenants, i, tenant)
 	{
 		const char *name = niwa_answer_text(tenant, "name");
 		char text[1024];
 
-		json_array_foreach(all, n, other) if (strcmp(niwa_answer_text(other, "name"), name) == 0)
-		{
+		if (niwa_map_get_str(seen, name)) {
 			(void)snprintf(text, sizeof(text), "%s: tenant '%s' is declared in another file already", path,
 				       name);
 			say_mistake(text, mistakes);
+			continue;
 		}
+		r = json_array_append(all, tenant) < 0 ? -ENOMEM : niwa_map_put_str(seen, name, tenant);
+		if (r < 0)
+			return r;
 	}
-	return json_array_extend(all, (json_t *)(uintptr_t)tenants) < 0 ? -ENOMEM : 0;
+	return 0;
 }
 
 static void records_fini(struct niwa_file_records *records)
@@ -130,7 +136,8 @@ static int load_files(const struct niwa_cli *cli, struct niwa_map *files, struct
 {
 	struct mistakes mistakes = {0};
 	struct niwa_file_records all = {json_array(), json_array()};
-	int r = files && all.apps && all.tenants ? 0 : -ENOMEM;
+	NIWA_AUTO(niwa_map_free) struct niwa_map *tenants = niwa_map_new(NIWA_MAP_STRING);
+	int r = files && tenants && all.apps && all.tenants ? 0 : -ENOMEM;
 
 	for (int i = 0; i < cli->word_count && r == 0; i++) {
 		struct niwa_file_records records = {0};
@@ -139,7 +146,7 @@ static int load_files(const struct niwa_cli *cli, struct niwa_map *files, struct
 		if (records.apps)
 			r = merge(all.apps, records.apps, cli->words[i], files, &mistakes);
 		if (records.tenants && r == 0)
-			r = merge_tenants(all.tenants, records.tenants, cli->words[i], &mistakes);
+			r = merge_tenants(all.tenants, records.tenants, tenants, cli->words[i], &mistakes);
 		records_fini(&records);
 	}
 	if (mistakes.count > MISTAKES_SHOWN)
@@ -156,64 +163,100 @@ static int load_files(const struct niwa_cli *cli, struct niwa_map *files, struct
 	return 0;
 }
 
-static void print_names(const json_t *names, const char *kind, char sign, uint64_t count)
+/* what: stands before each name */
+static void print_names(const json_t *names, const char *kind, const char *what, uint64_t count)
 {
 	const json_t *name;
 	size_t i;
 
 	json_array_foreach(json_object_get(names, kind), i, name)(void)
-		printf("%c %s\n", sign, json_string_value(name) ? json_string_value(name) : "");
+		printf("%s%s\n", what, json_string_value(name) ? json_string_value(name) : "");
 	if (count > i && i)
-		(void)printf("%c and %" PRIu64 " more\n", sign, count - i);
+		(void)printf("%sand %" PRIu64 " more\n", what, count - i);
 }
 
 static void print_result(const struct niwa_cli *cli, const json_t *result, const char *would)
 {
-	const json_t *names = json_object_get(result, "names");
+	const json_t *names = json_object_get(result, "names"), *tenants = json_object_get(result, "tenants");
 	uint64_t added = niwa_answer_number(result, "added"), changed = niwa_answer_number(result, "changed");
+	uint64_t limits = niwa_answer_number(tenants, "changed"), same = niwa_answer_number(tenants, "unchanged");
 
 	if (cli->json) {
 		(void)niwa_answer_print(result);
 		return;
 	}
 	if (!cli->quiet) {
-		print_names(names, "added", '+', added);
-		print_names(names, "changed", '~', changed);
+		print_names(names, "tenants", "~ limits of tenant ", limits);
+		print_names(names, "added", "+ ", added);
+		print_names(names, "changed", "~ ", changed);
 	}
-	(void)printf("%sadded %" PRIu64 ", changed %" PRIu64 ", unchanged %" PRIu64 "\n", would, added, changed,
+	(void)printf("%sadded %" PRIu64 ", changed %" PRIu64 ", unchanged %" PRIu64, would, added, changed,
 		     niwa_answer_number(result, "unchanged"));
+	if (limits || same)
+		(void)printf("; limits of tenants: changed %" PRIu64 ", unchanged %" PRIu64, limits, same);
+	(void)printf("\n");
 }
 
 /* --dry-run: compares each record with the engine's. */
-static int compare(struct niwa_client *client, const json_t *apps, json_t **ret, struct niwa_error *err)
+
+struct difference {
+	json_t *added, *changed, *tenants; /* names */
+	json_int_t unchanged, tenants_unchanged;
+};
+
+static int compare_app(struct niwa_client *client, const json_t *app, struct difference *d, struct niwa_error *err)
 {
-	json_t *added = json_array(), *changed = json_array(), *app;
-	json_int_t unchanged = 0;
+	json_t *now = NULL;
+	int r = niwa_client_call(client, "app.show", json_pack("{s:O}", "name", json_object_get(app, "name")),
+				 NIWA_RPC_DEADLINE_MS, &now, err);
+
+	if (r == -EREMOTEIO && niwa_client_error_code(client) == NIWA_RPC_NO_APP)
+		r = json_array_append(d->added, json_object_get(app, "name"));
+	else if (r == 0 && json_equal(json_object_get(now, "record"), app))
+		d->unchanged++;
+	else if (r == 0)
+		r = json_array_append(d->changed, json_object_get(app, "name"));
+	json_decref(now);
+	return r;
+}
+
+static int compare_tenant(struct niwa_client *client, const json_t *tenant, struct difference *d,
+			  struct niwa_error *err)
+{
+	json_t *now = NULL;
+	int r = niwa_client_call(client, "tenant.show", json_pack("{s:O}", "name", json_object_get(tenant, "name")),
+				 NIWA_RPC_DEADLINE_MS, &now, err);
+
+	if (r == 0 && json_equal(json_object_get(now, "record"), tenant))
+		d->tenants_unchanged++;
+	else if (r == 0)
+		r = json_array_append(d->tenants, json_object_get(tenant, "name"));
+	json_decref(now);
+	return r;
+}
+
+/* In the form of apply.commit's answer. */
+static int compare(struct niwa_client *client, const struct niwa_file_records *records, json_t **ret,
+		   struct niwa_error *err)
+{
+	struct difference d = {json_array(), json_array(), json_array(), 0, 0};
+	json_t *record;
 	size_t i;
 	int r = 0;
 
-	json_array_foreach(apps, i, app)
-	{
-		json_t *now = NULL;
-
-		r = niwa_client_call(client, "app.show", json_pack("{s:O}", "name", json_object_get(app, "name")),
-				     NIWA_RPC_DEADLINE_MS, &now, err);
-		if (r == -EREMOTEIO && niwa_client_error_code(client) == NIWA_RPC_NO_APP)
-			r = json_array_append(added, json_object_get(app, "name"));
-		else if (r == 0 && json_equal(json_object_get(now, "record"), app))
-			unchanged++;
-		else if (r == 0)
-			r = json_array_append(changed, json_object_get(app, "name"));
-		json_decref(now);
-		if (r < 0)
-			break;
-	}
+	for (i = 0; r == 0 && (record = json_array_get(records->tenants, i)); i++)
+		r = compare_tenant(client, record, &d, err);
+	for (i = 0; r == 0 && (record = json_array_get(records->apps, i)); i++)
+		r = compare_app(client, record, &d, err);
 	if (r == 0)
-		*ret = json_pack("{s:I, s:I, s:I, s:{s:O, s:O}}", "added", (json_int_t)json_array_size(added),
-				 "changed", (json_int_t)json_array_size(changed), "unchanged", unchanged, "names",
-				 "added", added, "changed", changed);
-	json_decref(added);
-	json_decref(changed);
+		*ret = json_pack("{s:I, s:I, s:I, s:{s:I, s:I}, s:{s:O, s:O, s:O}}", "added",
+				 (json_int_t)json_array_size(d.added), "changed",
+				 (json_int_t)json_array_size(d.changed), "unchanged", d.unchanged, "tenants", "changed",
+				 (json_int_t)json_array_size(d.tenants), "unchanged", d.tenants_unchanged, "names",
+				 "added", d.added, "changed", d.changed, "tenants", d.tenants);
+	json_decref(d.added);
+	json_decref(d.changed);
+	json_decref(d.tenants);
 	return r;
 }
 
@@ -236,7 +279,7 @@ int niwa_verb_apply(struct niwa_cli *cli)
 		return NIWA_EXIT_FAILED;
 	}
 	if (dry)
-		r = compare(client, records.apps, &result, &err);
+		r = compare(client, &records, &result, &err);
 	else
 		r = niwa_transaction_put(cli, client, &records, &result, &err);
 	blame = (struct niwa_blame){.apps = records.apps, .files = files};

@@ -83,6 +83,7 @@ void niwa_call_wake(struct niwa_call *call, struct niwa_app *app,
 		    void (*done)(const struct niwa_error *err, void *call));
 
 niwa_method_fn niwa_rpc_apply_begin, niwa_rpc_apply_put, niwa_rpc_apply_remove, niwa_rpc_apply_commit;
+niwa_method_fn niwa_rpc_tenant_show;
 niwa_method_fn niwa_rpc_app_list, niwa_rpc_app_show, niwa_rpc_top;
 niwa_method_fn niwa_rpc_app_wake, niwa_rpc_app_freeze, niwa_rpc_app_stop, niwa_rpc_app_restart, niwa_rpc_app_log;
 niwa_method_fn niwa_rpc_app_set;

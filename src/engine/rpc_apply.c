@@ -40,7 +40,8 @@ struct commit {
 	struct niwa_refusal at; /* why it is refused */
 	struct niwa_error err;
 	uint64_t began_us;
-	json_int_t counts[NIWA_CMDB_KINDS]; /* by enum niwa_cmdb_change_kind */
+	json_int_t counts[NIWA_CMDB_KINDS]; /* by enum niwa_cmdb_change_kind; TENANT: whose limits are others now */
+	json_int_t tenants_unchanged;
 	json_t *names[NIWA_CMDB_KINDS];
 };
 
@@ -207,7 +208,8 @@ void niwa_rpc_apply_remove(struct niwa_call *call)
 	niwa_call_answer(call, json_object());
 }
 
-static void take_change(struct niwa_engine *e, const struct niwa_cmdb_change *c, struct niwa_net_txn *txn)
+/* False: nothing is different. */
+static bool take_change(struct niwa_engine *e, const struct niwa_cmdb_change *c, struct niwa_net_txn *txn)
 {
 	struct niwa_app *app;
 	struct niwa_error err;
@@ -224,12 +226,23 @@ static void take_change(struct niwa_engine *e, const struct niwa_cmdb_change *c,
 			niwa_app_forget(e, app, txn);
 		break;
 	case NIWA_CMDB_TENANT:
-		niwa_tenant_limits_set(e, c->app.tenant, c->app.json);
-		break;
+		return niwa_tenant_limits_set(e, c->app.tenant, c->app.json);
 	case NIWA_CMDB_UNCHANGED:
 	case NIWA_CMDB_PAST:
-		break;
+		return false;
 	}
+	return true;
+}
+
+static void note(struct commit *c, const struct niwa_cmdb_change *change, bool changed)
+{
+	bool tenant = change->kind == NIWA_CMDB_TENANT;
+
+	if (tenant && !changed)
+		c->tenants_unchanged++;
+	else if (c->counts[change->kind]++ < NAMES_MAX)
+		(void)json_array_append_new(c->names[change->kind],
+					    json_string(tenant ? change->app.tenant : change->app.name));
 }
 
 static void commit_free(struct commit *c)
@@ -247,13 +260,17 @@ static void commit_free(struct commit *c)
 static void on_checked(json_t *warnings, void *arg)
 {
 	struct commit *c = arg;
+	json_t *r = json_pack("{s:o,s:I,s:I,s:I,s:I}", "warnings", warnings, "added", c->counts[NIWA_CMDB_ADDED],
+			      "changed", c->counts[NIWA_CMDB_CHANGED], "unchanged", c->counts[NIWA_CMDB_UNCHANGED],
+			      "removed", c->counts[NIWA_CMDB_REMOVED]);
 
-	niwa_call_answer(c->call,
-			 json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:{s:O,s:O,s:O}}", "warnings", warnings, "tenants",
-				   c->counts[NIWA_CMDB_TENANT], "added", c->counts[NIWA_CMDB_ADDED], "changed",
-				   c->counts[NIWA_CMDB_CHANGED], "unchanged", c->counts[NIWA_CMDB_UNCHANGED], "removed",
-				   c->counts[NIWA_CMDB_REMOVED], "names", "added", c->names[NIWA_CMDB_ADDED], "changed",
-				   c->names[NIWA_CMDB_CHANGED], "removed", c->names[NIWA_CMDB_REMOVED]));
+	if (r)
+		(void)json_object_update_new(
+			r, json_pack("{s:{s:I,s:I},s:{s:O,s:O,s:O,s:O}}", "tenants", "changed",
+				     c->counts[NIWA_CMDB_TENANT], "unchanged", c->tenants_unchanged, "names", "added",
+				     c->names[NIWA_CMDB_ADDED], "changed", c->names[NIWA_CMDB_CHANGED], "removed",
+				     c->names[NIWA_CMDB_REMOVED], "tenants", c->names[NIWA_CMDB_TENANT]));
+	niwa_call_answer(c->call, r);
 	commit_free(c);
 }
 
@@ -315,9 +332,9 @@ static void on_done(const struct niwa_cmdb_change *changes, size_t count, bool l
 	(void)niwa_fault("niwad.committed");
 	txn = niwa_net_txn_new(c->engine->net);
 	for (size_t i = 0; i < count; i++) {
-		take_change(c->engine, &changes[i], txn);
-		if (c->counts[changes[i].kind]++ < NAMES_MAX && changes[i].kind != NIWA_CMDB_TENANT)
-			(void)json_array_append_new(c->names[changes[i].kind], json_string(changes[i].app.name));
+		bool changed = take_change(c->engine, &changes[i], txn);
+
+		note(c, &changes[i], changed);
 	}
 	if (txn && niwa_net_commit(&txn, &net_err) < 0) {
 		c->engine->redeclare = true;

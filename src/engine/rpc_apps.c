@@ -51,6 +51,7 @@ const struct niwa_method niwa_methods[] = {
 	{"apply.put", NIWA_ROLE_ADMIN, niwa_rpc_apply_put},
 	{"apply.remove", NIWA_ROLE_ADMIN, niwa_rpc_apply_remove},
 	{"apply.commit", NIWA_ROLE_ADMIN, niwa_rpc_apply_commit},
+	{"tenant.show", NIWA_ROLE_API, niwa_rpc_tenant_show},
 	{"names.watch", NIWA_ROLE_API, niwa_rpc_names_watch},
 	{"snapshot.list", NIWA_ROLE_API, niwa_rpc_snapshot_list},
 	{"snapshot.remove", NIWA_ROLE_ADMIN, niwa_rpc_snapshot_remove},

@@ -51,25 +51,45 @@ void niwa_tenant_limits_find(struct niwa_engine *e, struct niwa_tenant *tenant)
 	niwa_wake_queue_limit(&e->starts, &tenant->starts, spec ? spec->limits.wakes : 0);
 }
 
-void niwa_tenant_limits_set(struct niwa_engine *e, const char *name, const char *text)
+static bool same(const struct niwa_tenant_spec *a, const struct niwa_tenant_spec *b)
+{
+	if (!a || !b)
+		return a == b;
+	return a->limits.memory_bytes == b->limits.memory_bytes && a->limits.cpu_centi == b->limits.cpu_centi &&
+	       a->limits.processes == b->limits.processes && a->limits.awake == b->limits.awake &&
+	       a->limits.wakes == b->limits.wakes;
+}
+
+bool niwa_tenant_limits_set(struct niwa_engine *e, const char *name, const char *text)
 {
 	struct niwa_tenant_spec *old = niwa_map_del_str(e->tenant_limits, name);
 	struct niwa_tenant *tenant = niwa_map_get_str(e->tenants, name);
 	struct niwa_error err;
+	bool changed;
 
 	if (text && take(e, text, &err) < 0)
 		niwa_log(NIWA_LOG_ERR, NULL, "limits of tenant %s: %s", name, err.msg);
+	changed = !same(old, niwa_map_get_str(e->tenant_limits, name));
 	if (tenant) {
 		niwa_tenant_limits_find(e, tenant);
-		niwa_group_tenant_change(e, tenant);
+		if (changed || !tenant->limits_written)
+			niwa_group_tenant_change(e, tenant);
 		niwa_start_look(e);
 	}
 	niwa_tenant_spec_free(&old);
+	return changed;
 }
 
 bool niwa_tenant_is_full(const struct niwa_tenant *tenant)
 {
 	return tenant->limits && tenant->limits->awake && tenant->instances >= tenant->limits->awake;
+}
+
+json_t *niwa_tenant_limits_record(const struct niwa_engine *e, const char *name)
+{
+	const struct niwa_tenant_spec *spec = niwa_map_get_str(e->tenant_limits, name);
+
+	return spec ? niwa_tenant_to_json(spec) : json_pack("{s:s}", "name", name);
 }
 
 json_t *niwa_tenant_limits_show(struct niwa_engine *e, const struct niwa_tenant *tenant)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/map.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "spec/claims_private.h"
@@ -35,6 +36,7 @@ struct loader {
 	json_t *env_files; /* path → object: a file is read once */
 	json_t *said;      /* problems of the defaults that were reported */
 	struct niwa_claims *claims;
+	struct niwa_map *tenants; /* name → record */
 	/* the app at hand */
 	const char *list; /* "apps" */
 	size_t index;
@@ -337,19 +339,16 @@ static void load_apps(struct loader *l, const struct niwa_yaml_node *apps, json_
 }
 
 /* Each once: which of two would hold? */
-static bool is_new(struct loader *l, const char *name, const json_t *ret)
+static int take_tenant(struct loader *l, const char *name, json_t *record, json_t *ret)
 {
-	const json_t *other;
-	size_t i;
-
-	json_array_foreach(ret, i, other)
-	{
-		if (strcmp(json_string_value(json_object_get(other, "name")), name) != 0)
-			continue;
+	if (niwa_map_get_str(l->tenants, name)) {
 		app_problem_at(l, "name", "found '%s' again; allowed: each tenant once", name);
-		return false;
+		return 0;
 	}
-	return true;
+	if (!record || json_array_append(ret, record) < 0)
+		return -ENOMEM;
+	/* the name is borrowed from the record, which ret holds now */
+	return niwa_map_put_str(l->tenants, json_string_value(json_object_get(record, "name")), record);
 }
 
 static void load_tenant(struct loader *l, const json_t *tenant, json_t *ret)
@@ -357,11 +356,13 @@ static void load_tenant(struct loader *l, const json_t *tenant, json_t *ret)
 	NIWA_AUTO(niwa_tenant_spec_free) struct niwa_tenant_spec *spec = NULL;
 	struct niwa_reader r = {.report = app_problem, .arg = l};
 	int result = niwa_tenant_read(&r, tenant, &spec);
+	json_t *record = result == 0 ? niwa_tenant_to_json(spec) : NULL;
 
+	if (result == 0)
+		result = take_tenant(l, spec->name, record, ret);
 	if (result == -ENOMEM)
 		l->no_memory = true;
-	if (result == 0 && is_new(l, spec->name, ret) && json_array_append_new(ret, niwa_tenant_to_json(spec)) < 0)
-		l->no_memory = true;
+	json_decref(record);
 }
 
 static void load_tenants(struct loader *l, const struct niwa_yaml_node *tenants, json_t *ret)
@@ -459,6 +460,7 @@ static void loader_free(struct loader **lp)
 	if (!l)
 		return;
 	niwa_claims_free(&l->claims);
+	niwa_map_free(&l->tenants);
 	json_decref(l->defaults_json);
 	json_decref(l->env_files);
 	json_decref(l->said);
@@ -473,9 +475,10 @@ static struct loader *loader_new(void)
 	if (!l)
 		return NULL;
 	l->claims = niwa_claims_new();
+	l->tenants = niwa_map_new(NIWA_MAP_STRING);
 	l->env_files = json_object();
 	l->said = json_object();
-	if (!l->claims || !l->env_files || !l->said)
+	if (!l->claims || !l->tenants || !l->env_files || !l->said)
 		return NULL;
 	return NIWA_TAKE(l);
 }

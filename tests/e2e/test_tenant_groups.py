@@ -117,3 +117,18 @@ def test_the_group_of_a_tenant_goes_with_its_last_instance_and_comes_again(host)
     again(host)
     host.niwa("stop", "one")
     wait_for("also one that was adopted", lambda: not groups_of_tenants(host))
+
+
+def test_a_dry_run_says_what_of_the_tenants_would_change(host):
+    declare(host, echo("one"), processes=50)
+    file = host.dir / "more.yaml"
+    file.write_text(json.dumps({"tenants": [{"name": "many", "limits": {"processes": 60}}, {"name": "nobody"}]}))
+    would = host.niwa("apply", "--dry-run", file).stdout
+    assert would == "~ limits of tenant many\nwould be: added 0, changed 0, unchanged 0; limits of tenants: changed 1, unchanged 1\n"
+    assert host.rpc("tenant.show", name="many")["record"]["limits"] == {"processes": 50}
+    assert host.niwa("apply", file).stdout == would.replace("would be: ", "")
+    told = json.loads(host.niwa("apply", "--json", file).stdout)
+    assert told["tenants"] == {"changed": 0, "unchanged": 2} and told["names"]["tenants"] == []
+    shown = host.rpc("tenant.show", name="many")
+    assert shown["record"] == {"name": "many", "limits": {"processes": 60}} and shown["apps"] == 1 and "processes" in shown["uses"]
+    assert host.rpc("tenant.show", name="nobody") == {"record": {"name": "nobody"}, "apps": 0}
