@@ -32,6 +32,7 @@ struct niwa_host {
 	enum niwa_cgroup_layout cgroup_layout;
 	const char *cgroup_v2; /* absolute path of niwa's own v2 group; instances are children "i<id>" */
 	const char *cgroup_memory, *cgroup_cpu, *cgroup_pids, *cgroup_blkio; /* hybrid: niwa's v1 groups or NULL */
+	bool cgroup_swap;      /* swap is counted by group: limits.memory bounds it as well (adr/013) */
 	const char *run_dir;   /* RUN_DIR, e.g. /run/niwa; others may pass through it (0711 or 0755) */
 	const char *state_dir; /* STATE_DIR, e.g. /var/lib/niwa */
 	const char *dev_dir;   /* prepared /dev (see image.h) */

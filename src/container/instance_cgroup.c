@@ -51,6 +51,8 @@ static void limits_unified(struct builder *b, const struct niwa_limits *l)
 
 	if (l->memory_bytes) {
 		write_u64(b, group, "memory.max", l->memory_bytes);
+		if (b->host->cgroup_swap)
+			write_u64(b, group, "memory.swap.max", l->memory_bytes);
 		/* an app that lost one process to the OOM killer is of no use; all of it goes, and starts afresh */
 		write_text(b, group, "memory.oom.group", 0, "1");
 	}
@@ -78,6 +80,8 @@ static void limits_hybrid(struct builder *b, const struct niwa_limits *l)
 		cpu_centi = h->cpu_centi_max;
 	if (l->memory_bytes)
 		write_u64(b, h->cgroup_memory, "memory.limit_in_bytes", l->memory_bytes);
+	if (l->memory_bytes && h->cgroup_swap) /* of both together */
+		write_u64(b, h->cgroup_memory, "memory.memsw.limit_in_bytes", 2 * l->memory_bytes);
 	if (l->cpu_centi) {
 		niwa_cpu_quota(cpu_centi, &quota, &period);
 		if (period != PERIOD_US)

@@ -99,6 +99,7 @@ static void plain(struct setting *s)
 
 static void limited_unified(struct setting *s)
 {
+	s->host.cgroup_swap = true;
 	limits(s);
 }
 
@@ -106,6 +107,7 @@ static void limited_hybrid(struct setting *s)
 {
 	hybrid(s);
 	limits(s);
+	s->host.cgroup_swap = true;
 	s->host.cgroup_blkio = "/sys/fs/cgroup/blkio/niwa";
 }
 

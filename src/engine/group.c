@@ -20,6 +20,7 @@
 #include <linux/magic.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/text.h"
 
 #define V2_UNIFIED "/sys/fs/cgroup"
@@ -124,7 +125,22 @@ static int detect_hybrid(struct niwa_engine *e, const char *group, struct niwa_e
 	return 0;
 }
 
-int niwa_group_detect(struct niwa_engine *e, struct niwa_error *err)
+/* Not with swapaccount=0 on the kernel's command line, nor with an old kernel's v1 without swapaccount=1. */
+static void detect_swap(struct niwa_engine *e)
+{
+	bool unified = e->host.cgroup_layout == NIWA_CGROUP_UNIFIED;
+	char path[PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", unified ? e->host.cgroup_v2 : e->host.cgroup_memory,
+		       unified ? "memory.swap.max" : "memory.memsw.limit_in_bytes");
+	e->host.cgroup_swap = (unified || e->host.cgroup_memory) && access(path, F_OK) == 0;
+	if (!e->host.cgroup_swap && e->memory.swap_bytes)
+		niwa_log(NIWA_LOG_WARN, NULL,
+			 "this kernel does not count swap by control group: limits.memory does not bound what an app "
+			 "has there (boot with swapaccount=1)");
+}
+
+static int detect(struct niwa_engine *e, struct niwa_error *err)
 {
 	bool unified = is_v2(V2_UNIFIED);
 	char group[256];
@@ -145,6 +161,15 @@ int niwa_group_detect(struct niwa_engine *e, struct niwa_error *err)
 	e->host.cgroup_layout = NIWA_CGROUP_UNIFIED;
 	r = make(e->host_paths[0], sizeof(e->host_paths[0]), V2_UNIFIED, group, err);
 	enable_controllers(V2_UNIFIED, group);
+	return r;
+}
+
+int niwa_group_detect(struct niwa_engine *e, struct niwa_error *err)
+{
+	int r = detect(e, err);
+
+	if (r >= 0)
+		detect_swap(e);
 	return r;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The files of cgroup v2 and v1. In v2 a memory.max below what is used has the kernel kill at once; so what can be had
- * back is taken before, and the limit is only set when what is left is below it. v1 refuses by itself.
+ * back is taken before, and the limit is only set when what is left is below it. v1 refuses by itself. With the memory
+ * goes the swap (adr/013).
  */
 #include "engine/group_limit.h"
 
@@ -81,20 +82,38 @@ static int memory_unified(const struct niwa_limit_place *place, uint64_t bytes, 
 		return too_small(place, bytes, err);
 	(void)snprintf(text, sizeof(text), "%" PRIu64, bytes);
 	r = put(place->memory, "memory.max", bytes ? text : "max");
+	if (r >= 0) /* -ENOENT: swap is not counted. Less than what is there already is fine */
+		(void)put(place->memory, "memory.swap.max", bytes ? text : "max");
 	if (r >= 0 && bytes)
 		r = put(place->memory, "memory.oom.group", "1"); /* as in its plan */
 	return judge(r, place->memory, "memory", err);
 }
 
+/* The limit of memory may not be above that of memory and swap together; widening this one first is always allowed.
+ * What is in swap cannot be had back: who has more there than the new limit lets him keeps the old one of both
+ * together. */
+static int memory_v1(const struct niwa_limit_place *place, uint64_t bytes)
+{
+	char text[24], both[24];
+	int r;
+
+	(void)snprintf(text, sizeof(text), "%" PRIu64, bytes);
+	(void)snprintf(both, sizeof(both), "%" PRIu64, 2 * bytes);
+	r = put(place->memory, "memory.limit_in_bytes", bytes ? text : "-1");
+	if (r == -EINVAL && put(place->memory, "memory.memsw.limit_in_bytes", "-1") >= 0)
+		r = put(place->memory, "memory.limit_in_bytes", bytes ? text : "-1");
+	if (r >= 0 && bytes) /* -ENOENT: swap is not counted */
+		(void)put(place->memory, "memory.memsw.limit_in_bytes", both);
+	return r;
+}
+
 int niwa_limit_memory(const struct niwa_limit_place *place, uint64_t bytes, struct niwa_error *err)
 {
-	char text[24];
 	int r;
 
 	if (place->unified)
 		return memory_unified(place, bytes, err);
-	(void)snprintf(text, sizeof(text), "%" PRIu64, bytes);
-	r = *place->memory ? put(place->memory, "memory.limit_in_bytes", bytes ? text : "-1") : -ENOENT;
+	r = *place->memory ? memory_v1(place, bytes) : -ENOENT;
 	return r == -EBUSY ? too_small(place, bytes, err) : judge(r, place->memory, "memory", err);
 }
 

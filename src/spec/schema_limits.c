@@ -12,7 +12,9 @@ static const struct niwa_key limit_keys[] = {
 	 .max = MIB(64 * 1024 * 1024),
 	 .never = "none",
 	 .fallback = "none",
-	 .doc = "Memory of all processes of an instance together; beyond it the kernel ends one of them."},
+	 .doc = "Memory of all processes of an instance together; beyond it the kernel ends one of them. Where the "
+		"host has "
+		"swap, as much again may be there, which is room for all of it when it is paged."},
 	{.name = "cpu",
 	 .kind = &niwa_kind_percent,
 	 APP(limits.cpu_centi),

@@ -24,7 +24,9 @@ static const struct niwa_key limit_keys[] = {
 	 .max = MIB(64 * 1024 * 1024),
 	 .never = "none",
 	 .fallback = "none",
-	 .doc = "Memory of all its instances together; beyond it the kernel ends a process of one of them."},
+	 .doc = "Memory of all its instances together; beyond it the kernel ends a process of one of them. When too "
+		"little is left for one more to start, idle ones are put to sleep. Where the host has swap, as much "
+		"again may be there, awake and asleep."},
 	{.name = "cpu",
 	 .kind = &niwa_kind_percent,
 	 FIELD(limits.cpu_centi),

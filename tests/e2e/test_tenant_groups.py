@@ -5,11 +5,12 @@ import json
 
 import pytest
 from host import CGROUP_V2, wait_for
-from inside import echo
+from inside import app, echo
 from tenants import declare
 
 MIB = 1 << 20
 MEMORY = ("memory", "memory.limit_in_bytes", "memory.max")
+SWAP = ("memory", "memory.memsw.limit_in_bytes", "memory.swap.max")  # v1: together with the memory
 PROCESSES = ("pids", "pids.max", "pids.max")
 
 
@@ -46,6 +47,15 @@ def group_file(host, name, file, of_tenant=True):
 
 def has(host, name, file, of_tenant=True):
     return number(group_file(host, name, file, of_tenant).read_text().strip())
+
+
+def swap(host, name, of_tenant=True):
+    """How much it may have in swap; None: no bound."""
+    file = group_file(host, name, SWAP, of_tenant)
+    both = number(file.read_text().strip())
+    if both is None or "memsw" not in file.name:
+        return both
+    return both - (has(host, name, MEMORY, of_tenant) or 0)
 
 
 def groups_of_tenants(host):
@@ -117,6 +127,22 @@ def test_the_group_of_a_tenant_goes_with_its_last_instance_and_comes_again(host)
     again(host)
     host.niwa("stop", "one")
     wait_for("also one that was adopted", lambda: not groups_of_tenants(host))
+
+
+def test_what_may_be_in_swap_is_bounded_with_the_memory(host):
+    declare(host, app("one", limits={"memory": "64M"}), app("free"), memory="200M")
+    host.niwa("wake", "one", "free")
+    assert (swap(host, "one", False), swap(host, "one")) == (64 * MIB, 200 * MIB)
+    assert swap(host, "free", False) is None
+    for text, wanted in (("300M", 300), ("48M", 48), ("none", None), ("40M", 40)):
+        host.niwa("set", "one", f"memory={text}")
+        wanted = wanted and wanted * MIB
+        assert (has(host, "one", MEMORY, False), swap(host, "one", False)) == (wanted, wanted)
+    for limits, wanted in (({"memory": "300M"}, 300), ({"memory": "150M"}, 150), ({}, None)):
+        declare(host, **limits)
+        wanted = wanted and wanted * MIB
+        wait_for("it is written", lambda: (has(host, "one", MEMORY), swap(host, "one")) == (wanted, wanted))
+    host.niwa("set", "one", "memory=")
 
 
 def test_a_dry_run_says_what_of_the_tenants_would_change(host):
