@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "engine/app.h"
 #include "engine/group.h"
+#include "engine/group_tenant.h"
 #include "engine/past.h"
 #include "governor/pressure.h"
 
@@ -69,6 +70,24 @@ void niwa_admit(struct niwa_engine *e, struct niwa_app *app, struct niwa_admissi
 	if (!ret->needs_bytes)
 		ret->needs_bytes = needs(e, app, ret->free_bytes);
 	ret->missing_bytes = ret->needs_bytes > ret->free_bytes ? ret->needs_bytes - ret->free_bytes : 0;
+}
+
+uint64_t niwa_admit_tenant(struct niwa_engine *e, const struct niwa_app *app, uint64_t needs_bytes)
+{
+	struct niwa_tenant *tenant = app->tenant;
+	uint64_t now = niwa_now_us(), taken;
+	const struct niwa_instance *i;
+
+	if (!tenant->limits || !tenant->limits->memory_bytes || !tenant->grouped)
+		return 0;
+	if (!tenant->memory_read_us || now - tenant->memory_read_us >= READ_US) {
+		tenant->memory_read_us = now;
+		tenant->memory_bytes = niwa_group_tenant_needs(e, tenant);
+	}
+	taken = tenant->memory_bytes + needs_bytes;
+	LIST_FOREACH(i, &e->places, place_link)
+	taken += i->tenant == tenant ? i->place.needs_bytes : 0;
+	return taken > tenant->limits->memory_bytes ? taken - tenant->limits->memory_bytes : 0;
 }
 
 void niwa_admit_note(struct niwa_engine *e, struct niwa_app *app)

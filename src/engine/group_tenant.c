@@ -362,3 +362,26 @@ void niwa_group_tenant_usage(const struct niwa_engine *e, const struct niwa_tena
 		ret->processes = number(h->cgroup_pids, "pids.current");
 	}
 }
+
+uint64_t niwa_group_tenant_needs(const struct niwa_engine *e, const struct niwa_tenant *tenant)
+{
+	struct niwa_group_host buf;
+	const struct niwa_host *h = host_of(e, tenant->id, &buf);
+	const char *folder = is_unified(e) ? h->cgroup_v2 : h->cgroup_memory;
+	char path[PATH_MAX];
+	uint64_t bytes;
+
+	(void)snprintf(path, sizeof(path), "%s/memory.stat", folder ? folder : "");
+	return niwa_group_needs_in(e, path, &bytes) < 0 ? 0 : bytes;
+}
+
+bool niwa_group_tenant_has_swap(const struct niwa_engine *e, const struct niwa_instance *i, uint64_t bytes)
+{
+	const struct niwa_tenant_limits *limits = i->tenant ? i->tenant->limits : NULL;
+	struct niwa_group_host buf;
+
+	if (!i->group_tenant || !limits || !limits->memory_bytes || !is_unified(e))
+		return true; /* in v1 both are counted together, and paging changes nothing of it */
+	return number(host_of(e, i->group_tenant, &buf)->cgroup_v2, "memory.swap.current") + bytes <=
+	       limits->memory_bytes;
+}

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "engine/app.h"
 #include "engine/background.h"
+#include "engine/group_tenant.h"
 #include "engine/pages.h"
 #include "engine/sleep.h"
 
@@ -90,7 +91,7 @@ int niwa_paging_begin(struct niwa_engine *e, struct niwa_instance *i, const char
 	struct paging *p;
 	int r;
 
-	if (e->paging ||
+	if (e->paging || !niwa_group_tenant_has_swap(e, i, i->held_bytes) ||
 	    budget(e) < (i->held_bytes < e->config.page_budget_bytes ? i->held_bytes : e->config.page_budget_bytes))
 		return -EAGAIN;
 	p = niwa_zalloc(sizeof(*p));

@@ -31,6 +31,7 @@
 #define LOOK_US      (100 * NIWA_MS)
 #define SHORT_US     (20 * NIWA_MS)
 #define SHORT_LOOKS  4096            /* starts that are looked at then, */
+#define TENANTS      64              /* their memory is read for so many of them, */
 #define REFUSALS     64              /* so many of them are refused, if it is their time */
 #define COLD_US      (300 * NIWA_MS) /* what is charged where nothing was measured */
 #define RESTORE_US   (50 * NIWA_MS)
@@ -52,6 +53,7 @@ struct niwa_start {
 	uint64_t since_us, until_us; /* until: of a start that waits for memory */
 	uint64_t needs_bytes, free_bytes;
 	bool tenant_full, counted_full; /* counted: in engine.full_count */
+	bool tenant_short, waived; /* its tenant's limits.memory: too little is left; that is the kernel's affair */
 	bool for_visitors;
 	unsigned *count; /* that it is in, of engine; NULL: none */
 };
@@ -396,6 +398,7 @@ static bool admit(struct niwa_engine *e, struct niwa_start *s, uint64_t *ret_mis
 
 	/* a successor is one instead of another */
 	s->tenant_full = s->kind != NIWA_START_SUCCESSOR && niwa_tenant_is_full(s->app->tenant);
+	s->tenant_short = false;
 	*ret_missing = 1;
 	if (s->tenant_full)
 		return false;
@@ -403,14 +406,24 @@ static bool admit(struct niwa_engine *e, struct niwa_start *s, uint64_t *ret_mis
 	s->needs_bytes = a.needs_bytes;
 	s->free_bytes = a.free_bytes;
 	*ret_missing = a.missing_bytes;
-	return !a.missing_bytes;
+	if (a.missing_bytes || s->waived)
+		return !a.missing_bytes;
+	*ret_missing = niwa_admit_tenant(e, s->app, s->needs_bytes);
+	s->tenant_short = *ret_missing > 0;
+	return !s->tenant_short;
 }
 
-/* What one round of looking at those who wait may still do. */
+/* Its tenant's apps that are idle go before the kernel ends one that serves. Where none is idle it may try. */
+static bool tenant_has_nobody(struct niwa_engine *e, const struct niwa_start *s, uint64_t missing)
+{
+	return s->tenant_short && s->kind != NIWA_START_COPY && !niwa_reclaim(e, missing, s->app->tenant);
+}
+
+/* What one round of looking at those who wait may still do; tenants: has done. */
 struct round {
-	unsigned refusals;
+	unsigned refusals, tenants;
 	bool memory_asked;
-	struct niwa_tenant *tenant; /* of those at their limits the one whose last turn is longest ago */
+	struct niwa_start *of_tenant; /* of those at their tenants' limits the one whose last turn is longest ago */
 };
 
 /* It does not fit yet: something is put to sleep for it, or it is refused. Those behind it want the same memory. */
@@ -418,15 +431,17 @@ static void look_again(struct niwa_engine *e, struct niwa_start *s, uint64_t mis
 {
 	struct niwa_tenant *tenant = s->app->tenant;
 
-	if (niwa_now_us() >= s->until_us) {
+	if (niwa_now_us() >= s->until_us && s->tenant_short) {
+		s->waived = true;
+	} else if (niwa_now_us() >= s->until_us) {
 		if (!round->refusals)
 			return;
 		round->refusals--;
 		stop_waiting(e, s);
 		no_memory(e, s);
-	} else if (s->tenant_full) {
-		if (!round->tenant || tenant->reclaimed_us < round->tenant->reclaimed_us)
-			round->tenant = tenant;
+	} else if (s->tenant_full || s->tenant_short) {
+		if (!round->of_tenant || tenant->reclaimed_us < round->of_tenant->app->tenant->reclaimed_us)
+			round->of_tenant = s;
 	} else if (!round->memory_asked) {
 		round->memory_asked = true;
 		(void)niwa_reclaim(e, missing, NULL);
@@ -445,6 +460,8 @@ static int on_short(sd_event_source *source, uint64_t usec, void *arg)
 	(void)usec;
 	for (unsigned n = 0; s && n < SHORT_LOOKS; n++, s = next) {
 		next = TAILQ_NEXT(s, link);
+		if (s->tenant_short && round.tenants++ >= TENANTS)
+			continue;
 		if (!admit(e, s, &missing)) {
 			look_again(e, s, missing, &round);
 			continue;
@@ -454,9 +471,10 @@ static int on_short(sd_event_source *source, uint64_t usec, void *arg)
 		niwa_start_look(e);
 		break;
 	}
-	if (round.tenant) {
-		round.tenant->reclaimed_us = niwa_now_us();
-		(void)niwa_reclaim(e, 0, round.tenant);
+	if (round.of_tenant) {
+		round.of_tenant->app->tenant->reclaimed_us = niwa_now_us();
+		round.of_tenant->waived =
+			!niwa_reclaim(e, 0, round.of_tenant->app->tenant) && round.of_tenant->tenant_short;
 	}
 	niwa_start_look(e);
 	if (!e->short_count)
@@ -468,7 +486,7 @@ static int on_short(sd_event_source *source, uint64_t usec, void *arg)
 /* Half of what may wait for a place may wait for memory, and as much for the limits of tenants. */
 static bool has_room(const struct niwa_engine *e, const struct niwa_start *s)
 {
-	unsigned others = s->tenant_full ? e->full_count : e->short_count - e->full_count;
+	unsigned others = s->counted_full ? e->full_count : e->short_count - e->full_count;
 
 	return others < (e->starts.length_max + 1) / 2;
 }
@@ -480,7 +498,7 @@ static void no_room(struct niwa_engine *e, struct niwa_start *s)
 	struct niwa_error err;
 
 	(void)niwa_fail(&err, NIWA_TEMPORARY, 0, "%s: %u starts wait already for %s (half of wake_queue)", app->name,
-			(e->starts.length_max + 1) / 2, s->tenant_full ? "limits.awake of tenants" : "memory");
+			(e->starts.length_max + 1) / 2, s->counted_full ? "limits of tenants" : "memory");
 	forget(s);
 	refuse(e, app, kind, NIWA_REFUSED_QUEUE, &err);
 }
@@ -493,12 +511,12 @@ static void wait_for_memory(struct niwa_engine *e, struct niwa_start *s)
 		no_memory(e, s);
 		return;
 	}
+	s->counted_full = s->tenant_full || s->tenant_short;
 	if (!has_room(e, s)) {
 		no_room(e, s);
 		return;
 	}
 	s->waits = FOR_MEMORY;
-	s->counted_full = s->tenant_full;
 	e->full_count += s->counted_full;
 	if (s->until_us) { /* there was enough a moment ago */
 		TAILQ_INSERT_HEAD(&e->starts_short, s, link);
@@ -525,7 +543,7 @@ static void begin(struct niwa_engine *e, struct niwa_start *s, struct niwa_wake_
 	struct niwa_instance *i = NULL;
 	struct niwa_error err;
 	uint64_t missing;
-	int r = admit(e, s, &missing) ? make(e, s, &i, &err) : -ENOSPC;
+	int r = admit(e, s, &missing) || tenant_has_nobody(e, s, missing) ? make(e, s, &i, &err) : -ENOSPC;
 
 	if (kind == NIWA_START_APP)
 		uncount(s); /* its part of the queue is free for the next one */
@@ -766,6 +784,9 @@ const char *niwa_start_explain(const struct niwa_engine *e, const struct niwa_ap
 	else if (s->waits == FOR_MEMORY && s->tenant_full)
 		(void)snprintf(buf, size, "%s waits for %s: its tenant has as many instances as it may (%u)",
 			       what[s->kind], since, app->tenant->instances);
+	else if (s->waits == FOR_MEMORY && s->tenant_short)
+		(void)snprintf(buf, size, "%s waits for %s: idle apps of its tenant are put to sleep for it",
+			       what[s->kind], since);
 	else if (s->waits == FOR_MEMORY)
 		(void)snprintf(buf, size, "%s waits for %s: it needs %s of memory, %s are available", what[s->kind],
 			       since, niwa_format_size(s->needs_bytes / 1024 * 1024, needs, sizeof(needs)),
