@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -35,6 +36,21 @@ void niwa_instance_veth_name(uint64_t id, char ret[16])
 		id /= 36;
 	} while (id && n);
 	(void)snprintf(ret, 16, "nw%s", text + n);
+}
+
+bool niwa_instance_of_veth(const char *name, uint64_t *ret_id)
+{
+	char again[16];
+	uint64_t id;
+
+	if (strncmp(name, "nw", 2) != 0)
+		return false;
+	id = strtoull(name + 2, NULL, 36);
+	niwa_instance_veth_name(id, again); /* what is not written so is not ours */
+	if (strcmp(name, again) != 0)
+		return false;
+	*ret_id = id;
+	return true;
 }
 
 void niwa_instance_mac(uint64_t id, uint8_t ret[6])

@@ -133,6 +133,7 @@ int niwa_program_plan(const struct niwa_program_params *params, struct niwa_plan
 /* Names derived from an instance's id, for planning and for collecting: "i<id>" groups, veth name "nw<base36 id>",
  * number of the host end (0x20000000 and up: the kernel's own counting never gets there). */
 void niwa_instance_veth_name(uint64_t id, char ret[16]);
+bool niwa_instance_of_veth(const char *name, uint64_t *ret_id); /* false: it is no such name */
 void niwa_instance_mac(uint64_t id, uint8_t ret[6]);
 uint32_t niwa_instance_ifindex(uint64_t id);
 

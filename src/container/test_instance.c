@@ -470,8 +470,11 @@ static void small_shares_of_a_processor_have_a_longer_period(void **state)
 
 static void names_of_an_instance_are_unique_and_fit(void **state)
 {
+	static const char *const others[] = {"",       "nw",   "eth0",   "nw-1",           "nw 1",
+					     "nw0100", "nw1A", "nwweb!", "nwzzzzzzzzzzzzz"};
 	char a[16], b[16];
 	uint8_t x[6], y[6];
+	uint64_t id;
 
 	niwa_instance_veth_name(1, a);
 	assert_string_equal(a, "nw1");
@@ -479,6 +482,12 @@ static void names_of_an_instance_are_unique_and_fit(void **state)
 	assert_string_equal(a, "nw3w5e11264sgsf");
 	niwa_instance_veth_name(36 * 36, b);
 	assert_string_equal(b, "nw100");
+	assert_true(niwa_instance_of_veth(a, &id));
+	assert_int_equal(id, UINT64_MAX);
+	assert_true(niwa_instance_of_veth("nw100", &id));
+	assert_int_equal(id, 36 * 36);
+	for (size_t i = 0; i < NIWA_ARRAY_LEN(others); i++)
+		assert_false(niwa_instance_of_veth(others[i], &id));
 	niwa_instance_mac(1, x);
 	niwa_instance_mac(256, y);
 	assert_memory_equal(x, ((uint8_t[]){2, 0, 0, 0, 0, 1}), 6);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * The registry of folders is a walk over the instances, adopted ones too: only starts of apps that write to a volume
- * ask, and what is not stored twice is never wrong.
+ * The registry of folders: a table of fixed size by device and inode, in which each instance, adopted ones too, has one
+ * entry a folder that it writes to.
  */
 #include "engine/folder.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/memory.h"
 #include "engine/leave.h"
 #include "engine/start.h"
 #include "engine/volume.h"
@@ -30,13 +32,46 @@ static void note_all(struct niwa_instance *i)
 	}
 }
 
-static bool holds(const struct niwa_instance *i, const struct niwa_folder *folder, bool shared)
+struct niwa_folder_hold {
+	LIST_ENTRY(niwa_folder_hold) link;
+	struct niwa_instance *instance;
+	struct niwa_folder folder;
+	bool shared;
+};
+
+static struct niwa_folder_holds *place_of(struct niwa_engine *e, const struct niwa_folder *folder)
 {
-	for (unsigned n = 0; n < i->folder_count; n++)
-		if (i->folders[n].dev == folder->dev && i->folders[n].ino == folder->ino &&
-		    !(shared && i->folders_shared >> n & 1))
-			return true;
-	return false;
+	uint64_t key = (folder->ino ^ folder->dev << 32) * UINT64_C(0x9e3779b97f4a7c15);
+
+	return &e->folder_holds[key >> 32 & (NIWA_FOLDER_PLACES - 1)];
+}
+
+/* What i->folders says, into the table. */
+static int enter(struct niwa_instance *i)
+{
+	if (!i->folder_count)
+		return 0;
+	i->holds = niwa_zalloc(i->folder_count * sizeof(*i->holds));
+	if (!i->holds)
+		return -ENOMEM;
+	for (unsigned n = 0; n < i->folder_count; n++) {
+		struct niwa_folder_hold *hold = &i->holds[n];
+
+		hold->instance = i;
+		hold->folder = i->folders[n];
+		hold->shared = i->folders_shared >> n & 1;
+		LIST_INSERT_HEAD(place_of(i->engine, &hold->folder), hold, link);
+	}
+	return 0;
+}
+
+static void leave(struct niwa_instance *i)
+{
+	for (unsigned n = 0; i->holds && n < i->folder_count; n++)
+		LIST_REMOVE(&i->holds[n], link);
+	free(i->holds);
+	i->holds = NULL;
+	i->folder_count = 0;
 }
 
 /* An instance whose app was removed or changed ends, as does one that is not its app's any more. */
@@ -52,11 +87,14 @@ static bool goes_on(const struct niwa_instance *i)
 /* Of two that hold it the one that goes on counts. */
 static struct niwa_instance *holder_of(struct niwa_engine *e, const struct niwa_instance *i, unsigned n)
 {
-	struct niwa_instance *other, *found = NULL;
+	const struct niwa_folder *folder = &i->folders[n];
+	struct niwa_instance *found = NULL;
+	const struct niwa_folder_hold *h;
 
-	LIST_FOREACH(other, &e->instance_list, link)
-	if (other != i && (!found || !goes_on(found)) && holds(other, &i->folders[n], i->folders_shared >> n & 1))
-		found = other;
+	LIST_FOREACH(h, place_of(e, folder), link)
+	if (h->folder.ino == folder->ino && h->folder.dev == folder->dev && h->instance != i &&
+	    !(h->shared && i->folders_shared >> n & 1) && (!found || !goes_on(found)))
+		found = h->instance;
 	return found;
 }
 
@@ -95,20 +133,23 @@ int niwa_folder_take(struct niwa_engine *e, struct niwa_instance *i, struct niwa
 		if (holder->life == NIWA_LIFE_DRAINING && !holder->adopting)
 			niwa_leave_stop(e, holder, "its folder is wanted");
 	}
+	if (r == 0 && enter(i) < 0)
+		r = niwa_fail(err, NIWA_TEMPORARY, ENOMEM, "start %s", i->app->name);
 	if (r < 0)
 		i->folder_count = 0;
 	return r;
 }
 
-void niwa_folder_adopt(struct niwa_instance *i, const struct niwa_tag *tag)
+int niwa_folder_adopt(struct niwa_instance *i, const struct niwa_tag *tag)
 {
 	if (!(tag->record & NIWA_TAG_RECORD_KNOWN)) {
 		note_all(i);
-		return;
+		return enter(i);
 	}
 	i->folder_count = tag->folder_count < NIWA_VOLUMES_MAX ? tag->folder_count : NIWA_VOLUMES_MAX;
 	i->folders_shared = tag->folders_shared;
 	memcpy(i->folders, tag->folders, sizeof(i->folders));
+	return enter(i);
 }
 
 void niwa_folder_tag(const struct niwa_instance *i, struct niwa_tag *tag)
@@ -130,6 +171,6 @@ void niwa_folder_release(struct niwa_instance *i)
 {
 	if (!i->folder_count)
 		return;
-	i->folder_count = 0;
+	leave(i);
 	niwa_folder_look_again(i->engine);
 }

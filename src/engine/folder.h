@@ -13,8 +13,8 @@
  * is ending (and one that only drains is told to end) holds one of them; -EBUSY: one that goes on does. Err says which;
  * then the instance holds nothing. */
 int niwa_folder_take(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err);
-/* An adopted instance holds what its tag says; without one, what its record says now. */
-void niwa_folder_adopt(struct niwa_instance *i, const struct niwa_tag *tag);
+/* An adopted instance holds what its tag says; without one, what its record says now. -ENOMEM */
+int niwa_folder_adopt(struct niwa_instance *i, const struct niwa_tag *tag);
 void niwa_folder_tag(const struct niwa_instance *i, struct niwa_tag *tag);
 /* Its processes are gone. Starts that wait are tried again at the end of this turn of the loop. */
 void niwa_folder_release(struct niwa_instance *i);

@@ -398,7 +398,10 @@ static void adopt_record(struct niwa_instance *i, const struct niwa_tag *tag)
 		i->spec->stop.signal = (int)tag->stop_signal;
 		i->spec->stop.grace_us = tag->stop_grace_us;
 	}
-	niwa_folder_adopt(i, tag);
+	if (niwa_folder_adopt(i, tag) < 0) { /* another one could write to its folders */
+		niwa_log(NIWA_LOG_ERR, NULL, "out of memory while adopting");
+		(void)sd_event_exit(i->engine->event, 1);
+	}
 }
 
 struct niwa_instance *niwa_instance_adopt(struct niwa_engine *e, struct niwa_app *app, struct niwa_app_spec *spec,

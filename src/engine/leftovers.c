@@ -74,12 +74,9 @@ static int collect_layers(struct niwa_engine *e)
 static int collect_veth(const char *name, void *arg)
 {
 	struct niwa_engine *e = arg;
-	struct niwa_instance *i;
+	uint64_t id;
 
-	LIST_FOREACH(i, &e->instance_list, link)
-	if (strcmp(i->veth, name) == 0)
-		return 0;
-	if (niwa_farewell_has_veth(e, name))
+	if ((niwa_instance_of_veth(name, &id) && is_known(e, id)) || niwa_farewell_has_veth(e, name))
 		return 0;
 	(void)niwa_net_veth_delete(e->net, name); /* -ENODEV: its namespace has just gone */
 	e->counts.leftovers++;

@@ -193,9 +193,9 @@ void niwa_volume_name_servers(struct niwa_engine *e, const struct niwa_tenant *t
 			 tenant->name);
 		return;
 	}
-	LIST_FOREACH(i, &e->instance_list, link)
+	LIST_FOREACH(i, &tenant->instance_list, tenant_link)
 	{
-		if (!i->app || i->app->tenant != tenant || !i->net_ready || !i->name_server_count)
+		if (!i->net_ready || !i->name_server_count)
 			continue;
 		name_servers(i, txn, NIWA_DEL);
 		name_servers(i, txn, NIWA_ADD);
