@@ -52,7 +52,7 @@ void niwa_app_permit(struct niwa_engine *e, const struct niwa_instance *i, struc
 		     enum niwa_change change);
 
 /* The name servers that instances use: fills addrs (IPv4 is mapped), returns how many. */
-unsigned niwa_tenant_name_servers(const struct niwa_engine *e, struct in6_addr addrs[3]);
+unsigned niwa_tenant_name_servers(struct niwa_engine *e, struct in6_addr addrs[3]);
 /* Writes RUN_DIR/tenants/TENANT/{hosts,resolv.conf} if they are not up to date. */
 int niwa_tenant_files(struct niwa_engine *e, struct niwa_tenant *tenant, struct niwa_error *err);
 /* They are to be written again: before an instance starts, or by niwa_tenant_refresh. */

@@ -64,9 +64,7 @@ static bool parse_server(const struct niwa_engine *e, const char *word, struct i
 	       !IN6_IS_ADDR_LINKLOCAL(ret);
 }
 
-/* The host's resolvers as the instances can use them. systemd-resolved, itself on loopback, writes down the real
- * ones. */
-unsigned niwa_tenant_name_servers(const struct niwa_engine *e, struct in6_addr addrs[3])
+static unsigned read_servers(const struct niwa_engine *e, struct in6_addr addrs[3])
 {
 	static const char *const files[] = {"/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"};
 	char text[16384], *line, *save;
@@ -84,6 +82,20 @@ unsigned niwa_tenant_name_servers(const struct niwa_engine *e, struct in6_addr a
 		}
 	}
 	return count;
+}
+
+/* The host's resolvers as the instances can use them. systemd-resolved, itself on loopback, writes down the real
+ * ones. Within a turn of the loop they stay what they are: all of a start, or of an adoption, goes by the same. */
+unsigned niwa_tenant_name_servers(struct niwa_engine *e, struct in6_addr addrs[3])
+{
+	uint64_t turn = 0;
+
+	if (sd_event_get_iteration(e->event, &turn) < 0 || !turn || turn != e->name_servers_turn) {
+		e->name_server_count = read_servers(e, e->name_servers);
+		e->name_servers_turn = turn;
+	}
+	memcpy(addrs, e->name_servers, sizeof(e->name_servers));
+	return e->name_server_count;
 }
 
 /* niwa-api first: it refuses what is not its own, and whoever resolves names asks the next one then. C libraries take
