@@ -15,6 +15,7 @@
 #include <linux/openat2.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -162,13 +163,14 @@ bool niwa_busy_is_new(struct niwa_instance *i)
 	return look_at_file(i) && i->busy.file_until_us > niwa_now_us();
 }
 
-static void take(struct niwa_engine *e, struct niwa_instance *i, uint64_t us)
+void niwa_busy_told(struct niwa_engine *e, struct niwa_instance *i, uint64_t us)
 {
 	struct niwa_busy *l = &i->busy;
 	uint64_t until = us ? niwa_now_us() + bounded(i, us) : 0;
 
 	l->told_until_us = until;
 	if (until > l->tagged_until_us + RETAG_US || until < l->tagged_until_us) {
+		(void)niwa_fault("niwad.busy-tag");
 		l->tagged_until_us = until; /* a niwad after this one knows of it */
 		niwa_instance_write_tag(e, i);
 	}
@@ -177,11 +179,11 @@ static void take(struct niwa_engine *e, struct niwa_instance *i, uint64_t us)
 		niwa_sleep_thaw(e, i, "it is busy"); /* it said so before it stood still */
 }
 
-void niwa_busy_told(struct niwa_engine *e, struct niwa_instance *i, const char *text, size_t len)
+bool niwa_busy_read(const char *text, size_t len, uint64_t *ret_us)
 {
 	const char *at = text, *end = text + len, *line;
 	bool found = false;
-	uint64_t us = 0, n;
+	uint64_t n;
 	char copy[TEXT_BYTES];
 
 	for (; at < end; at = line + 1) { /* the last one counts */
@@ -199,10 +201,9 @@ void niwa_busy_told(struct niwa_engine *e, struct niwa_instance *i, const char *
 		memcpy(copy, at + strlen(LINE), size);
 		copy[size] = '\0';
 		if (parse(copy, &n)) {
-			us = n;
+			*ret_us = n;
 			found = true;
 		}
 	}
-	if (found)
-		take(e, i, us);
+	return found;
 }

@@ -23,7 +23,9 @@ bool niwa_busy_is_known(const struct niwa_instance *i);
 /* A lease was taken since the last look: between a decision and the freezer. */
 bool niwa_busy_is_new(struct niwa_instance *i);
 
-/* A datagram that came to its NOTIFY_SOCKET: BUSY= in it. */
-void niwa_busy_told(struct niwa_engine *e, struct niwa_instance *i, const char *text, size_t len);
+/* A datagram that came to its NOTIFY_SOCKET: BUSY= in it. False: there is none. */
+bool niwa_busy_read(const char *text, size_t len, uint64_t *ret_us);
+/* What the last one said, of those that came together. */
+void niwa_busy_told(struct niwa_engine *e, struct niwa_instance *i, uint64_t us);
 
 #endif

@@ -236,6 +236,8 @@ static int on_notify(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	struct niwa_instance *i = arg;
 	char text[512];
 	int left = NOTIFY_BATCH;
+	bool busy = false;
+	uint64_t us = 0;
 	ssize_t n;
 
 	(void)s, (void)revents;
@@ -244,8 +246,10 @@ static int on_notify(sd_event_source *s, int fd, uint32_t revents, void *arg)
 			if ((at == 0 || text[at - 1] == '\n') && memcmp(text + at, "READY=1", 7) == 0 &&
 			    (at + 7 == n || text[at + 7] == '\n'))
 				i->notified = true;
-		niwa_busy_told(i->engine, i, text, (size_t)n);
+		busy = niwa_busy_read(text, (size_t)n, &us) || busy;
 	}
+	if (busy)
+		niwa_busy_told(i->engine, i, us);
 	if (i->notified || left < 0)
 		pause_notify(i);
 	if (i->notified && i->life == NIWA_LIFE_STARTED)

@@ -237,6 +237,20 @@ def test_what_is_told_while_no_niwad_is_there_is_heard_by_the_next(garden, name)
     stays_awake(garden, name, 1.2)
 
 
+def test_of_lines_that_wait_together_only_the_last_one_is_told_on(garden, name):
+    notifier(garden, name)
+    pid = garden.pid(name)
+    garden.kill_niwad()
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for text in (b"BUSY=1h", b"BUSY=1s", b"BUSY=2h", b"STATUS=x", b"BUSY=2s", b"BUSY=5m", b"READY=1"):
+        s.sendto(text, f"/proc/{pid}/root/run/niwa/notify")
+    garden.start_niwad({"NIWA_FAULT": "niwad.busy-tag:kill@2"})
+    (why,) = wait_for("they are read", lambda: garden.show(name)["awake"])
+    assert why["why"] == "lease" and 200 < why["until"] / 1e6 - time.time() < 301, why
+    garden.kill_niwad()
+    garden.start_niwad()
+
+
 NO_LEASES = ["BUSY=", "BUSY=x", "busy=5m", "XBUSY=5m", " BUSY=5m", "BUSY=5m\0", "BUSY=-1s", "BUSY=5m x", "BUSY=" + "9" * 400, "\n" * 400, ""]
 
 
