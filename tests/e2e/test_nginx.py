@@ -164,8 +164,9 @@ def test_an_http_2_client_is_answered(host, front):
     assert said.stdout == "2 200"
 
 
-def test_a_websocket_stays_open(host, front):
-    with front.connect() as sock:
+@pytest.mark.parametrize("refused", [0, 1])
+def test_a_websocket_stays_open(host, front, refused):
+    with first_connections(host.address("one"), refused), front.connect() as sock:
         sock.sendall(b"GET /socket HTTP/1.1\r\nHost: one.example\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n"
                      b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
         stream = sock.makefile("rb")
@@ -192,6 +193,14 @@ def test_a_connection_that_is_refused_once_is_tried_again(host, front, declared)
             assert told(answer)["request"][0] == method
             assert told(answer)["bytes"] == (4 if method == "POST" else 0)
     assert requests(host.dir / "sites", "refused") == ["GET /", "POST /"]
+
+
+def test_what_an_acme_client_has_not_put_there_goes_the_way_of_all(host, front):
+    path = "/.well-known/acme-challenge/x"
+    with first_connections(host.address("one"), 1):
+        assert told(front.get("one.example", path))["request"][1] == path
+    status, headers, _ = front.get("nobody.example", path)
+    assert status == 503 and headers["retry-after"] == "60"
 
 
 def test_a_connection_that_is_refused_twice_is_an_error(host, front):
