@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -66,11 +67,13 @@ void niwa_store_close(struct niwa_store *store)
 int store_new_name(const struct niwa_store *store, const char *prefix, const char *from, char ret[STORE_NAME],
 		   struct niwa_error *err)
 {
-	for (unsigned i = 1; i <= NAMES_MAX; i++) {
+	static _Atomic(unsigned) last; /* thousands may be held at a time; they are not tried one by one each time */
+
+	for (unsigned i = 0; i < NAMES_MAX; i++) {
 		char name[STORE_NAME];
 		int r;
 
-		(void)snprintf(name, sizeof(name), "%s%u", prefix, i);
+		(void)snprintf(name, sizeof(name), "%s%u", prefix, atomic_fetch_add(&last, 1) % NAMES_MAX + 1);
 		r = from ? renameat2(store->dir, from, store->dir, name, RENAME_NOREPLACE)
 			 : mkdirat(store->dir, name, 0700);
 		if (r == 0) {

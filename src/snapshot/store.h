@@ -160,6 +160,10 @@ struct niwa_store_list {
 };
 /* Reads the manifests, not the images. */
 int niwa_store_list(const struct niwa_store *store, struct niwa_store_list *ret, struct niwa_error *err);
+/* Of those whose key comes after `after` the first ones, `limit` at most; no other manifest is read. bytes is theirs.
+ */
+int niwa_store_list_after(const struct niwa_store *store, const char *after, size_t limit, struct niwa_store_list *ret,
+			  struct niwa_error *err);
 void niwa_store_list_fini(struct niwa_store_list *list);
 
 /* 0 when there is none. It is no longer found when this returns; files somebody restores from go later. */
@@ -170,8 +174,11 @@ int niwa_store_remove(const struct niwa_store *store, const struct niwa_snapshot
 int niwa_store_make_room(const struct niwa_store *store, const struct niwa_store_limits *limits, uint64_t bytes,
 			 const struct niwa_snapshot_key *keep, struct niwa_store_evicted *evicted,
 			 struct niwa_error *err);
-/* Removes what dead writers, used snapshots and interrupted removals left, and damaged snapshots. At start, and after
- * every failure. What somebody holds stays. ret_count (may be NULL): how many went. */
+/* Removes what dead writers, used snapshots and interrupted removals left, and damaged snapshots. At start.
+ * What somebody holds stays. ret_count (may be NULL): how many went. */
 int niwa_store_collect(const struct niwa_store *store, unsigned *ret_count, struct niwa_error *err);
+/* The same without a look at what has a key, which takes as long as there are images: a damaged one is found by who
+ * uses it. */
+int niwa_store_sweep(const struct niwa_store *store, struct niwa_error *err);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,11 @@ static double value_of(const struct niwa_store_entry *e, uint32_t today)
 	return saved_ms * niwa_store_week(&e->stats, today) / ((double)(e->bytes ? e->bytes : 1) / MIB);
 }
 
+static uint64_t bytes_of(const struct niwa_manifest *m, const struct stat *manifest)
+{
+	return m->image_bytes + m->layer_bytes + m->shm_bytes + (uint64_t)manifest->st_blocks * 512;
+}
+
 static void fill_entry(const struct listing *l, int dir, struct niwa_store_entry *e)
 {
 	struct niwa_manifest m = {0};
@@ -95,29 +101,21 @@ static void fill_entry(const struct listing *l, int dir, struct niwa_store_entry
 		e->taken_us = m.taken_us;
 		e->cold_us = m.cold_us;
 		e->still_us = m.still_us;
-		e->bytes = m.image_bytes + m.layer_bytes + m.shm_bytes;
 		memcpy(e->app, m.app, sizeof(e->app));
 		e->app_id = m.app_id;
 		e->tenant_id = m.tenant_id;
 		if (fstatat(dir, "manifest", &st, AT_SYMLINK_NOFOLLOW) == 0)
-			e->bytes += (uint64_t)st.st_blocks * 512;
+			e->bytes = bytes_of(&m, &st);
 		e->value = value_of(e, l->today);
 	}
 	niwa_manifest_fini(&m);
 }
 
-static int list_name(const char *name, void *arg)
+static int list_key(struct listing *l, const struct niwa_snapshot_key *key)
 {
-	struct listing *l = arg;
+	NIWA_AUTO_FD dir = store_open_folder(l->store->dir, key->hex);
 	struct niwa_store_entry *e;
-	struct niwa_snapshot_key key;
-	NIWA_AUTO_FD dir = -1;
 
-	if (is_leftover(name))
-		l->list.bytes += store_tree_bytes(l->store->dir, name);
-	if (niwa_snapshot_key_parse(name, &key, NULL) < 0)
-		return 0;
-	dir = store_open_folder(l->store->dir, name);
 	if (dir < 0)
 		return 0; /* it has just gone, or is no folder */
 	if (l->list.count % 64 == 0) {
@@ -128,10 +126,20 @@ static int list_name(const char *name, void *arg)
 		l->list.entry = more;
 	}
 	e = &l->list.entry[l->list.count++];
-	*e = (struct niwa_store_entry){.key = key};
+	*e = (struct niwa_store_entry){.key = *key};
 	fill_entry(l, dir, e);
 	l->list.bytes += e->bytes;
 	return 0;
+}
+
+static int list_name(const char *name, void *arg)
+{
+	struct listing *l = arg;
+	struct niwa_snapshot_key key;
+
+	if (is_leftover(name))
+		l->list.bytes += store_tree_bytes(l->store->dir, name);
+	return niwa_snapshot_key_parse(name, &key, NULL) < 0 ? 0 : list_key(l, &key);
 }
 
 static int by_key(const void *a, const void *b)
@@ -152,6 +160,55 @@ int niwa_store_list(const struct niwa_store *store, struct niwa_store_list *ret,
 		qsort(l.list.entry, l.list.count, sizeof(*l.list.entry), by_key);
 	*ret = l.list;
 	return 0;
+}
+
+struct keys {
+	const char *after;
+	struct niwa_snapshot_key *key;
+	size_t count;
+	struct niwa_error *err;
+};
+
+static int note_key(const char *name, void *arg)
+{
+	struct keys *k = arg;
+	struct niwa_snapshot_key key;
+
+	if (niwa_snapshot_key_parse(name, &key, NULL) < 0 || strcmp(name, k->after) <= 0)
+		return 0;
+	if (k->count % 64 == 0) {
+		void *more = reallocarray(k->key, k->count + 64, sizeof(key));
+
+		if (!more)
+			return niwa_fail(k->err, NIWA_TEMPORARY, ENOMEM, "list of snapshots");
+		k->key = more;
+	}
+	k->key[k->count++] = key;
+	return 0;
+}
+
+static int by_hex(const void *a, const void *b)
+{
+	return strcmp(((const struct niwa_snapshot_key *)a)->hex, ((const struct niwa_snapshot_key *)b)->hex);
+}
+
+int niwa_store_list_after(const struct niwa_store *store, const char *after, size_t limit, struct niwa_store_list *ret,
+			  struct niwa_error *err)
+{
+	struct listing l = {.store = store, .err = err, .today = store_today()};
+	struct keys keys = {.after = after, .err = err};
+	int r = each_name(store, note_key, &keys, err);
+
+	if (r == 0 && keys.count)
+		qsort(keys.key, keys.count, sizeof(*keys.key), by_hex);
+	for (size_t n = 0; r == 0 && n < keys.count && l.list.count < limit; n++)
+		r = list_key(&l, &keys.key[n]);
+	free(keys.key);
+	if (r < 0)
+		niwa_store_list_fini(&l.list);
+	else
+		*ret = l.list;
+	return r;
 }
 
 void niwa_store_list_fini(struct niwa_store_list *list)
@@ -232,14 +289,128 @@ static void add_evicted(struct niwa_store_evicted *evicted, const struct niwa_st
 		.key = e->key, .app_id = *e->damaged || e->scope == NIWA_SCOPE_SHARED ? 0 : e->app_id};
 }
 
+/* ---- how much is used ---- */
+
+/* Of images that were looked at before: a manifest is never changed, so who has seen one by its inode and ctime need
+ * not read it again. Reading all of ten thousand takes more than a second. */
+struct size {
+	uint64_t tag, bytes;
+};
+
+static pthread_mutex_t sizes_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct size *sizes; /* sorted */
+static size_t size_count;
+
+struct used {
+	const struct niwa_store *store;
+	struct niwa_error *err;
+	uint64_t bytes;
+	struct size *size; /* those to be known next time */
+	size_t count;
+};
+
+static int by_tag(const void *a, const void *b)
+{
+	uint64_t x = ((const struct size *)a)->tag, y = ((const struct size *)b)->tag;
+
+	return x < y ? -1 : x > y;
+}
+
+static uint64_t mix(uint64_t h, uint64_t n)
+{
+	h = (h ^ n) * UINT64_C(0x9e3779b97f4a7c15);
+	return h ^ h >> 29;
+}
+
+static uint64_t tag_of(const struct niwa_snapshot_key *key, const struct stat *st)
+{
+	uint64_t h = 0;
+
+	for (const char *at = key->hex; *at; at++)
+		h = mix(h, (uint64_t)*at);
+	h = mix(mix(h, st->st_dev), st->st_ino);
+	return mix(mix(h, (uint64_t)st->st_ctim.tv_sec), (uint64_t)st->st_ctim.tv_nsec);
+}
+
+static int add_size(struct used *u, struct size size)
+{
+	if (u->count % 64 == 0) {
+		void *more = reallocarray(u->size, u->count + 64, sizeof(size));
+
+		if (!more)
+			return niwa_fail(u->err, NIWA_TEMPORARY, ENOMEM, "list of snapshots");
+		u->size = more;
+	}
+	u->size[u->count++] = size;
+	u->bytes += size.bytes;
+	return 0;
+}
+
+static int use_name(const char *name, void *arg)
+{
+	struct used *u = arg;
+	NIWA_AUTO_FD dir = -1;
+	struct niwa_manifest m = {0};
+	struct niwa_snapshot_key key;
+	const struct size *known;
+	struct size size;
+	char path[NIWA_KEY_HEX + 16];
+	struct stat st;
+
+	if (is_leftover(name))
+		u->bytes += store_tree_bytes(u->store->dir, name);
+	if (niwa_snapshot_key_parse(name, &key, NULL) < 0)
+		return 0;
+	(void)snprintf(path, sizeof(path), "%s/manifest", name);
+	if (fstatat(u->store->dir, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		size.tag = tag_of(&key, &st);
+		known = size_count ? bsearch(&size, sizes, size_count, sizeof(size), by_tag) : NULL;
+		if (known)
+			return add_size(u, *known);
+		dir = store_open_folder(u->store->dir, name);
+		if (dir >= 0 && store_read_manifest(dir, &key, &m, NULL) == 0) {
+			size.bytes = bytes_of(&m, &st);
+			niwa_manifest_fini(&m);
+			return add_size(u, size);
+		}
+	}
+	u->bytes += store_tree_bytes(u->store->dir, name); /* damaged, or just gone */
+	return 0;
+}
+
+static int count_used(const struct niwa_store *store, uint64_t *ret, struct niwa_error *err)
+{
+	struct used u = {.store = store, .err = err};
+	int r;
+
+	(void)pthread_mutex_lock(&sizes_lock); /* of this kind it does not fail */
+	r = each_name(store, use_name, &u, err);
+	if (r == 0) {
+		if (u.count)
+			qsort(u.size, u.count, sizeof(*u.size), by_tag);
+		free(sizes);
+		sizes = u.size;
+		size_count = u.count;
+		*ret = u.bytes;
+	} else {
+		free(u.size);
+	}
+	(void)pthread_mutex_unlock(&sizes_lock);
+	return r;
+}
+
 int niwa_store_make_room(const struct niwa_store *store, const struct niwa_store_limits *limits, uint64_t bytes,
 			 const struct niwa_snapshot_key *keep, struct niwa_store_evicted *evicted,
 			 struct niwa_error *err)
 {
 	struct niwa_store_list list;
+	uint64_t used = 0;
 	bool possible;
-	int r = niwa_store_list(store, &list, err);
+	int r = count_used(store, &used, err);
 
+	if (r < 0 || has_room(store, limits, used, bytes))
+		return r;
+	r = niwa_store_list(store, &list, err); /* for what each is worth */
 	if (r < 0)
 		return r;
 	if (list.count)
@@ -269,6 +440,7 @@ struct collection {
 	const struct niwa_store *store;
 	struct niwa_error *err;
 	unsigned count;
+	bool sweep;
 };
 
 static bool is_damaged(const struct niwa_store *store, const struct niwa_snapshot_key *key)
@@ -294,7 +466,7 @@ static int collect_name(const char *name, void *arg)
 
 	if (is_leftover(name))
 		r = store_delete(c->store, name, c->err);
-	else if (niwa_snapshot_key_parse(name, &key, NULL) == 0 && is_damaged(c->store, &key))
+	else if (!c->sweep && niwa_snapshot_key_parse(name, &key, NULL) == 0 && is_damaged(c->store, &key))
 		r = evict(c->store, &key, c->err);
 	if (r == 0)
 		c->count++;
@@ -309,4 +481,11 @@ int niwa_store_collect(const struct niwa_store *store, unsigned *ret_count, stru
 	if (ret_count)
 		*ret_count = c.count;
 	return r;
+}
+
+int niwa_store_sweep(const struct niwa_store *store, struct niwa_error *err)
+{
+	struct collection c = {.store = store, .err = err, .sweep = true};
+
+	return each_name(store, collect_name, &c, err);
 }

@@ -446,10 +446,36 @@ static void damaged_ones_are_listed_with_the_reason_and_collected(void **state)
 	assert_non_null(strstr(list.entry[0].damaged, "sum"));
 	assert_true(list.entry[0].bytes > 1 * MIB);
 	niwa_store_list_fini(&list);
+	assert_int_equal(niwa_store_sweep(&f->store, NULL), 0); /* opens none of them */
+	assert_int_equal(fixture_count(f, ""), 3);
 	assert_int_equal(niwa_store_collect(&f->store, &count, NULL), 0);
 	assert_int_equal(count, 1);
 	assert_int_equal(fixture_count(f, ""), 2); /* the other one, and what is not ours */
 	assert_true(fixture_has(f, 'b', NIWA_STORE_WHOLE));
+}
+
+static void they_are_listed_some_at_a_time(void **state)
+{
+	struct fixture *f = *state;
+	struct niwa_store_list list;
+	char after[NIWA_KEY_HEX + 1] = "";
+	unsigned count = 0;
+
+	for (const char *digit = "73a1f"; *digit; digit++)
+		assert_int_equal(fixture_put(f, *digit, 4096, NULL), 0);
+	assert_int_equal(mkdirat(f->store.dir, "lost+found", 0700), 0);
+	do {
+		assert_int_equal(niwa_store_list_after(&f->store, after, 2, &list, NULL), 0);
+		assert_true(list.count <= 2);
+		for (size_t n = 0; n < list.count; n++) {
+			assert_string_equal(list.entry[n].key.hex, fixture_key("137af"[count++]).hex);
+			assert_string_equal(list.entry[n].app, "blog.example.com");
+			memcpy(after, list.entry[n].key.hex, sizeof(after));
+		}
+		count += list.count ? 0 : 100;
+		niwa_store_list_fini(&list);
+	} while (count < 100);
+	assert_int_equal(count, 105);
 }
 
 /* ---- room ---- */
@@ -701,6 +727,7 @@ int main(void)
 		TEST(what_is_in_use_can_be_replaced),
 		TEST(one_that_is_being_written_is_no_leftover),
 		TEST(damaged_ones_are_listed_with_the_reason_and_collected),
+		TEST(they_are_listed_some_at_a_time),
 		TEST(the_least_valuable_goes_first),
 		TEST(none_goes_for_a_disk_that_stays_full),
 		TEST(an_image_that_nobody_wants_any_more_gets_no_name),
