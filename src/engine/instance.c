@@ -326,6 +326,15 @@ void niwa_instance_write_tag(struct niwa_engine *e, const struct niwa_instance *
 	niwa_keep_tag(e, i->id, &tag);
 }
 
+/* Whoever lives from now on goes on from another moment than the memory that was kept, wherever it was left. */
+static void forget_moment(struct niwa_engine *e, const struct niwa_instance *i)
+{
+	const struct niwa_app_snapshot *s = i->app->snapshot;
+
+	if (s && s->usable && s->moment && !niwa_restore_is_under_way(i))
+		niwa_snapshot_drop(e, i->app, "the app was started without it");
+}
+
 /* Everything is there that its plan is made from: keep's turn. */
 static int hand_over(struct niwa_engine *e, struct niwa_instance *i, struct niwa_error *err)
 {
@@ -336,6 +345,7 @@ static int hand_over(struct niwa_engine *e, struct niwa_instance *i, struct niwa
 		r = enter_kernel(e, i, err);
 	if (r < 0)
 		return r;
+	forget_moment(e, i);
 	r = niwa_fault("niwad.start");
 	fill_tag(i, &tag);
 	if (r == 0)

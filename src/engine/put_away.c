@@ -6,9 +6,11 @@
 #include "engine/put_away.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -177,6 +179,63 @@ void niwa_put_away_told(struct niwa_engine *e, struct niwa_store_evicted *evicte
 	niwa_store_evicted_fini(evicted);
 }
 
+/* Memory of moments, on a host that cannot restore it. */
+struct moments {
+	struct niwa_store store;
+	unsigned count;
+};
+
+static int moments_work(void *arg, struct niwa_error *err)
+{
+	struct moments *m = arg;
+	struct niwa_store_list list = {0};
+	int r = niwa_store_list(&m->store, &list, err);
+
+	for (size_t n = 0; r == 0 && n < list.count; n++) {
+		if (list.entry[n].kind != NIWA_KIND_MOMENT)
+			continue;
+		r = niwa_store_remove(&m->store, &list.entry[n].key, err);
+		m->count++;
+	}
+	niwa_store_list_fini(&list);
+	return r;
+}
+
+static void moments_done(int r, const struct niwa_error *err, void *arg)
+{
+	struct moments *m = arg;
+
+	if (r < 0)
+		niwa_log(NIWA_LOG_ERR, NULL, "memory of apps that sleep may be older than what they do now: %s",
+			 err->msg);
+	else if (m->count)
+		niwa_log(NIWA_LOG_WARN, NULL, "memory of %u apps that sleep is void: they are started without it",
+			 m->count);
+	niwa_store_close(&m->store);
+	free(m);
+}
+
+void niwa_put_away_moments(struct niwa_engine *e)
+{
+	struct moments *m;
+	struct niwa_error err;
+	char path[PATH_MAX];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "%s/snapshots", e->config.state_dir);
+	m = access(path, F_OK) < 0 ? NULL : niwa_zalloc(sizeof(*m));
+	if (!m)
+		return;
+	r = niwa_store_open(e->config.state_dir, &m->store, &err);
+	if (r < 0) { /* nobody else will open it either */
+		free(m);
+		return;
+	}
+	r = niwa_background_run(e->event, moments_work, moments_done, m, &err);
+	if (r < 0)
+		moments_done(r, &err, m);
+}
+
 struct collection {
 	struct niwa_engine *engine;
 	struct niwa_store store;
@@ -186,7 +245,7 @@ static int collect_work(void *arg, struct niwa_error *err)
 {
 	struct collection *s = arg;
 
-	return niwa_store_collect(&s->store, NULL, err);
+	return niwa_store_sweep(&s->store, err);
 }
 
 static void collect_done(int r, const struct niwa_error *err, void *arg)

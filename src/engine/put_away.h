@@ -16,6 +16,9 @@ struct niwa_snapshots;
 void niwa_snapshot_remove(struct niwa_engine *e, const struct niwa_snapshot_key *key);
 /* One of many, each after the other. */
 void niwa_put_away(struct niwa_engine *e, const struct niwa_snapshot_key *key);
+/* This niwad restores nothing, so whoever it starts goes on without the memory that was kept: all of that goes, lest
+ * the next niwad gives it back to who has lived since. */
+void niwa_put_away_moments(struct niwa_engine *e);
 /* The end of niwad: what waits is not removed. */
 void niwa_put_away_forget(struct niwa_snapshots *s);
 /* The app was removed, or is another tenant's now: its own image goes. */

@@ -218,8 +218,12 @@ int niwa_restore_open(struct niwa_engine *e, struct niwa_instance *i, struct niw
 	*o = (struct opening){
 		.engine = e, .instance = i, .is_void = !i->app->shares}; /* a volume is one's own affair */
 	niwa_store_image_init(&o->image);
-	r = niwa_instance_prepare(e, i, &o->prepared, err);
-	if (r == 0)
+	r = niwa_fault("niwad.restore-opens");
+	r = r < 0 ? niwa_fail(err, NIWA_TEMPORARY, -r, "restore %s", i->app->name)
+		  : niwa_instance_prepare(e, i, &o->prepared, err);
+	if (r < 0) /* a volume is away: no fault of the image, and a start will not do either */
+		o->is_void = false;
+	else
 		r = niwa_snapshot_prepare(e, i, &o->prepared.params, err);
 	if (r == 0 && !i->snapshot)
 		r = niwa_fail(err, NIWA_PERMANENT, 0, "%s",

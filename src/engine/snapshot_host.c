@@ -98,6 +98,7 @@ void niwa_snapshots_open(struct niwa_engine *e)
 	if (open_snapshots(e, s, &err) < 0) {
 		(void)snprintf(e->no_snapshots, sizeof(e->no_snapshots), "%.199s", err.msg);
 		free_snapshots(&s);
+		niwa_put_away_moments(e);
 	}
 	e->snapshots = s;
 }
@@ -198,6 +199,7 @@ static void give_up(struct niwa_engine *e, const char *reason)
 	niwa_log(NIWA_LOG_WARN, NULL, "no snapshots: %s", reason);
 	(void)snprintf(e->no_snapshots, sizeof(e->no_snapshots), "%.199s", reason);
 	free_snapshots(&e->snapshots);
+	niwa_put_away_moments(e);
 	niwa_wake_images_known(e);
 }
 

@@ -569,7 +569,7 @@ static void begin(struct niwa_engine *e, struct niwa_start *s, struct niwa_wake_
 		return;
 	e->counts.starts++;
 	if (r < 0)
-		niwa_wake_failed(e, app, &err);
+		niwa_wake_not_begun(e, app, &err);
 }
 
 /* Instances beside others: as many at a time as there are places, so that those who are waited for find the queue as

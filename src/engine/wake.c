@@ -490,3 +490,9 @@ void niwa_wake_failed(struct niwa_engine *e, struct niwa_app *app, const struct 
 	app->current = NULL;
 	niwa_app_set_state(e, app, NIWA_STOPPED, "failed");
 }
+
+void niwa_wake_not_begun(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err)
+{
+	niwa_wake_failed(e, app, err);
+	niwa_snapshot_settle_one(e, app, "nothing of it ran, its image is as good as before");
+}

@@ -50,5 +50,8 @@ void niwa_wake_gave_up(struct niwa_engine *e, struct niwa_app *app, const struct
 void niwa_wake_healthy(const struct niwa_instance *i);
 /* A start failed, or the running instance ended by itself: answers, back-off, restart policy. */
 void niwa_wake_failed(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err);
+/* The same of a start that did not come to its first instruction: whatever the app may be woken from is as good as
+ * before. */
+void niwa_wake_not_begun(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err);
 
 #endif
