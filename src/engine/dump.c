@@ -332,6 +332,7 @@ static struct niwa_dump *new_dump(struct niwa_engine *e, struct niwa_instance *i
 				.pid = i->pid};
 	(void)snprintf(d->layer, sizeof(d->layer), "%s/layers/%llu/upper", e->config.state_dir,
 		       (unsigned long long)i->id);
+	niwa_group_procs(e, i->id, d->procs, sizeof(d->procs));
 	if (i->restored && i->snapshot->restore.layer)
 		(void)snprintf(d->saved, sizeof(d->saved), "%s", i->snapshot->restore.layer);
 	return d;

@@ -43,6 +43,7 @@ struct niwa_dump {
 	uint32_t id_base;
 	pid_t pid;
 	char layer[512];
+	char procs[512]; /* the group's list of processes */
 	char saved[600]; /* the layer of the image that it was restored from; "": none */
 };
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/fd.h"
+#include "engine/dump_size.h"
 #include "engine/layer_copy.h"
 #include "engine/template.h"
 #include "engine/volume_print.h"
@@ -18,9 +19,10 @@
 int niwa_dump_begin_work(void *arg, struct niwa_error *err)
 {
 	struct niwa_dump *d = arg;
-	uint64_t trees = d->roots.trees & (d->shared ? 1 : UINT64_MAX);
+	uint64_t trees = d->roots.trees & (d->shared ? 1 : UINT64_MAX), size = niwa_dump_size(d->procs);
 	int r = niwa_trees_look(&d->roots, trees, d->moment ? INT64_MAX : d->began_ns, &d->manifest, err);
 
+	d->expected = size > d->expected ? size : d->expected;
 	if (r == 0)
 		r = niwa_store_begin(&d->store, &d->limits, d->expected, &d->files, err);
 	return r == 0 && d->moment ? niwa_volume_print(d->spec, &d->volumes, err) : r;

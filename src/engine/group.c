@@ -294,13 +294,18 @@ int niwa_group_remove(struct niwa_engine *e, uint64_t id)
 	return r;
 }
 
+void niwa_group_procs(struct niwa_engine *e, uint64_t id, char *buf, size_t size)
+{
+	file_of(e, id, "cgroup.procs", buf, size);
+}
+
 int niwa_group_each_process(struct niwa_engine *e, uint64_t id, int (*fn)(pid_t pid, void *arg), void *arg)
 {
 	char path[PATH_MAX];
 	FILE *f;
 	int pid, r = 0;
 
-	file_of(e, id, "cgroup.procs", path, sizeof(path));
+	niwa_group_procs(e, id, path, sizeof(path));
 	f = fopen(path, "re");
 	if (!f)
 		return -errno;

@@ -27,6 +27,8 @@ void niwa_group_kill(struct niwa_engine *e, uint64_t id);
 /* 0 when nothing is left, -EBUSY while processes are dying. */
 int niwa_group_remove(struct niwa_engine *e, uint64_t id);
 
+/* The file that lists them, for threads, which must not ask for it themselves. */
+void niwa_group_procs(struct niwa_engine *e, uint64_t id, char *buf, size_t size);
 /* Every process of the group, host pids. */
 int niwa_group_each_process(struct niwa_engine *e, uint64_t id, int (*fn)(pid_t pid, void *arg), void *arg);
 int niwa_group_cpu_us(struct niwa_engine *e, uint64_t id, uint64_t *ret);

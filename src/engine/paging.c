@@ -5,8 +5,6 @@
 #include "engine/paging.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -14,6 +12,7 @@
 #include "base/memory.h"
 #include "engine/app.h"
 #include "engine/background.h"
+#include "engine/group.h"
 #include "engine/group_tenant.h"
 #include "engine/pages.h"
 #include "engine/sleep.h"
@@ -31,7 +30,7 @@ struct paging {
 static void fill(struct niwa_engine *e, uint64_t id, enum niwa_pages_way way, uint64_t for_us,
 		 struct niwa_pages_job *job)
 {
-	(void)snprintf(job->procs, sizeof(job->procs), "%.400s/i%" PRIu64 "/cgroup.procs", e->host.cgroup_v2, id);
+	niwa_group_procs(e, id, job->procs, sizeof(job->procs));
 	job->way = way;
 	job->deadline_us = niwa_now_us() + for_us;
 	atomic_init(&job->stop, false);

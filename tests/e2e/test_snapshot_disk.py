@@ -41,6 +41,34 @@ def test_an_app_whose_image_had_to_go_is_known_to_have_none():
         host.stop()
 
 
+FORKS = """
+import mmap
+shared = bytearray(24 << 20)
+for _ in range(0, len(shared), 4096):
+    shared[_] = 1
+for _ in range(7):
+    if os.fork() == 0:
+        signal.pause()
+"""
+
+
+def test_processes_that_share_their_memory_fill_no_disk():
+    """CRIU writes what is shared since a fork once for each process: eight times what the kernel counts."""
+    host = Host(criu=CRIU, snapshot_image_bytes="96M")
+    small_disk(host, 128)
+    try:
+        host.start()
+        apply(host, app("a", command=["python3", "-c", "import signal, os" + FORKS + SERVER]))
+        host.niwa("wake", "a")
+        wait_for("it is refused", lambda: image(host, "a").get("refused"), timeout=20)
+        assert "one may have 96 MiB" in image(host, "a")["why_not"]
+        assert "No space left" not in host.niwad_log()
+        assert host.state("a") == "running"
+    finally:
+        host.stop()
+        subprocess.run(["umount", host.dir / "state"], check=False)
+
+
 def test_images_leave_room_on_the_disk():
     host = Host(criu=CRIU, snapshot_free_bytes="40M")
     small_disk(host, 128)
