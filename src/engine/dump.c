@@ -277,7 +277,7 @@ static void begin_done(int r, const struct niwa_error *err, void *arg)
 	}
 	if (!niwa_dump_may_stand_still(i)) {
 		niwa_dump_free(d);
-		niwa_dump_try_at(e, i, NIWA_DUMP_AGAIN_US);
+		niwa_dump_try_later(e, i);
 		return;
 	}
 	niwa_awake_leave(e, i);
@@ -285,7 +285,7 @@ static void begin_done(int r, const struct niwa_error *err, void *arg)
 		if (!d->shared && niwa_awake_enter(e, i, &why) < 0)
 			niwa_log(NIWA_LOG_ERR, NULL, "%s", why.msg);
 		niwa_dump_free(d);
-		niwa_dump_try_at(e, i, NIWA_DUMP_AGAIN_US);
+		niwa_dump_try_later(e, i);
 		return;
 	}
 	niwa_sleep_unwatch(i);
@@ -364,19 +364,26 @@ int niwa_dump_begin(struct niwa_engine *e, struct niwa_instance *i, struct niwa_
 	return r;
 }
 
+int niwa_dump_may_save(struct niwa_engine *e, const struct niwa_instance *i)
+{
+	const struct niwa_app_snapshot *s = i->app->snapshot;
+
+	if (!niwa_snapshot_hibernates(e, i->spec) || !i->snapshot || i->snapshot->dump ||
+	    (s && s->refused && strcmp(s->key.hex, i->snapshot->key.hex) == 0) || i->app->rotate_wanted ||
+	    i->app->removed || i->generation != i->app->generation || i->life != NIWA_LIFE_SERVING)
+		return -EOPNOTSUPP;
+	return e->dumping >= NIWA_DUMPS_MAX || !e->snapshots->scanned || niwa_criu_is_at(e, i->id) ? -EBUSY : 0;
+}
+
 int niwa_dump_moment(struct niwa_engine *e, struct niwa_instance *i, const char *why)
 {
 	struct niwa_app_snapshot *s = niwa_snapshot_of(i->app);
 	struct niwa_dump *d;
 	struct niwa_error err;
-	int r;
+	int r = s ? niwa_dump_may_save(e, i) : -EOPNOTSUPP;
 
-	if (!niwa_snapshot_hibernates(e, i->spec) || !i->snapshot || i->snapshot->dump || !s ||
-	    (s->refused && strcmp(s->key.hex, i->snapshot->key.hex) == 0) || i->app->rotate_wanted || i->app->removed ||
-	    i->generation != i->app->generation || i->life != NIWA_LIFE_SERVING)
-		return -EOPNOTSUPP;
-	if (e->dumping >= NIWA_DUMPS_MAX || !e->snapshots->scanned || niwa_criu_is_at(e, i->id))
-		return -EBUSY;
+	if (r < 0)
+		return r;
 	if (!niwa_dumpable_is_current(e, i))
 		return -EOPNOTSUPP;
 	d = new_dump(e, i);

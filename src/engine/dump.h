@@ -17,6 +17,9 @@ struct niwa_dump;
 void niwa_dump_when_quiet(struct niwa_engine *e, struct niwa_instance *i);
 /* Now, and even if there is one. 0, or why not. */
 int niwa_dump_ask(struct niwa_engine *e, struct niwa_app *app, struct niwa_error *err);
+/* 0: its memory would be saved now. -EBUSY: later, -EOPNOTSUPP: not at all, as of niwa_dump_moment; looks at nothing
+ * outside of niwad. */
+int niwa_dump_may_save(struct niwa_engine *e, const struct niwa_instance *i);
 /* Hibernation: the idle instance, out of `awake`, is saved as it is, and ended when that is on disk; its app is saving.
  * A connection that comes meanwhile has it go on. -EBUSY: too many are being saved, try later; else -errno: it is not
  * done, the caller stops it. */

@@ -13,8 +13,9 @@
 #include "snapshot/manifest.h"
 #include "snapshot/store.h"
 
-#define NIWA_DUMPS_MAX     4 /* at a time */
-#define NIWA_DUMP_AGAIN_US (250 * NIWA_MS)
+#define NIWA_DUMPS_MAX      4               /* at a time */
+#define NIWA_DUMP_AGAIN_US  (250 * NIWA_MS) /* twice as long each time */
+#define NIWA_DUMP_LATEST_US (10 * NIWA_SEC)
 
 #define WARM_TICKET (UINT64_C(1) << 63)
 #define WARM_US     (2 * NIWA_SEC) /* that an answer is waited for */
@@ -49,6 +50,8 @@ struct niwa_dump {
 
 /* dump_when: the next look whether it may begin, and what it wants for that. */
 void niwa_dump_try_at(struct niwa_engine *e, struct niwa_instance *i, uint64_t pause_us);
+/* It could not be now: somebody is connected, others are being dumped. */
+void niwa_dump_try_later(struct niwa_engine *e, struct niwa_instance *i);
 
 /* dump: of an app that is ready and stays. */
 bool niwa_dump_may_stand_still(const struct niwa_instance *i);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "engine/app.h"
 #include "engine/dumpable.h"
 #include "engine/rebuild.h"
@@ -43,10 +44,22 @@ static int on_try(sd_event_source *source, uint64_t usec, void *arg)
 	if (s && now < s->not_before_us)
 		niwa_dump_try_at(e, i, s->not_before_us - now);
 	else if (!e->snapshots->scanned || e->dumping >= NIWA_DUMPS_MAX || !niwa_dump_may_stand_still(i))
-		niwa_dump_try_at(e, i, NIWA_DUMP_AGAIN_US);
+		niwa_dump_try_later(e, i);
 	else if (niwa_dumpable_is_current(e, i) && niwa_dump_begin(e, i, &err) < 0)
-		niwa_dump_try_at(e, i, NIWA_DUMP_AGAIN_US);
+		niwa_dump_try_later(e, i);
 	return 0;
+}
+
+/* A connection may last for hours; who waits for the end of one waits no longer than it has lasted. */
+void niwa_dump_try_later(struct niwa_engine *e, struct niwa_instance *i)
+{
+	struct niwa_instance_snapshot *s = i->snapshot;
+
+	(void)niwa_fault("niwad.dump-later");
+	s->try_pause_us = s->try_pause_us ? s->try_pause_us * 2 : NIWA_DUMP_AGAIN_US;
+	if (s->try_pause_us > NIWA_DUMP_LATEST_US)
+		s->try_pause_us = NIWA_DUMP_LATEST_US;
+	niwa_dump_try_at(e, i, s->try_pause_us);
 }
 
 void niwa_dump_try_at(struct niwa_engine *e, struct niwa_instance *i, uint64_t pause_us)
@@ -126,6 +139,7 @@ int niwa_dump_ask(struct niwa_engine *e, struct niwa_app *app, struct niwa_error
 		app->snapshot->refused = app->snapshot->usable = false;
 		app->snapshot->pause_us = app->snapshot->not_before_us = 0;
 	}
+	i->snapshot->try_pause_us = 0;
 	niwa_dump_try_at(e, i, 1);
 	return 0;
 }

@@ -244,6 +244,8 @@ int niwa_leave_idle(struct niwa_engine *e, struct niwa_instance *i, enum niwa_le
 
 	if (niwa_scale_is_grown(i->app)) /* it is one instance again before it sleeps */
 		return -EAGAIN;
+	if (how == NIWA_LEAVE_SLEEPS && niwa_dump_may_save(e, i) == -EBUSY) /* nor is it put in and out of `awake` */
+		return -EAGAIN;
 	if (!is_quiet(e, i)) /* a look before anything is changed: the common case of open connections */
 		return -EAGAIN;
 	niwa_awake_leave(e, i);

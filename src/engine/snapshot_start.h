@@ -21,6 +21,7 @@ struct niwa_instance_snapshot {
 	struct niwa_dump *dump; /* dump.h; under way */
 	uint64_t reaped;        /* dumpable.c: what was known of it before CRIU */
 	sd_event_source *timer; /* the next try of a dump */
+	uint64_t try_pause_us;  /* before it, where the last one came at a wrong moment */
 	uint64_t warm_ticket;
 	unsigned warm_next;
 	uint64_t warm_began_us, warm_took_us; /* the first of them */
