@@ -249,6 +249,11 @@ static int copy_entry(struct work *w, int from_dir, int to_dir, const char *name
 		return -EIO;
 	if (is_whiteout(&st) && w->copy->over && !is_in_image(w, name)) /* it hides nothing, and would be listed */
 		return 0;
+	if (S_ISREG(st.st_mode) && st.st_nlink > 1) /* as files of a lower layer they would part at the first write */
+		return niwa_fail(
+			w->err, NIWA_PERMANENT, 0,
+			"'%.200s' of the writable layer has %llu names (hard links), which an image does not keep",
+			name, (unsigned long long)st.st_nlink);
 	if (S_ISREG(st.st_mode))
 		return copy_file(w, from_dir, to_dir, name, &st);
 	if (!S_ISDIR(st.st_mode))

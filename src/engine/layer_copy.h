@@ -26,7 +26,7 @@ struct niwa_layer_copy {
 };
 /* What is in `from` into `to`, whose owner and mode become those of `from`. Links are copied as links, sockets as
  * sockets; no path leaves the two folders. -E2BIG: too deep or too many. Access lists and capabilities of files name
- * ids of the lease: refused. -ETIMEDOUT is NIWA_TEMPORARY. */
+ * ids of the lease, and a file of several names would become several files: refused. -ETIMEDOUT is NIWA_TEMPORARY. */
 int niwa_layer_copy(const struct niwa_layer_copy *copy, struct niwa_error *err);
 
 #endif

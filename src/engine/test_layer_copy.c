@@ -140,6 +140,19 @@ static void an_access_list_is_not_left_out_quietly(void **state)
 	assert_non_null(strstr(err.msg, "'secret' of the writable layer has an access list"));
 }
 
+static void a_file_of_two_names_does_not_become_two_files_quietly(void **state)
+{
+	const struct folders *f = *state;
+	uint64_t left = 100 * DATA;
+	struct niwa_error err = {0};
+
+	put(f->from, "one", 0);
+	assert_int_equal(linkat(f->from, "one", f->from, "two", 0), 0);
+	assert_true(copy(f, &left, 0, &err) < 0);
+	assert_int_equal(err.kind, NIWA_PERMANENT);
+	assert_non_null(strstr(err.msg, "of the writable layer has 2 names (hard links)"));
+}
+
 static void more_files_than_an_image_may_have_are_not_copied(void **state)
 {
 	struct folders *f = *state;
@@ -161,6 +174,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(holes_are_kept_and_do_not_count, make, clear),
 		cmocka_unit_test_setup_teardown(an_access_list_is_not_left_out_quietly, make, clear),
+		cmocka_unit_test_setup_teardown(a_file_of_two_names_does_not_become_two_files_quietly, make, clear),
 		cmocka_unit_test_setup_teardown(more_files_than_an_image_may_have_are_not_copied, make, clear),
 		cmocka_unit_test_setup_teardown(bytes_are_counted_over_files_and_the_copy_ends_with_them, make, clear),
 		cmocka_unit_test_setup_teardown(a_copy_that_is_late_ends, make, clear),

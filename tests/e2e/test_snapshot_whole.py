@@ -241,3 +241,25 @@ def test_a_refusal_of_memory_is_remembered():
         assert host.niwad_log().count("no image: more than 4096 files") == 1
     finally:
         host.stop()
+
+
+# -- files that an image does not keep ------------------------------------------------------------------------------
+
+LINKS = """
+open("/tmp/one", "w").close()
+os.link("/tmp/one", "/tmp/two")
+"""
+
+
+def test_an_app_that_has_written_hard_links_has_no_image_and_the_reason_is_shown(garden):
+    """After a restore, what is written to one of the names would not be seen by the other."""
+    serve(garden, LINKS, snapshot="ready")
+    ask(garden)
+    wait_for("an image is taken or refused", lambda: image(garden, "a")["usable"] or image(garden, "a").get("refused"))
+    known = image(garden, "a")
+    assert not known["usable"] and "has 2 names (hard links)" in known["why_not"], known
+    assert "hard links" in garden.niwa("show", "a").stdout
+    garden.niwa("exec", "a", "--", "rm", "/tmp/two")
+    garden.niwa("snapshot", "take", "a")
+    garden.niwa("stop", "a")
+    assert garden.state("a") == "saved"
