@@ -181,7 +181,7 @@ void niwa_snapshot_failed(struct niwa_engine *e, const struct niwa_instance *i, 
 	struct niwa_log_ctx ctx = {.app = app->name, .doing = "snapshot"};
 	struct niwa_app_snapshot *s = app->snapshot;
 
-	if (!s)
+	if (!s || (s->shared && !s->usable)) /* of many it went away under those who were just being woken from it */
 		return;
 	s->failed++;
 	if (!s->shared || s->failed % FAILED_DROP == 0) {

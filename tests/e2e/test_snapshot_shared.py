@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Apps that share an image, which is taken of a template that is none of them."""
 
+import contextlib
 import json
 import os
 import re
+import signal
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -376,6 +378,36 @@ def test_an_image_that_an_upgrade_has_made_void_is_made_anew_without_a_visitor(g
     wait_for("and only that", lambda: len(images(garden)) == 1)
     garden.wait_state("b", "saved")
     assert ask(garden.address("b")) and path(garden, "b") == "restore"
+
+
+def open_images(pid):
+    count = 0
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            count += os.readlink(fd).endswith("/images")
+    return count
+
+
+def test_wakes_under_way_when_the_image_goes_do_not_rule_out_another_one():
+    host = Host(criu=CRIU, concurrent_starts=12).start()
+    try:
+        names = [f"a{n}" for n in range(11)]
+        apply(host, *(app(name, 'open("/tmp/written", "w").close()\n' + SERVER) for name in names))
+        visited(host, names.pop())
+        for name in names:
+            host.wait_state(name, "saved")
+        os.kill(host.keep.pid, signal.SIGSTOP)
+        with ThreadPoolExecutor(len(names)) as pool:
+            answers = pool.map(lambda name: ask(host.address(name)), names)
+            wait_for("all have opened it", lambda: open_images(host.niwad.pid) >= len(names))
+            host.niwa("snapshot", "rm", "--all", "a0")
+            os.kill(host.keep.pid, signal.SIGCONT)
+            assert len(list(answers)) == len(names)
+        assert {path(host, name) for name in names} == {"start"}
+        usable(host, "a0")
+    finally:
+        os.kill(host.keep.pid, signal.SIGCONT)
+        host.stop()
 
 
 # -- commands ------------------------------------------------------------------------------------------------------
