@@ -104,6 +104,35 @@ static void print_list(const struct niwa_cli *cli, const json_t *answer)
 		niwa_cli_note(cli, "no app has an image");
 }
 
+/* Page by page, until there is no next one: *ret is all of them as if they were one. */
+static int read_all(struct niwa_client *client, json_t **ret, struct niwa_error *err)
+{
+	json_t *all = json_pack("{s:[],s:[]}", "snapshots", "none"), *page, *value;
+	char after[512] = "";
+	const char *key;
+	int r;
+
+	do {
+		page = NULL;
+		r = niwa_client_call(client, "snapshot.list", *after ? json_pack("{s:s}", "after", after) : NULL,
+				     NIWA_RPC_DEADLINE_MS, &page, err);
+		(void)snprintf(after, sizeof(after), "%s", niwa_answer_text(page, "next"));
+		json_object_foreach(page, key, value)
+		{
+			if (json_is_array(value))
+				(void)json_array_extend(json_object_get(all, key), value);
+			else if (strcmp(key, "next") != 0)
+				(void)json_object_set(all, key, value);
+		}
+		json_decref(page);
+	} while (r == 0 && *after);
+	if (r < 0)
+		json_decref(all);
+	else
+		*ret = all;
+	return r;
+}
+
 static int list(struct niwa_cli *cli)
 {
 	NIWA_AUTO(niwa_client_free) struct niwa_client *client = NULL;
@@ -114,7 +143,7 @@ static int list(struct niwa_cli *cli)
 		return niwa_cli_usage(cli, "ls takes no further words");
 	if (niwa_cli_connect(cli, &client) < 0)
 		return NIWA_EXIT_FAILED;
-	if (niwa_client_call(client, "snapshot.list", NULL, NIWA_RPC_DEADLINE_MS, &answer, &err) < 0)
+	if (read_all(client, &answer, &err) < 0)
 		return niwa_cli_fail(&err);
 	if (cli->json)
 		(void)niwa_answer_print(answer);

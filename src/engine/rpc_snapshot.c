@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/order.h"
 #include "engine/app.h"
 #include "engine/background.h"
 #include "engine/dump.h"
@@ -23,7 +24,10 @@
 #include "engine/snapshot_host.h"
 #include "engine/wake.h"
 
-#define NAMES_MAX 8 /* of apps that share an image, in a list */
+#define NAMES_MAX     8   /* of apps that share an image, in a list */
+#define PAGE          100 /* rows of a call: what a turn may take */
+#define LOOKED_AT_MAX 4000
+#define AFTER_NONE    "none:"
 
 struct job {
 	struct niwa_call *call;
@@ -32,6 +36,7 @@ struct job {
 	struct niwa_store_list list;
 	struct niwa_snapshot_key key;
 	char app[256]; /* remove: whose */
+	char after[NIWA_KEY_HEX + 1];
 	size_t removed;
 	bool had_one;
 	char damaged[NIWA_ERROR_MAX];
@@ -149,87 +154,117 @@ static json_t *entry_row(struct niwa_engine *e, const struct niwa_store_entry *x
 /* Some of those who share each image. */
 static void add_sharers(struct niwa_engine *e, json_t *rows)
 {
-	struct niwa_app *app;
-	size_t pos = 0, n;
-	json_t *row, *names;
+	struct niwa_order_walk walk = niwa_order_from(e->apps_in_order, NULL);
+	const struct niwa_app_snapshot *shared[PAGE];
+	json_t *names[PAGE], *row;
+	const struct niwa_app *app;
+	size_t count = 0, n;
 
-	json_array_foreach(rows, n, row) if (strcmp(json_string_value(json_object_get(row, "scope")), "shared") ==
-					     0)(void) json_object_set_new(row, "apps", json_array());
-	while ((app = niwa_map_next(e->apps_by_id, &pos))) {
-		if (app->removed || !app->snapshot || !app->snapshot->shared || !app->snapshot->usable ||
-		    app->snapshot->told >= NAMES_MAX)
+	json_array_foreach(rows, n, row)
+	{
+		struct niwa_snapshot_key key;
+
+		if (strcmp(json_string_value(json_object_get(row, "scope")), "shared") != 0 ||
+		    niwa_snapshot_key_parse(json_string_value(json_object_get(row, "key")), &key, NULL) < 0)
 			continue;
-		json_array_foreach(rows, n, row)
-		{
-			names = json_object_get(row, "apps");
-			if (names &&
-			    strcmp(json_string_value(json_object_get(row, "key")), app->snapshot->key.hex) == 0 &&
-			    ++app->snapshot->told)
-				(void)json_array_append_new(names, json_string(app->name));
-		}
+		shared[count] = niwa_share_find(e, &key);
+		names[count++] = json_array();
+		(void)json_object_set_new(row, "apps", names[count - 1]);
 	}
-	pos = 0;
-	for (struct niwa_app_snapshot *s; (s = niwa_map_next(e->shares, &pos));)
-		s->told = 0;
+	for (unsigned seen = 0; count && seen < LOOKED_AT_MAX && (app = niwa_order_next(&walk)); seen++) {
+		if (app->removed || !app->snapshot || !app->snapshot->shared || !app->snapshot->usable)
+			continue;
+		for (n = 0; n < count && shared[n] != app->snapshot;)
+			n++;
+		if (n < count && json_array_size(names[n]) < NAMES_MAX)
+			(void)json_array_append_new(names[n], json_string(app->name));
+	}
 }
 
-/* Apps that have none because something went wrong: what people look for. Of those who share one of them. */
-static json_t *refused_apps(struct niwa_engine *e)
+/* Apps that have none because something went wrong: what people look for. Of those who share one of them. As many as a
+ * turn may take: then it says where to go on. */
+static void add_refused(struct niwa_engine *e, json_t *result, unsigned listing, const char *after)
 {
+	struct niwa_order_walk walk = niwa_order_from(e->apps_in_order, after);
 	json_t *list = json_array();
-	struct niwa_app_snapshot *s;
-	struct niwa_app *app;
-	size_t pos = 0;
+	struct niwa_app *app, *last = NULL;
 
-	while ((app = niwa_map_next(e->apps_by_id, &pos))) {
-		s = app->snapshot;
-		if (!app->removed && s && !s->usable && *s->reason && !(s->shared && s->told++)) {
-			json_t *row = json_pack("{s:s}", "app", app->name);
+	for (unsigned seen = 0; (app = niwa_order_next(&walk)); seen++, last = app) {
+		struct niwa_app_snapshot *s = app->snapshot;
+		json_t *row;
 
-			add_text(row, "why", s->reason);
-			add_number(row, "sharers", s->sharers);
-			(void)json_array_append_new(list, row);
+		if (last && (seen >= LOOKED_AT_MAX || json_array_size(list) >= PAGE)) {
+			(void)json_object_set_new(result, "next",
+						  json_sprintf(AFTER_NONE "%u:%s", listing, last->name));
+			break;
 		}
+		if (app->removed || !s || s->usable || !*s->reason || (s->shared && s->told == listing))
+			continue;
+		s->told = listing;
+		row = json_pack("{s:s}", "app", app->name);
+		add_text(row, "why", s->reason);
+		add_number(row, "sharers", s->sharers);
+		(void)json_array_append_new(list, row);
 	}
-	pos = 0;
-	while ((s = niwa_map_next(e->shares, &pos)))
-		s->told = 0;
-	return list;
+	(void)json_object_set_new(result, "none", list);
 }
 
 static int list_work(void *arg, struct niwa_error *err)
 {
 	struct job *j = arg;
 
-	return niwa_store_list(&j->store, &j->list, err);
+	return *j->after ? niwa_store_list_after(&j->store, j->after, PAGE + 1, &j->list, err)
+			 : niwa_store_list(&j->store, &j->list, err);
 }
 
 static void list_done(int r, const struct niwa_error *err, void *arg)
 {
 	struct job *j = arg;
+	struct niwa_engine *e = j->call->engine;
 	json_t *rows = json_array();
+	json_t *result = json_pack("{s:o,s:I}", "snapshots", rows, "bytes_max", (json_int_t)j->limits.bytes);
 
-	for (size_t n = 0; r == 0 && n < j->list.count; n++)
-		(void)json_array_append_new(rows, entry_row(j->call->engine, &j->list.entry[n]));
-	add_sharers(j->call->engine, rows);
+	for (size_t n = 0; r == 0 && n < j->list.count && n < PAGE; n++)
+		(void)json_array_append_new(rows, entry_row(e, &j->list.entry[n]));
 	if (r < 0) {
-		json_decref(rows);
+		json_decref(result);
 		niwa_call_fail(j->call, NIWA_RPC_FAILED, err);
 	} else {
-		niwa_call_answer(j->call, json_pack("{s:o,s:o,s:I,s:I}", "snapshots", rows, "none",
-						    refused_apps(j->call->engine), "bytes", (json_int_t)j->list.bytes,
-						    "bytes_max", (json_int_t)j->limits.bytes));
+		add_sharers(e, rows);
+		if (!*j->after)
+			(void)json_object_set_new(result, "bytes", json_integer((json_int_t)j->list.bytes));
+		if (j->list.count > PAGE) {
+			(void)json_object_set_new(result, "none", json_array());
+			(void)json_object_set_new(result, "next", json_string(j->list.entry[PAGE - 1].key.hex));
+		} else {
+			add_refused(e, result, ++e->snapshots->listing, NULL);
+		}
+		niwa_call_answer(j->call, result);
 	}
 	niwa_store_list_fini(&j->list);
 	free(j);
 }
 
+/* `after` is the key of an image, or in the list of those without one its number and the name of an app. */
 void niwa_rpc_snapshot_list(struct niwa_call *call)
 {
+	const char *after = json_string_value(json_object_get(call->params, "after"));
+	bool none = after && strncmp(after, AFTER_NONE, strlen(AFTER_NONE)) == 0;
+	const char *name = none ? strchr(after + strlen(AFTER_NONE), ':') : NULL;
 	struct job *j = job_new(call);
+	json_t *result;
 
-	if (j)
-		job_run(j, list_work, list_done);
+	if (!j)
+		return;
+	if (name) {
+		result = json_pack("{s:[],s:I}", "snapshots", "bytes_max", (json_int_t)j->limits.bytes);
+		add_refused(call->engine, result, (unsigned)strtoul(after + strlen(AFTER_NONE), NULL, 10), name + 1);
+		niwa_call_answer(call, result);
+		free(j);
+		return;
+	}
+	(void)snprintf(j->after, sizeof(j->after), "%s", after ? after : "");
+	job_run(j, list_work, list_done);
 }
 
 /* snapshot.remove */

@@ -22,7 +22,7 @@ struct niwa_app_snapshot {
 	bool settled;                /* the `usable` that the states of those who share it follow */
 	unsigned sharers,
 		failed;      /* failed: restores one after the other, of whichever app; since one of them has lived */
-	unsigned told;       /* while a list is made */
+	unsigned told;       /* in that list */
 	unsigned cold_since; /* cold starts since the last restore was measured */
 	uint64_t like;       /* the app of which it was taken, or like whose it was; 0: not known */
 	uint32_t week;       /* wakes in the week before niwad started; shared: and since */

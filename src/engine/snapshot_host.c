@@ -31,6 +31,8 @@
 
 #define CHECK_DEADLINE_US (5 * NIWA_SEC) /* four times as long each time */
 #define CHECKS            3
+#define SCAN_TURN_US      NIWA_MS /* that images on disk may take of a turn, */
+#define SCAN_PAUSE_US     NIWA_MS /* before the next one */
 
 static const char *program_of(pid_t pid, char *buf, size_t size)
 {
@@ -65,6 +67,23 @@ static int open_snapshots(struct niwa_engine *e, struct niwa_snapshots *s, struc
 	return r < 0 ? r : niwa_store_open(e->config.state_dir, &s->store, err);
 }
 
+struct niwa_scan {
+	struct niwa_engine *engine;
+	struct niwa_store store;
+	struct niwa_store_list list;
+	size_t next;
+	sd_event_source *turn;
+};
+
+static void free_scan(struct niwa_scan *s)
+{
+	if (!s)
+		return;
+	(void)sd_event_source_disable_unref(s->turn);
+	niwa_store_list_fini(&s->list);
+	free(s);
+}
+
 static void free_snapshots(struct niwa_snapshots **sp)
 {
 	struct niwa_snapshots *s = *sp;
@@ -72,6 +91,7 @@ static void free_snapshots(struct niwa_snapshots **sp)
 	if (!s)
 		return;
 	*sp = NULL;
+	free_scan(s->scan);
 	(void)sd_event_source_disable_unref(s->patience);
 	niwa_put_away_forget(s);
 	niwa_snapshot_notes_forget(s);
@@ -110,15 +130,9 @@ void niwa_snapshots_close(struct niwa_engine *e)
 
 /* Images on disk find their apps. */
 
-struct scan {
-	struct niwa_engine *engine;
-	struct niwa_store store;
-	struct niwa_store_list list;
-};
-
 static int scan_work(void *arg, struct niwa_error *err)
 {
-	struct scan *s = arg;
+	struct niwa_scan *s = arg;
 	int r = niwa_store_collect(&s->store, NULL, err);
 
 	return r < 0 ? r : niwa_store_list(&s->store, &s->list, err);
@@ -158,28 +172,55 @@ static void take_entry(struct niwa_engine *e, const struct niwa_store_entry *ent
 	niwa_snapshot_settle(e, app, "an image is on disk");
 }
 
+static void scanned(struct niwa_engine *e)
+{
+	free_scan(e->snapshots->scan);
+	e->snapshots->scan = NULL;
+	e->snapshots->scanned = true;
+	niwa_share_walk(e);
+	niwa_dumpables_begin(e);
+	niwa_wake_images_known(e);
+	niwa_rebuild_begin(e);
+}
+
+static int on_scan_turn(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct niwa_scan *s = arg;
+	uint64_t until = niwa_now_us() + SCAN_TURN_US;
+
+	(void)usec;
+	while (s->next < s->list.count && niwa_now_us() < until)
+		take_entry(s->engine, &s->list.entry[s->next++]);
+	if (s->next == s->list.count) {
+		scanned(s->engine);
+		return 0;
+	}
+	(void)sd_event_source_set_time_relative(source, SCAN_PAUSE_US);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
 static void scan_done(int r, const struct niwa_error *err, void *arg)
 {
-	struct scan *s = arg;
+	struct niwa_scan *s = arg;
+	struct niwa_engine *e = s->engine;
 
 	if (r < 0)
 		niwa_log(NIWA_LOG_WARN, NULL, "look at the images on disk: %s", err->msg);
-	for (size_t n = 0; r == 0 && n < s->list.count; n++)
-		take_entry(s->engine, &s->list.entry[n]);
-	if (s->engine->snapshots) {
-		s->engine->snapshots->scanned = true;
-		niwa_share_walk(s->engine);
-		niwa_dumpables_begin(s->engine);
+	if (!e->snapshots) {
+		free_scan(s);
+		return;
 	}
-	niwa_wake_images_known(s->engine);
-	niwa_rebuild_begin(s->engine);
-	niwa_store_list_fini(&s->list);
-	free(s);
+	e->snapshots->scan = s;
+	if (r < 0)
+		scanned(e);
+	else if (sd_event_add_time_relative(e->event, &s->turn, CLOCK_MONOTONIC, 0, 1, on_scan_turn, s) < 0)
+		while (e->snapshots->scan) /* without memory, all in this turn */
+			(void)on_scan_turn(NULL, 0, s);
 }
 
 static void scan(struct niwa_engine *e)
 {
-	struct scan *s = niwa_zalloc(sizeof(*s));
+	struct niwa_scan *s = niwa_zalloc(sizeof(*s));
 	struct niwa_error err;
 
 	if (!s)

@@ -18,11 +18,13 @@ struct niwa_snapshots {
 	uint64_t check;         /* CRIU's look at the kernel while it runs */
 	unsigned checks;        /* how many there were */
 	bool scanned;           /* what is on disk is known */
+	struct niwa_scan *scan; /* it was read, and is dealt with now */
 	bool awaited;           /* and if it is not, nobody waits for it any more */
 	sd_event_source *patience;
 	bool noting;         /* a thread writes counts and times of images */
 	unsigned note_count; /* that wait for it */
 	STAILQ_HEAD(, niwa_note) notes;
+	unsigned listing;  /* number of the last list that was asked for */
 	bool putting_away; /* a thread removes images */
 	STAILQ_HEAD(, niwa_put_away) put_aways;
 };

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What images may cost: room and time of a dump, the life of memory, and what people ask of them by hand."""
 
+import hashlib
 import json
 import os
+import socket
 import time
 import urllib.request
 
@@ -154,3 +156,59 @@ def test_the_rest_of_a_lifetime_runs_after_a_restore(garden):
     wait_for("a fresh one serves", lambda: garden.state("a") == "running" and garden.pid("a") != pid, timeout=8)
     assert time.monotonic() - began < 3.5
     assert "/0" not in ask(garden, "/2").split()
+
+
+def test_an_app_with_a_connection_that_lasts_is_not_looked_at_again_and_again():
+    host = Host(criu=CRIU).start(niwad_env={"NIWA_FAULT": "niwad.dump-later:kill@7"})
+    try:
+        apply(host, app(snapshot="ready"))
+        with socket.create_connection((host.address("a"), 80)) as talk:
+            talk.sendall(b"GET / HTTP/1.0\r\n")
+            host.wait_state("a", "running")
+            time.sleep(2.5)
+            assert host.niwad.poll() is None, "seven looks"
+            assert not known(host)["usable"]
+        assert settled(host)["usable"]
+    finally:
+        host.stop()
+
+
+def copies(store, count):
+    """Of the image that is there, under other keys. What they hold is not looked at by who lists them."""
+    source = next(path for path in store.iterdir() if len(path.name) == 64)
+    text = (source / "manifest").read_text()
+    text = text[:text[:-1].rindex("\n") + 1]
+    for n in range(count):
+        key = hashlib.sha256(str(n).encode()).hexdigest()
+        copy = text.replace(source.name, key)
+        (store / key / "images").mkdir(parents=True)
+        (store / key / "manifest").write_text(f"{copy}sum {hashlib.sha256(copy.encode()).hexdigest()}\n")
+
+
+def test_thousands_of_images_are_listed(garden):
+    apply(garden, app(snapshot="ready"))
+    ask(garden)
+    assert settled(garden)["usable"]
+    copies(garden.dir / "state/snapshots", 4000)  # more than fit into one answer
+    keys = [row["key"] for row in on_disk(garden)]
+    assert len(keys) == 4001 and keys == sorted(keys)
+    assert len(garden.rpc("snapshot.list")["snapshots"]) == 100
+
+
+def test_many_images_on_disk_find_their_apps(garden):
+    apply(garden, app(snapshot="ready"))
+    ask(garden)
+    assert settled(garden)["usable"]
+    copies(garden.dir / "state/snapshots", 500)
+    garden.kill_niwad()
+    garden.start_niwad()
+    wait_for("one of a kind stays at most", lambda: len(on_disk(garden)) <= 1, timeout=30)
+
+
+def test_apps_without_an_image_are_listed_from_where_it_is_said(garden):
+    links = "import os\nopen('/tmp/one', 'w').close()\nos.link('/tmp/one', '/tmp/two')\n"
+    apply(garden, *(app(name=name, snapshot="ready", command=["python3", "-c", links + SERVER]) for name in "abc"))
+    garden.niwa("wake", "a", "b", "c")
+    wait_for("they cannot be dumped", lambda: [row["app"] for row in garden.rpc("snapshot.list")["none"]] == ["a", "b", "c"])
+    page = garden.rpc("snapshot.list", after="none:1:a")
+    assert page["snapshots"] == [] and [row["app"] for row in page["none"]] == ["b", "c"] and "next" not in page
