@@ -381,7 +381,11 @@ struct niwa_engine {
 	unsigned dumping;         /* dumps under way, from their folder to their name */
 	sd_event_source *rebuild; /* rebuild.c */
 	uint64_t rebuilding, rebuild_began_us, rebuild_cpu_us, rebuild_pause_us;
-	bool rebuild_compares;    /* a thread looks at an image */
+	bool rebuild_compares; /* a thread looks at an image */
+	/* The search under way: the last app that was looked at, the best one so far, what is searched for. */
+	char rebuild_after[NIWA_NAME_MAX + 3];
+	uint64_t rebuild_best;
+	bool rebuild_anew;
 	struct niwa_map *whys;    /* past.c: the texts themselves */
 	struct niwa_map *shares;  /* share.c: key → struct niwa_app_snapshot */
 	sd_event_source *sharing; /* the next turn of the walk over apps that share */

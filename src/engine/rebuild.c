@@ -5,6 +5,7 @@
 #include "engine/rebuild.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/order.h"
 #include "engine/app.h"
 #include "engine/background.h"
 #include "engine/dump.h"
@@ -28,6 +30,8 @@
 #include "engine/wake.h"
 
 #define TURN_US     (100 * NIWA_MS)
+#define PICK_US     (2 * NIWA_MS)
+#define PICK_APPS   4000            /* looked at before the loop has its turn */
 #define PAUSE_TIMES 4               /* a pause is so many times the CPU time of what was done before it */
 #define GIVE_UP_US  (60 * NIWA_SEC) /* somebody uses the app: its image is taken when it is quiet, if ever */
 
@@ -38,6 +42,14 @@ static void next_turn(struct niwa_engine *e, uint64_t pause_us)
 	e->rebuild = sd_event_source_disable_unref(e->rebuild);
 	(void)sd_event_add_time_relative(e->event, &e->rebuild, CLOCK_MONOTONIC, pause_us, 10 * NIWA_MS, on_turn,
 					 e); /* without memory nothing is made anew */
+}
+
+/* Who was passed before may be wanted now. */
+static void search_again(struct niwa_engine *e)
+{
+	e->rebuild_after[0] = '\0';
+	e->rebuild_best = 0;
+	e->rebuild_anew = false;
 }
 
 void niwa_rebuild_begin(struct niwa_engine *e)
@@ -56,12 +68,14 @@ void niwa_rebuild_begin(struct niwa_engine *e)
 	while ((s = niwa_map_next(e->shares, &pos)))
 		s->unchecked = s->usable;
 	niwa_share_walk(e);
+	search_again(e);
 	if (any)
 		next_turn(e, TURN_US);
 }
 
 void niwa_rebuild_soon(struct niwa_engine *e)
 {
+	search_again(e);
 	if (!e->rebuild && e->snapshots && e->snapshots->empty >= 0)
 		next_turn(e, TURN_US);
 }
@@ -69,6 +83,7 @@ void niwa_rebuild_soon(struct niwa_engine *e)
 void niwa_rebuild_now(struct niwa_engine *e)
 {
 	e->rebuild_pause_us = 0;
+	search_again(e);
 	next_turn(e, NIWA_MS);
 }
 
@@ -215,16 +230,34 @@ static bool is_candidate(const struct niwa_app *app, bool anew)
 	return niwa_state_is_down(app->state) && s->wanted_anew && !s->usable && !app->retry;
 }
 
-/* The app that was woken most often of those that sleep and wait for this. */
-static struct niwa_app *pick(struct niwa_engine *e, bool anew)
+/* Some apps a turn. 1: *ret is the app that was woken most often of those that sleep and wait for this, NULL: there is
+ * none. 0: there are more to look at. */
+static int pick(struct niwa_engine *e, struct niwa_app **ret)
 {
-	struct niwa_app *app, *best = NULL;
-	size_t pos = 0;
+	struct niwa_app *app, *best = niwa_map_get(e->apps_by_id, e->rebuild_best);
+	struct niwa_order_walk walk;
 
-	while ((app = niwa_map_next(e->apps_by_id, &pos)))
-		if (is_candidate(app, anew) && (!best || best->snapshot->week < app->snapshot->week))
+	if (e->rebuild_best &&
+	    (!best || !is_candidate(best, e->rebuild_anew))) { /* not any more; who is next was not noted */
+		e->rebuild_after[0] = '\0';
+		best = NULL;
+	}
+	walk = niwa_order_from(e->apps_in_order, *e->rebuild_after ? e->rebuild_after : NULL);
+	for (unsigned n = 0; n < PICK_APPS; n++) {
+		app = niwa_order_next(&walk);
+		if (!app) {
+			e->rebuild_after[0] = '\0';
+			e->rebuild_best = 0;
+			*ret = best;
+			return 1;
+		}
+		if (is_candidate(app, e->rebuild_anew) && (!best || best->snapshot->week < app->snapshot->week))
 			best = app;
-	return best;
+		if (n + 1 == PICK_APPS)
+			(void)snprintf(e->rebuild_after, sizeof(e->rebuild_after), "%s", app->name);
+	}
+	e->rebuild_best = best ? best->id : 0;
+	return 0;
 }
 
 static void make(struct niwa_engine *e, struct niwa_app *app)
@@ -290,15 +323,21 @@ static int on_turn(sd_event_source *source, uint64_t usec, void *arg)
 		e->rebuild_pause_us = 0;
 		return 0;
 	}
-	app = pick(e, false);
-	if (app) {
-		look_at(e, app);
-	} else if ((app = pick(e, true))) {
-		make(e, app);
+	if (!pick(e, &app)) {
+		next_turn(e, PICK_US);
+	} else if (app) {
+		if (e->rebuild_anew)
+			make(e, app);
+		else
+			look_at(e, app);
+		e->rebuild_anew = false;
+		next_turn(e, TURN_US);
+	} else if (!e->rebuild_anew) {
+		e->rebuild_anew = true;
+		next_turn(e, PICK_US);
 	} else {
+		e->rebuild_anew = false;
 		e->rebuild = sd_event_source_disable_unref(e->rebuild);
-		return 0;
 	}
-	next_turn(e, TURN_US);
 	return 0;
 }

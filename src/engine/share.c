@@ -20,6 +20,7 @@
 #include "engine/snapshot_start.h"
 
 #define TURN_US  (NIWA_MS + 500) /* that a turn may take; a key takes 0.2 ms */
+#define PASSED   4000            /* that do not share, in a turn */
 #define PAUSE_US (2 * NIWA_MS)
 
 bool niwa_share_is_wanted(const struct niwa_app_spec *spec)
@@ -183,11 +184,15 @@ static int on_turn(sd_event_source *source, uint64_t usec, void *arg)
 	struct niwa_engine *e = arg;
 	uint64_t until = niwa_now_us() + TURN_US;
 	struct niwa_app *app;
+	unsigned passed = 0;
 
 	(void)source, (void)usec;
 	while ((app = niwa_map_next(e->apps_by_id, &e->share_pos))) {
-		if (!app->shares || app->removed)
+		if (!app->shares || app->removed) {
+			if (++passed == PASSED)
+				break;
 			continue;
+		}
 		niwa_share_look(e, app);
 		niwa_snapshot_settle_one(e, app, "the image it shares");
 		if (niwa_now_us() >= until)
