@@ -75,19 +75,32 @@ void niwa_admit(struct niwa_engine *e, struct niwa_app *app, struct niwa_admissi
 uint64_t niwa_admit_tenant(struct niwa_engine *e, const struct niwa_app *app, uint64_t needs_bytes)
 {
 	struct niwa_tenant *tenant = app->tenant;
-	uint64_t now = niwa_now_us(), taken;
+	uint64_t turn = 0, taken;
 	const struct niwa_instance *i;
 
 	if (!tenant->limits || !tenant->limits->memory_bytes || !tenant->grouped)
 		return 0;
-	if (!tenant->memory_read_us || now - tenant->memory_read_us >= READ_US) {
-		tenant->memory_read_us = now;
+	/* once a turn of the loop: what an instance has taken until it was ready is not in what was read before */
+	if (sd_event_get_iteration(e->event, &turn) < 0 || turn != tenant->memory_turn) {
+		tenant->memory_turn = turn;
 		tenant->memory_bytes = niwa_group_tenant_needs(e, tenant);
 	}
 	taken = tenant->memory_bytes + needs_bytes;
 	LIST_FOREACH(i, &e->places, place_link)
 	taken += i->tenant == tenant ? i->place.needs_bytes : 0;
 	return taken > tenant->limits->memory_bytes ? taken - tenant->limits->memory_bytes : 0;
+}
+
+bool niwa_admit_may_wait(const struct niwa_engine *e, const struct niwa_app *app)
+{
+	const struct niwa_instance *i;
+
+	if (!app->past || !app->past->needs_bytes || e->memory.swap_free_bytes > app->past->needs_bytes)
+		return false;
+	LIST_FOREACH(i, &app->tenant->instance_list, tenant_link)
+	if (i->app && !i->app->resident && i->spec && i->spec->sleep.save_us)
+		return true;
+	return false;
 }
 
 void niwa_admit_note(struct niwa_engine *e, struct niwa_app *app)

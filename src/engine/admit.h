@@ -17,6 +17,9 @@ struct niwa_admission {
 void niwa_admit(struct niwa_engine *e, struct niwa_app *app, struct niwa_admission *ret);
 /* The same for limits.memory of its tenant: what is missing of it, 0 where there is none. Cached files do not count. */
 uint64_t niwa_admit_tenant(struct niwa_engine *e, const struct niwa_app *app, uint64_t needs_bytes);
+/* Nobody of its tenant is idle: what it needs was measured, and others may become idle; so the kernel would end
+ * somebody for certain, and waiting may help. */
+bool niwa_admit_may_wait(const struct niwa_engine *e, const struct niwa_app *app);
 /* An app that is awake is about to leave: what it uses is what it needs next time. */
 void niwa_admit_note(struct niwa_engine *e, struct niwa_app *app);
 /* What is not touched: memory_reserve, or what it stands for. */

@@ -79,10 +79,10 @@ struct niwa_tenant {
 	uint64_t reclaimed_us;                   /* something of it was to be put to sleep for a start */
 	const struct niwa_tenant_limits *limits; /* tenant_limit.c; NULL: none */
 	/* group_tenant.c */
-	unsigned grouped;                      /* instances in its control groups */
-	bool limits_written, limits_due;       /* into these; to be written once more */
-	uint64_t memory_bytes, memory_read_us; /* admit.c: what they cannot do without; when that was read */
-	bool limits_busy;                      /* that is under way: in engine.tenants_unwritten, or a job's */
+	unsigned grouped;                   /* instances in its control groups */
+	bool limits_written, limits_due;    /* into these; to be written once more */
+	uint64_t memory_bytes, memory_turn; /* admit.c: what they cannot do without; when that was read */
+	bool limits_busy;                   /* that is under way: in engine.tenants_unwritten, or a job's */
 	TAILQ_ENTRY(niwa_tenant) unwritten_link;
 	char name[];
 };

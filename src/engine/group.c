@@ -358,28 +358,31 @@ static uint64_t stat_line(const char *text, const char *key)
 	return at ? strtoull(at + len, NULL, 10) : 0;
 }
 
-int niwa_group_needs_in(const struct niwa_engine *e, const char *path, uint64_t *ret_bytes)
+int niwa_group_needs_in(const struct niwa_engine *e, const char *folder, uint64_t *ret_bytes)
 {
 	bool unified = e->host.cgroup_layout == NIWA_CGROUP_UNIFIED;
-	char text[8192];
-	ssize_t n = niwa_file_read(path, text, sizeof(text));
+	char path[PATH_MAX], text[8192];
+	ssize_t n;
 
+	(void)snprintf(path, sizeof(path), "%s/memory.stat", folder);
+	n = niwa_file_read(path, text, sizeof(text));
 	if (n < 0)
 		return (int)n;
 	*ret_bytes = stat_line(text, unified ? "anon " : "total_rss ") +
 		     stat_line(text, unified ? "shmem " : "total_shmem ") + stat_line(text, "kernel ");
+	(void)snprintf(path, sizeof(path), "%s/memory.kmem.usage_in_bytes", folder);
+	if (!unified && niwa_file_read(path, text, sizeof(text)) > 0) /* v1 has it in a file of its own */
+		*ret_bytes += strtoull(text, NULL, 10);
 	return 0;
 }
 
 int niwa_group_needs(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes)
 {
-	char path[PATH_MAX];
+	bool unified = e->host.cgroup_layout == NIWA_CGROUP_UNIFIED;
+	char folder[PATH_MAX / 2];
 
-	if (e->host.cgroup_layout == NIWA_CGROUP_UNIFIED)
-		file_of(e, id, "memory.stat", path, sizeof(path));
-	else
-		file_in(e, id, e->host.cgroup_memory, "memory.stat", path, sizeof(path));
-	return niwa_group_needs_in(e, path, ret_bytes);
+	folder_of(e, id, unified ? e->host.cgroup_v2 : e->host.cgroup_memory, folder, sizeof(folder));
+	return niwa_group_needs_in(e, folder, ret_bytes);
 }
 
 /* The number of `key` in a file of the instance. */

@@ -35,7 +35,7 @@ int niwa_group_cpu_us(struct niwa_engine *e, uint64_t id, uint64_t *ret);
 int niwa_group_memory(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes);
 /* What its processes could not do without: not the files that are cached for them. */
 int niwa_group_needs(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes);
-int niwa_group_needs_in(const struct niwa_engine *e, const char *path, uint64_t *ret_bytes); /* of a memory.stat */
+int niwa_group_needs_in(const struct niwa_engine *e, const char *folder, uint64_t *ret_bytes);
 /* How many of its processes the kernel has killed for lack of memory; how many forks it has refused; how many there
  * are. 0 also where it is not known. */
 uint64_t niwa_group_killed(struct niwa_engine *e, uint64_t id);

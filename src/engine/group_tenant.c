@@ -368,11 +368,9 @@ uint64_t niwa_group_tenant_needs(const struct niwa_engine *e, const struct niwa_
 	struct niwa_group_host buf;
 	const struct niwa_host *h = host_of(e, tenant->id, &buf);
 	const char *folder = is_unified(e) ? h->cgroup_v2 : h->cgroup_memory;
-	char path[PATH_MAX];
 	uint64_t bytes;
 
-	(void)snprintf(path, sizeof(path), "%s/memory.stat", folder ? folder : "");
-	return niwa_group_needs_in(e, path, &bytes) < 0 ? 0 : bytes;
+	return !folder || niwa_group_needs_in(e, folder, &bytes) < 0 ? 0 : bytes;
 }
 
 bool niwa_group_tenant_has_swap(const struct niwa_engine *e, const struct niwa_instance *i, uint64_t bytes)

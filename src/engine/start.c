@@ -416,7 +416,7 @@ static bool admit(struct niwa_engine *e, struct niwa_start *s, uint64_t *ret_mis
 /* Its tenant's apps that are idle go before the kernel ends one that serves. Where none is idle it may try. */
 static bool tenant_has_nobody(struct niwa_engine *e, const struct niwa_start *s, uint64_t missing)
 {
-	return s->tenant_short && s->kind != NIWA_START_COPY && !niwa_reclaim(e, missing, s->app->tenant);
+	return !niwa_reclaim(e, missing, s->app->tenant) && s->tenant_short && !niwa_admit_may_wait(e, s->app);
 }
 
 /* What one round of looking at those who wait may still do; tenants: has done. */
@@ -473,8 +473,7 @@ static int on_short(sd_event_source *source, uint64_t usec, void *arg)
 	}
 	if (round.of_tenant) {
 		round.of_tenant->app->tenant->reclaimed_us = niwa_now_us();
-		round.of_tenant->waived =
-			!niwa_reclaim(e, 0, round.of_tenant->app->tenant) && round.of_tenant->tenant_short;
+		round.of_tenant->waived = tenant_has_nobody(e, round.of_tenant, 0);
 	}
 	niwa_start_look(e);
 	if (!e->short_count)
@@ -543,7 +542,9 @@ static void begin(struct niwa_engine *e, struct niwa_start *s, struct niwa_wake_
 	struct niwa_instance *i = NULL;
 	struct niwa_error err;
 	uint64_t missing;
-	int r = admit(e, s, &missing) || tenant_has_nobody(e, s, missing) ? make(e, s, &i, &err) : -ENOSPC;
+	bool go = admit(e, s, &missing) ||
+		  (s->tenant_short && kind != NIWA_START_COPY && tenant_has_nobody(e, s, missing));
+	int r = go ? make(e, s, &i, &err) : -ENOSPC;
 
 	if (kind == NIWA_START_APP)
 		uncount(s); /* its part of the queue is free for the next one */

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 from host import CGROUP_V2, SLOW, wait_for
-from inside import QUIET, app, ask, echo, facts, python, run
+from inside import app, ask, echo, facts, python, run
 from tenants import HOLD, IDLE, declare
 from visitors import addresses, knock, visit
 
@@ -148,26 +148,6 @@ def test_what_is_wrong_with_a_tenant_is_said_with_file_and_line_and_nothing_is_c
     assert done.returncode == 1
     assert "apps.yaml:3: tenants[0].limits.cpus: unknown key; allowed: memory, cpu, processes, awake, wakes; did you mean 'cpu'?" in done.stderr
     assert host.rpc("app.list")["apps"] == []
-
-
-HOLDS = ["/usr/bin/python3", "-Ic", "kept = b'x' * (100 << 20); " + QUIET]
-
-
-def test_for_memory_of_the_tenant_an_idle_app_is_put_to_sleep_before_the_kernel_ends_one(host):
-    declare(host, app("idle", command=HOLDS, sleep=IDLE), echo("two"), memory="150M")
-    host.niwa("wake", "idle")
-    host.wait_state("idle", "frozen")
-    assert facts(ask(host.address("two"), "/memory", bytes=80 << 20)) == {"touched": str(80 << 20)}
-    idle = host.show("idle")
-    assert idle["state"] == "stopped" and idle["history"][-1]["why"] == "ended", idle["history"]
-    assert idle["limit_hits"] == host.show("two")["limit_hits"] == []
-
-
-def test_where_no_app_of_the_tenant_is_idle_one_more_may_start(host):
-    declare(host, app("one", command=HOLDS), echo("two"), memory="150M")
-    host.niwa("wake", "one")
-    assert facts(ask(host.address("two"), "/memory", bytes=20 << 20)) == {"touched": str(20 << 20)}
-    assert host.state("one") == "running"
 
 
 @pytest.mark.parametrize("tenants", [{}, [1], [{"name": "A"}], [{"name": "a", "limits": {"memory": -1}}]])
