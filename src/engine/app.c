@@ -621,6 +621,7 @@ void niwa_app_unlink_if_done(struct niwa_engine *e, struct niwa_app *app)
 		return;
 	(void)niwa_start_drop(e, app);
 	niwa_start_drop_beside(e, app, NIWA_START_APP);
+	niwa_wake_forget(e, app);
 	if (app->tenant)
 		LIST_REMOVE(app, tenant_link);
 	name_drop(e, app);

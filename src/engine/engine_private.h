@@ -164,10 +164,11 @@ struct niwa_app {
 	struct niwa_tenant *tenant;
 	uint32_t service_addr;
 	uint32_t wake_deadline_ms, max_waiting, waiting;
-	uint32_t silent; /* connections whose client has to speak first and did not yet; bounded by max_waiting too */
-	uint8_t state;   /* enum niwa_state; only niwa_app_set_state writes it */
-	bool removed;    /* from the store; freed when nothing of it lives */
-	bool declared;   /* its elements are in `declared` */
+	uint32_t answered; /* waiters that are in its list no more, and that the relay connects */
+	uint32_t silent;   /* connections whose client has to speak first and did not yet; bounded by max_waiting too */
+	uint8_t state;     /* enum niwa_state; only niwa_app_set_state writes it */
+	bool removed;      /* from the store; freed when nothing of it lives */
+	bool declared;     /* its elements are in `declared` */
 	bool rotate_wanted;       /* the current instance is to be replaced when it is ready */
 	bool counted;             /* in metrics.apps: it is declared */
 	bool shares, share_known; /* share.h: has an image together with others; it is known which */

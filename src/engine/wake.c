@@ -52,8 +52,16 @@ struct niwa_waiter *niwa_waiter_new(struct niwa_app *app, uint64_t ticket, uint1
 	return w;
 }
 
+static void set_answered(struct niwa_waiter *w, bool answered)
+{
+	if (w->answered != answered)
+		w->app->answered += answered ? 1 : UINT32_MAX;
+	w->answered = answered;
+}
+
 static void waiter_free(struct niwa_engine *e, struct niwa_waiter *w)
 {
+	set_answered(w, false);
 	if (w->ticket && niwa_map_get(e->waiters_by_ticket, w->ticket) == w)
 		(void)niwa_map_del(e->waiters_by_ticket, w->ticket);
 	free(w);
@@ -82,7 +90,7 @@ static void answer(struct niwa_engine *e, struct niwa_waiter *w)
 		waiter_free(e, w);
 		return;
 	}
-	w->answered = true;
+	set_answered(w, true);
 	niwa_relay_ready(e, w, niwa_scale_target(w->app));
 }
 
@@ -120,7 +128,7 @@ static void hold(struct niwa_engine *e, struct niwa_app *app, struct niwa_waiter
 {
 	TAILQ_INSERT_TAIL(&app->waiters, w, link);
 	app->waiting++;
-	w->answered = false;
+	set_answered(w, false);
 	if (w->ticket)
 		niwa_relay_hold(e, w);
 }
@@ -332,6 +340,16 @@ void niwa_wake_refuse_all(struct niwa_engine *e, struct niwa_app *app, enum niwa
 		unlist(w);
 		fail(e, w, err);
 	}
+}
+
+void niwa_wake_forget(struct niwa_engine *e, const struct niwa_app *app)
+{
+	struct niwa_waiter *w;
+	size_t pos = 0;
+
+	while (app->answered && (w = niwa_map_next(e->waiters_by_ticket, &pos)))
+		if (w->app == app)
+			refuse(e, w, NIWA_REFUSED_REMOVED, "was removed");
 }
 
 void niwa_wake_note_path(struct niwa_app *app, const char *path)

@@ -27,7 +27,9 @@ void niwa_wake_connected(struct niwa_engine *e, uint64_t ticket, int error, uint
 /* The app is running: all its waiters are told. */
 void niwa_wake_answer_all(struct niwa_engine *e, struct niwa_app *app);
 void niwa_wake_fail_all(struct niwa_engine *e, struct niwa_app *app, const struct niwa_error *err);
-/* The same, counted as refused for this reason. */
+/* The app is about to be freed: those that the relay connects still are refused. */
+void niwa_wake_forget(struct niwa_engine *e, const struct niwa_app *app);
+/* As niwa_wake_fail_all, counted as refused for this reason. */
 void niwa_wake_refuse_all(struct niwa_engine *e, struct niwa_app *app, enum niwa_refusal_reason reason,
 			  const struct niwa_error *err);
 

@@ -2,6 +2,7 @@
 """What is left of apps that were removed: nothing but the ids that their files may have."""
 
 import contextlib
+import socket
 import sqlite3
 
 from host import SLOW, wait_for
@@ -99,3 +100,27 @@ def test_the_tenant_after_45054_others_has_ids_of_its_own_and_when_none_are_left
     assert done.returncode == 1 and "tenant late cannot have volumes: 45054 tenants had some" in done.stderr
     apply(host, app("late.example.com", tenant="late"), dict(record, tenant="many"))
     run(host, "many.example.com", "true")
+
+
+FULL = "import socket, time; s = socket.create_server(('', 80), backlog=0); time.sleep(1e6)"
+
+
+def test_connections_that_the_relay_is_making_to_an_app_that_is_removed_are_answered(host):
+    """Nothing is accepted, so the relay waits for the app's kernel; nobody will tell it when there is no app any more."""
+    apply(host, app("full.example.com", command=["/usr/bin/python3", "-Ic", FULL],
+                    ports=[{"port": 80, "protocol": "http", "proxy": "v1"}]), app("other.example.com"))
+    host.niwa("wake", "full.example.com")
+    address = host.address("full.example.com")
+    with contextlib.ExitStack() as open_ones:
+        clients = [open_ones.enter_context(socket.create_connection((address, 80), timeout=5 * SLOW)) for _ in range(8)]
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_for("some have to wait", lambda: 4 <= host.rpc("host.status")["starts"]["connections_waiting"] < 8)
+        host.niwa("rm", "full.example.com")
+        answers = []
+        for client in clients:
+            with contextlib.suppress(ConnectionError):  # that were there, or came later
+                answers.append(client.recv(100)[:12])
+        assert answers.count(b"HTTP/1.1 503") >= 4, answers
+    wait_for("nobody waits", lambda: host.rpc("host.status")["starts"]["connections_waiting"] == 0)
+    host.niwa("wake", "other.example.com")
