@@ -18,6 +18,7 @@
 #include "engine/instance.h"
 #include "engine/keep_client.h"
 #include "engine/limit_hit.h"
+#include "engine/ready.h"
 #include "engine/sleep.h"
 #include "engine/snapshot.h"
 #include "engine/snapshot_start.h"
@@ -115,6 +116,7 @@ void niwa_instance_end(struct niwa_engine *e, struct niwa_instance *i)
 	if (i->restored)
 		niwa_snapshot_let_go(e, i);
 	niwa_snapshot_instance_gone(e, i);
+	niwa_ready_forget(e, i);
 	niwa_applog_drain(e, i);
 	niwa_fd_close(&i->layer_fd); /* it pins memory */
 	leave_kernel(e, i);

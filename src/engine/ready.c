@@ -64,12 +64,17 @@ int niwa_ready_listens_at_all(const struct niwa_instance *i)
 	return r;
 }
 
-static void done(struct niwa_engine *e, struct niwa_instance *i)
+void niwa_ready_forget(struct niwa_engine *e, struct niwa_instance *i)
 {
-	i->timer = sd_event_source_disable_unref(i->timer);
 	if (i->check_ticket)
 		(void)niwa_map_del(e->checks, i->check_ticket);
 	i->check_ticket = 0;
+}
+
+static void done(struct niwa_engine *e, struct niwa_instance *i)
+{
+	i->timer = sd_event_source_disable_unref(i->timer);
+	niwa_ready_forget(e, i);
 	i->lost = false;
 	if (i->app->fresh == i)
 		niwa_rotate_ready(e, i);
@@ -100,9 +105,7 @@ static void too_late(struct niwa_engine *e, struct niwa_instance *i)
 				"%s was not ready in time: nothing listens on TCP port %u (on all addresses, not only "
 				"127.0.0.1)",
 				i->app->name, port);
-	if (i->check_ticket)
-		(void)niwa_map_del(e->checks, i->check_ticket);
-	i->check_ticket = 0;
+	niwa_ready_forget(e, i);
 	if (i->app->fresh == i || niwa_scale_is_growing(i)) {
 		niwa_start_give_back(i);
 		if (i->app->fresh == i)
@@ -138,8 +141,7 @@ static void ask_http(struct niwa_engine *e, struct niwa_instance *i)
 {
 	uint16_t port = i->spec->ready.port ? i->spec->ready.port : i->spec->ports[0].number;
 
-	if (i->check_ticket)
-		(void)niwa_map_del(e->checks, i->check_ticket);
+	niwa_ready_forget(e, i);
 	i->check_ticket = CHECK_TICKET | ++e->next_check;
 	if (niwa_map_put(e->checks, i->check_ticket, i) < 0 ||
 	    niwa_relay_check(e, i->check_ticket, i, port, i->spec->ready.path) < 0)

@@ -15,6 +15,8 @@ void niwa_ready_begin(struct niwa_engine *e, struct niwa_instance *i);
 void niwa_ready_watch_notify(struct niwa_engine *e, struct niwa_instance *i);
 /* The relay's answer to a CHECK. */
 void niwa_ready_checked(struct niwa_engine *e, uint64_t ticket, int error, const char *text);
+/* It has ended: nobody wants that answer any more. */
+void niwa_ready_forget(struct niwa_engine *e, struct niwa_instance *i);
 /* A serving instance listens on none of its ports any more: it leaves `awake` until it does. READY=1 is said once, so
  * it is not waited for again. */
 void niwa_ready_lost(struct niwa_engine *e, struct niwa_instance *i, const char *why);

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import echo
+import inside
 import pytest
 from crash import Talk, children, get, instances, is_alive, later, name_of, relay_pid, serving, wait_dead
 from host import BUILD, SLOW, Host, wait_for
@@ -148,3 +149,31 @@ def test_remove_takes_everything_out_of_the_kernel_but_the_guard_route(host):
         socket.create_connection((address, 80), timeout=2)
     host.start_niwad()
     assert get(address)[0] == 200
+
+
+# Answers nobody, and says when it is asked.
+ASKED = """
+import socket, time
+s = socket.create_server(('', 80))
+c, _ = s.accept()
+c.recv(65536)
+print('asked', flush=True)
+time.sleep(1e6)
+"""
+
+
+def test_an_app_that_dies_while_it_is_asked_is_not_thought_of_when_the_answer_comes(host):
+    host.start(niwad_env={"MALLOC_PERTURB_": "165", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"})  # freed is overwritten
+    asked = inside.app("asked", command=["/usr/bin/python3", "-Ic", ASKED], ready={"http": "/"})
+    host.apply(echo.file(asked, app("plain", ready={"http": "/"})))
+    wake(host, "plain")
+    relay = relay_pid(host)
+    waking = later(host.niwa, "wake", "asked", check=False)
+    wait_for("it is asked", lambda: "asked" in host.app_log("asked"))
+    os.kill(relay, signal.SIGSTOP)
+    os.kill(host.show("asked")["instances"][0]["pid"], signal.SIGKILL)
+    assert waking.result(30 * SLOW).returncode == 1
+    wait_for("it is gone", lambda: not host.show("asked")["instances"])
+    os.kill(relay, signal.SIGCONT)
+    host.niwa("stop", "plain")
+    host.niwa("wake", "plain")
