@@ -23,7 +23,8 @@ struct slot {
 struct table {
 	struct slot *slots;
 	uint32_t count, in_use;
-	uint32_t fresh;       /* slots from here on were never given out in order */
+	uint32_t fresh,
+		tried; /* the slot that is the next to be given out for the first time; how many were looked at */
 	uint32_t first, last; /* of the queue, oldest first; slot number + 1 */
 };
 
@@ -57,15 +58,26 @@ static void use(struct table *t, uint32_t n)
 	t->in_use++;
 }
 
-static bool table_take(struct table *t, uint32_t now_ds, uint32_t rest_ds, uint32_t *ret)
+static bool take_fresh(struct table *t, uint32_t *ret)
 {
-	while (t->fresh < t->count && t->slots[t->fresh].state != SLOT_NEVER_USED)
-		t->fresh++;
-	if (t->fresh < t->count) {
-		*ret = t->fresh++;
-		use(t, *ret);
+	for (; t->tried < t->count; t->tried++) {
+		uint32_t n = t->fresh;
+
+		t->fresh = n + 1 < t->count ? n + 1 : 0;
+		if (t->slots[n].state != SLOT_NEVER_USED)
+			continue;
+		t->tried++;
+		use(t, n);
+		*ret = n;
 		return true;
 	}
+	return false;
+}
+
+static bool table_take(struct table *t, uint32_t now_ds, uint32_t rest_ds, uint32_t *ret)
+{
+	if (take_fresh(t, ret))
+		return true;
 	if (!t->first || now_ds - t->slots[t->first - 1].returned_ds < rest_ds)
 		return false;
 	*ret = t->first - 1;
@@ -138,7 +150,8 @@ int niwa_lease_take(struct niwa_lease_pool *pool, uint32_t *ret_base, struct niw
 	uint32_t n;
 
 	if (!table_take(&pool->table, 0, 0, &n))
-		return niwa_fail(err, NIWA_TEMPORARY, EAGAIN, "all %u id ranges are in use", pool->table.count);
+		return niwa_fail(err, NIWA_TEMPORARY, EAGAIN, "all %u id ranges are in use (lease_count in niwad.conf)",
+				 pool->table.count);
 	*ret_base = pool->base + n * NIWA_LEASE_IDS;
 	return 0;
 }
@@ -204,7 +217,7 @@ int niwa_lease_check_subid(const char *text, const char *source, uint64_t first,
 			return niwa_fail(
 				err, NIWA_PERMANENT, EEXIST,
 				"ids %llu to %llu are niwa's, but %s gives some of them away ('%.*s'): change that "
-				"line or id-base in niwad.conf",
+				"line or lease_base in niwad.conf",
 				(unsigned long long)first, (unsigned long long)(first + count - 1), source,
 				(int)(len < 80 ? len : 80), line);
 		line += len;
@@ -245,6 +258,13 @@ int niwa_addr_pool_new(uint32_t net, unsigned bits, uint64_t rest_us, struct niw
 	return 0;
 }
 
+void niwa_addr_pool_resume(struct niwa_addr_pool *pool, uint64_t now_us)
+{
+	uint32_t rest = pool->rest_ds ? pool->rest_ds : 1;
+
+	pool->table.fresh = (uint32_t)((uint64_t)pool->table.count * (to_ds(now_us) % rest) / rest);
+}
+
 void niwa_addr_pool_free(struct niwa_addr_pool **pool)
 {
 	if (!*pool)
@@ -261,7 +281,7 @@ int niwa_addr_take(struct niwa_addr_pool *pool, uint64_t now_us, uint32_t *ret_a
 	if (!table_take(&pool->table, to_ds(now_us), pool->rest_ds, &n))
 		return niwa_fail(
 			err, NIWA_TEMPORARY, EAGAIN,
-			"no private address is free: %u in use, %u resting (make private-net in niwad.conf larger)",
+			"no private address is free: %u in use, %u resting (make private_range in niwad.conf larger)",
 			pool->table.in_use, pool->table.count - pool->table.in_use);
 	*ret_addr = htonl(pool->first + n);
 	return 0;

@@ -13,10 +13,10 @@
 
 #include "base/error.h"
 
-#define NIWA_LEASE_IDS    65536u                    /* ids of one lease */
-#define NIWA_LEASE_BASE   0x10000000u               /* default pool: first id, ... */
-#define NIWA_LEASE_COUNT  10000u                    /* ... number of leases */
-#define NIWA_ADDR_REST_US (600 * UINT64_C(1000000)) /* pause before an address is used again */
+#define NIWA_LEASE_IDS    65536u                   /* ids of one lease */
+#define NIWA_LEASE_BASE   0x10000000u              /* default pool: first id, ... */
+#define NIWA_LEASE_COUNT  10000u                   /* ... number of leases */
+#define NIWA_ADDR_REST_US (60 * UINT64_C(1000000)) /* pause before an address is used again, at least */
 
 struct niwa_lease_pool; /* opaque */
 
@@ -44,6 +44,9 @@ struct niwa_addr_pool; /* opaque */
 int niwa_addr_pool_new(uint32_t net, unsigned bits, uint64_t rest_us, struct niwa_addr_pool **ret,
 		       struct niwa_error *err);
 void niwa_addr_pool_free(struct niwa_addr_pool **pool);
+/* Before the first one is given out: who does not know which addresses were used a moment ago begins at another one at
+ * each moment, as far on as a pool is that gives out as many as can rest. */
+void niwa_addr_pool_resume(struct niwa_addr_pool *pool, uint64_t now_us);
 /* now_us: CLOCK_MONOTONIC, never going back. -EAGAIN with a message when every address is in use or resting. */
 int niwa_addr_take(struct niwa_addr_pool *pool, uint64_t now_us, uint32_t *ret_addr, struct niwa_error *err);
 int niwa_addr_mark(struct niwa_addr_pool *pool, uint32_t addr);                    /* as niwa_lease_mark */

@@ -95,9 +95,48 @@ static void an_address_rests_before_it_is_used_again(void **state)
 	assert_int_equal(niwa_addr_return(pool, 1000000, first), 0);
 	assert_int_equal(niwa_addr_take(pool, 1000000, &addr, &err), -EAGAIN);
 	assert_non_null(strstr(err.msg, "1 resting"));
-	assert_int_equal(niwa_addr_take(pool, 600 * UINT64_C(1000000), &addr, &err), -EAGAIN);
-	assert_int_equal(niwa_addr_take(pool, 601 * UINT64_C(1000000), &addr, &err), 0);
+	assert_non_null(strstr(err.msg, "private_range"));
+	assert_int_equal(niwa_addr_take(pool, 60 * UINT64_C(1000000), &addr, &err), -EAGAIN);
+	assert_int_equal(niwa_addr_take(pool, 61 * UINT64_C(1000000), &addr, &err), 0);
 	assert_int_equal(addr, first);
+}
+
+static void the_default_range_lasts_for_a_thousand_short_lives_a_second(void **state)
+{
+	NIWA_AUTO(niwa_addr_pool_free) struct niwa_addr_pool *pool = NULL;
+	struct niwa_error err;
+	uint32_t addr;
+
+	assert_int_equal(niwa_addr_pool_new(inet_addr("10.80.0.0"), 16, NIWA_ADDR_REST_US, &pool, &err), 0);
+	for (uint64_t ms = 0; ms < 200000; ms++) {
+		assert_int_equal(niwa_addr_take(pool, ms * 1000, &addr, &err), 0);
+		assert_int_equal(niwa_addr_return(pool, ms * 1000, addr), 0);
+	}
+}
+
+/* Nobody remembers what the pool before had given out. */
+static void a_pool_that_follows_another_gives_out_other_addresses(void **state)
+{
+	const uint64_t sec = 1000000;
+	struct niwa_error err;
+	uint32_t before[3], after, addr;
+
+	for (unsigned i = 0; i < 3; i++) {
+		NIWA_AUTO(niwa_addr_pool_free) struct niwa_addr_pool *pool = NULL;
+
+		assert_int_equal(niwa_addr_pool_new(inet_addr("10.80.0.0"), 29, 10 * sec, &pool, &err), 0);
+		niwa_addr_pool_resume(pool, 1000 * sec + i * 2 * sec);
+		assert_int_equal(niwa_addr_take(pool, 0, &before[i], &err), 0);
+		assert_int_equal(ntohl(before[i]), ntohl(inet_addr("10.80.0.2")) + i);
+		assert_int_equal(niwa_addr_mark(pool, htonl(ntohl(before[i]) + 1)), 0);
+		for (unsigned n = 0; n < 3; n++) {
+			assert_int_equal(niwa_addr_take(pool, 0, &after, &err), 0);
+			addr = ntohl(before[i]) + 2 + n;
+			addr -= addr > ntohl(inet_addr("10.80.0.6")) ? 5 : 0;
+			assert_int_equal(ntohl(after), addr);
+		}
+		assert_int_equal(niwa_addr_take(pool, 0, &after, &err), -EAGAIN);
+	}
 }
 
 static void gateway_network_and_foreign_addresses_cannot_be_marked(void **state)
@@ -157,6 +196,8 @@ int main(void)
 		cmocka_unit_test(an_adopted_range_is_not_given_out),
 		cmocka_unit_test(a_pool_that_does_not_fit_is_refused),
 		cmocka_unit_test(an_address_rests_before_it_is_used_again),
+		cmocka_unit_test(the_default_range_lasts_for_a_thousand_short_lives_a_second),
+		cmocka_unit_test(a_pool_that_follows_another_gives_out_other_addresses),
 		cmocka_unit_test(gateway_network_and_foreign_addresses_cannot_be_marked),
 		cmocka_unit_test(a_network_with_host_bits_or_a_wrong_size_is_refused),
 		cmocka_unit_test(overlapping_subordinate_ids_are_found),

@@ -45,7 +45,9 @@ static const struct key keys[] = {
 	{"relay_user", WORD, TEXT(relay_user), "niwa-relay", 0, "Unix user of niwa-relay."},
 	{"service_range", NETWORK, NET(service), "10.64.0.0/12", 24, "Service addresses come from here. Must be free."},
 	{"private_range", NETWORK, NET(private), "10.80.0.0/16", 24,
-	 "Addresses of instances, seen by this host only. Must be free. The first one is the host's own."},
+	 "Addresses of instances, seen by this host only. Must be free. The first one is the host's own; another one "
+	 "rests a "
+	 "minute before it is used again, so a /16 is enough for a thousand starts a second."},
 	{"ula_prefix", WORD, TEXT(ula_prefix), "none", 0,
 	 "A /48 of unique local IPv6 addresses, such as fd6e:6977:6100::/48, for apps and instances; none: no IPv6."},
 	{"relay_port", NUMBER, NUM(relay_port), "9999", 65535, "TCP port of the transparent listener, on 127.0.0.1."},

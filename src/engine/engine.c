@@ -307,6 +307,8 @@ static int open_all(struct niwa_engine *e, struct niwa_error *err)
 		r = niwa_addr_pool_new(e->config.private_net, e->config.private_bits, NIWA_ADDR_REST_US, &e->addresses,
 				       err);
 	if (r == 0)
+		niwa_addr_pool_resume(e->addresses, niwa_now_us());
+	if (r == 0)
 		r = niwa_image_prepare_host(e->config.state_dir, err);
 	if (r == 0)
 		r = open_net(e, err);

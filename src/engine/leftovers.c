@@ -134,8 +134,11 @@ static int note_mark(const struct niwa_net_element *el, void *arg)
 	struct niwa_engine *e = arg;
 	struct niwa_instance *i = niwa_map_get(e->instances_by_addr, el->addr);
 
-	if (el->value && (!i || i->mark != el->value) && !niwa_farewell_has_mark(e, el->value))
-		niwa_text_add_bytes(&e->stale_marks, (const char *)&el->value, sizeof(el->value));
+	if (!el->value || (i && i->mark == el->value) || niwa_farewell_has_mark(e, el->value))
+		return 0;
+	niwa_text_add_bytes(&e->stale_marks, (const char *)&el->value, sizeof(el->value));
+	if (niwa_addr_mark(e->addresses, el->addr) == 0) /* it rests, as it would have */
+		(void)niwa_addr_return(e->addresses, niwa_now_us(), el->addr);
 	return 0;
 }
 
