@@ -240,6 +240,7 @@ int niwa_adopt_elements(struct niwa_engine *e, struct niwa_error *err)
 		if (i->in_frozen)
 			niwa_net_frozen(txn, NIWA_ADD, i->private_addr);
 	}
+	niwa_farewell_elements(e, txn);
 	while ((app = niwa_map_next(e->apps_by_id, &pos)))
 		if (!app->removed)
 			niwa_app_declare(app, txn, NIWA_ADD);

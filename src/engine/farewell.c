@@ -171,6 +171,14 @@ void niwa_farewell_adopt(struct niwa_engine *e, const char *name, int fd)
 	look_after(f, FIRST_LOOK_US);
 }
 
+void niwa_farewell_elements(const struct niwa_engine *e, struct niwa_net_txn *txn)
+{
+	const struct niwa_farewell *f;
+
+	LIST_FOREACH(f, &e->farewells, link)
+	niwa_net_mark(txn, NIWA_ADD, f->private_addr, f->mark);
+}
+
 bool niwa_farewell_has_mark(const struct niwa_engine *e, uint32_t mark)
 {
 	const struct niwa_farewell *f;

@@ -18,6 +18,9 @@ void niwa_farewell_begin(struct niwa_engine *e, struct niwa_instance *i);
 /* One that an earlier niwad had begun, as niwa-keep has it stored; takes fd. */
 void niwa_farewell_adopt(struct niwa_engine *e, const char *name, int fd);
 
+/* Into the tables, which are made anew. */
+void niwa_farewell_elements(const struct niwa_engine *e, struct niwa_net_txn *txn);
+
 /* For the collection of leftovers. */
 bool niwa_farewell_has_mark(const struct niwa_engine *e, uint32_t mark);
 bool niwa_farewell_has_veth(const struct niwa_engine *e, const char *name);

@@ -113,6 +113,7 @@ def test_a_niwad_that_is_killed_meanwhile_is_followed_by_one_that_goes_on(host):
     dies(host, "plain")
     host.niwad.wait(20 * SLOW)
     host.start_niwad()
+    assert host.kernel_objects()["marks"] == 1, "the one after that would not find its connections"
     host.niwa("wake", "plain")  # the address of the one that is gone is not given to another
     assert client.takes() == (SIZE, None)
     host.niwa("stop", "plain")
