@@ -275,10 +275,9 @@ void niwa_rotate_failed(struct niwa_engine *e, struct niwa_app *app, const struc
 		arm(e, app->current, niwa_now_us() + RETRY_US);
 }
 
-/* Connections that it has made itself are no reason to go on. */
-static bool has_served(const struct niwa_instance *i)
+/* Connections that it has made itself are no reason to go on; one whose handshake is under way is. */
+static bool is_serving(const struct niwa_instance *i)
 {
-	unsigned active = 0, total = 0;
 	uint16_t ports[NIWA_PORTS_MAX];
 
 	if (i->diag_fd < 0)
@@ -287,8 +286,7 @@ static bool has_served(const struct niwa_instance *i)
 		return true;
 	for (size_t n = 0; n < i->spec->port_count; n++)
 		ports[n] = i->spec->ports[n].number;
-	return niwa_diag_active(i->diag_fd, i->spec->sleep.connection_us, &active, &total) == 0 && total > 0 &&
-	       niwa_diag_serving(i->diag_fd, ports, i->spec->port_count) != 0;
+	return niwa_diag_clients(i->diag_fd, ports, i->spec->port_count) > 0;
 }
 
 static int on_drain(sd_event_source *s, uint64_t usec, void *arg)
@@ -297,7 +295,7 @@ static int on_drain(sd_event_source *s, uint64_t usec, void *arg)
 
 	(void)s, (void)usec;
 	i->timer = sd_event_source_disable_unref(i->timer);
-	if (niwa_now_us() < i->drain_deadline_us && (niwa_is_busy(i) || has_served(i)) &&
+	if (niwa_now_us() < i->drain_deadline_us && (niwa_is_busy(i) || is_serving(i)) &&
 	    sd_event_add_time_relative(i->engine->event, &i->timer, CLOCK_MONOTONIC, DRAIN_LOOK_US, 10 * NIWA_MS,
 				       on_drain, i) >= 0)
 		return 0;

@@ -261,6 +261,7 @@ int niwa_diag_unsent(int diag_fd)
 struct serving {
 	const uint16_t *ports;
 	size_t port_count;
+	bool own_too;
 	int found;
 };
 
@@ -269,15 +270,16 @@ static int count_serving(const struct nlmsghdr *nlh, void *arg)
 	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(nlh);
 	struct serving *s = arg;
 
+	if (!s->own_too && is_own(m))
+		return 0;
 	for (size_t n = 0; n < s->port_count; n++)
 		s->found += ntohs(m->id.idiag_sport) == s->ports[n];
 	return 0;
 }
 
-int niwa_diag_serving(int diag_fd, const uint16_t *ports, size_t port_count)
+static int serving(int diag_fd, struct serving *s)
 {
 	static const uint8_t families[] = {AF_INET, AF_INET6};
-	struct serving s = {.ports = ports, .port_count = port_count};
 	char buf[256] __attribute__((aligned(8)));
 
 	for (size_t i = 0; i < sizeof(families); i++) {
@@ -286,9 +288,19 @@ int niwa_diag_serving(int diag_fd, const uint16_t *ports, size_t port_count)
 		int r;
 
 		req->idiag_states = 1u << STATE_ESTABLISHED | 1u << STATE_CLOSE_WAIT | 1u << STATE_SYN_RECV;
-		r = talk(diag_fd, nlh, count_serving, &s);
+		r = talk(diag_fd, nlh, count_serving, s);
 		if (r < 0 && r != -ENOENT)
 			return r;
 	}
-	return s.found;
+	return s->found;
+}
+
+int niwa_diag_serving(int diag_fd, const uint16_t *ports, size_t port_count)
+{
+	return serving(diag_fd, &(struct serving){.ports = ports, .port_count = port_count, .own_too = true});
+}
+
+int niwa_diag_clients(int diag_fd, const uint16_t *ports, size_t port_count)
+{
+	return serving(diag_fd, &(struct serving){.ports = ports, .port_count = port_count});
 }

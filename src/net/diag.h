@@ -32,7 +32,10 @@ int niwa_diag_owed(int diag_fd, uint64_t within_us);
  * -errno. */
 int niwa_diag_unsent(int diag_fd);
 
-/* How many connections, in any state but that of waiting for the end, others have with these ports. -errno. */
+/* How many connections, in any state from the handshake to that of waiting for the end, there are with these ports.
+ * -errno. */
 int niwa_diag_serving(int diag_fd, const uint16_t *ports, size_t port_count);
+/* The same without those that the instance has with itself. */
+int niwa_diag_clients(int diag_fd, const uint16_t *ports, size_t port_count);
 
 #endif

@@ -3,6 +3,7 @@
 on for them when its processes are gone."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -143,3 +144,31 @@ def test_no_more_instances_are_waited_for_than_allowed(host):
     assert 0 < count < SIZE and error is ConnectionResetError
     assert clients[0].takes() == (SIZE, None)
     wait_for("nothing is left", host.nothing_left)
+
+
+def test_a_client_is_served_by_the_instance_that_began_its_handshake_however_long_that_takes(host):
+    """An answer of the kernel is repeated after a second where the client's is lost, and an instance that is replaced
+    is looked at every quarter of one."""
+    ready(host.start(), "plain")
+    address = host.address("plain")
+    slow = f"""table inet slow {{
+        chain first {{
+            type filter hook output priority raw
+            ip daddr {address} tcp flags & (syn | ack | psh | fin | rst) == ack counter drop
+        }}
+    }}\n"""
+    subprocess.run(["nft", "-f", "-"], text=True, check=True, input=slow)
+
+    def lost():
+        rules = subprocess.run(["nft", "list", "table", "inet", "slow"], capture_output=True, text=True, check=True)
+        return int(re.search(r"packets (\d+)", rules.stdout)[1])
+
+    try:
+        client = socket.create_connection((address, 80), timeout=20 * SLOW)
+        host.niwa("restart", "plain")
+        wait_for("the handshake goes on", lambda: lost() >= 2)
+    finally:
+        subprocess.run(["nft", "delete", "table", "inet", "slow"], check=True)
+    with client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
