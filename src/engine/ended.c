@@ -16,15 +16,19 @@
 #include "engine/background.h"
 
 #define PIECE        128            /* instances whose elements are deleted in one turn of the loop */
+#define PIECES_MAX   512            /* that wait; more ends than that are dealt with at once */
 #define PAUSE_MIN_US (50 * NIWA_MS) /* from the first end to the round */
 #define PAUSE_MAX_US (10 * NIWA_SEC)
 #define SHARE        20 /* rounds take this part of a processor at most */
 
+struct gone {
+	uint32_t private_addr, mark;
+};
+
 struct piece {
 	STAILQ_ENTRY(piece) link;
-	struct niwa_net_txn *txn;
-	uint32_t marks[PIECE];
 	unsigned count;
+	struct gone gone[PIECE];
 };
 
 STAILQ_HEAD(pieces, piece);
@@ -33,6 +37,7 @@ struct niwa_ended {
 	struct niwa_engine *engine;
 	struct pieces waiting, done;
 	struct piece *last; /* of those that wait */
+	unsigned count;     /* of pieces, in both */
 	sd_event_source *timer, *deleter;
 	uint64_t not_before_us;
 	bool under_way; /* the thread, or what it leaves to the loop */
@@ -51,11 +56,19 @@ static void log_error(const struct niwa_error *err)
 	niwa_log(NIWA_LOG_WARN, &(struct niwa_log_ctx){.doing = "collect"}, "%s", err->msg);
 }
 
-static void delete_elements(struct niwa_net_txn **txn)
+/* Where a round was so late that the address has another owner the element is that one's by now. */
+static void delete_elements(struct niwa_engine *e, const struct gone *gone, unsigned count)
 {
+	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
+	const struct niwa_instance *owner;
 	struct niwa_error err;
 
-	if (niwa_net_commit(txn, &err) < 0)
+	for (unsigned n = 0; n < count; n++) {
+		owner = niwa_map_get(e->instances_by_addr, gone[n].private_addr);
+		if (!owner || owner->mark == gone[n].mark)
+			niwa_net_mark(txn, NIWA_DEL, gone[n].private_addr, gone[n].mark);
+	}
+	if (niwa_net_commit(&txn, &err) < 0)
 		log_error(&err);
 }
 
@@ -68,8 +81,9 @@ static int on_delete(sd_event_source *s, void *arg)
 
 	if (p) {
 		STAILQ_REMOVE_HEAD(&ended->done, link);
+		ended->count--;
 		(void)niwa_fault("niwad.ended");
-		delete_elements(&p->txn);
+		delete_elements(ended->engine, p->gone, p->count);
 		free(p);
 	}
 	if (!STAILQ_EMPTY(&ended->done))
@@ -122,7 +136,7 @@ static struct round *round_new(struct niwa_ended *ended)
 	STAILQ_INIT(&r->pieces);
 	STAILQ_FOREACH(p, &ended->waiting, link)
 	for (unsigned n = 0; n < p->count; n++)
-		r->marks[r->count++] = p->marks[n];
+		r->marks[r->count++] = p->gone[n].mark;
 	STAILQ_CONCAT(&r->pieces, &ended->waiting);
 	ended->last = NULL;
 	return r;
@@ -196,38 +210,33 @@ static struct piece *piece_for(struct niwa_engine *e)
 	p = e->ended->last;
 	if (p && p->count < PIECE)
 		return p;
-	p = niwa_zalloc(sizeof(*p));
-	if (p)
-		p->txn = niwa_net_txn_new(e->net);
-	if (!p || !p->txn) {
-		free(p);
+	p = e->ended->count < PIECES_MAX ? niwa_zalloc(sizeof(*p)) : NULL;
+	if (!p)
 		return NULL;
-	}
 	STAILQ_INSERT_TAIL(&e->ended->waiting, p, link);
 	e->ended->last = p;
+	e->ended->count++;
 	return p;
 }
 
-static void at_once(struct niwa_engine *e, uint32_t private_addr, uint32_t mark)
+static void at_once(struct niwa_engine *e, const struct gone *gone)
 {
-	struct niwa_net_txn *txn = niwa_net_txn_new(e->net);
 	struct niwa_error err;
 
-	if (niwa_net_flush_all(e->net, mark, &err) < 0)
+	if (niwa_net_flush_all(e->net, gone->mark, &err) < 0)
 		log_error(&err);
-	niwa_net_mark(txn, NIWA_DEL, private_addr, mark);
-	delete_elements(&txn);
+	delete_elements(e, gone, 1);
 }
 
 void niwa_ended_put(struct niwa_engine *e, uint32_t private_addr, uint32_t mark)
 {
+	const struct gone gone = {.private_addr = private_addr, .mark = mark};
 	struct piece *p = piece_for(e);
 
 	if (!p) {
-		at_once(e, private_addr, mark);
+		at_once(e, &gone);
 		return;
 	}
-	niwa_net_mark(p->txn, NIWA_DEL, private_addr, mark);
-	p->marks[p->count++] = mark;
+	p->gone[p->count++] = gone;
 	arm(e->ended);
 }

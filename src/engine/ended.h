@@ -3,7 +3,7 @@
  * What instances that have ended leave in the kernel's tables: the connections that conntrack translates to them, and
  * their element in `marks`. Both are taken away in rounds, of many instances at once, since finding the connections of
  * one takes as long as finding those of a thousand: a thread walks the table, then the loop deletes the elements. An
- * address rests for minutes before it has another owner, so nobody waits for it. The element goes last: a niwad that
+ * address rests for a minute before it has another owner, so nobody waits for it. The element goes last: a niwad that
  * comes before knows by it what to look for.
  */
 #ifndef NIWA_ENGINE_ENDED_H
