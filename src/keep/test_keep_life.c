@@ -161,16 +161,21 @@ static void what_is_not_a_sealed_plan_is_refused(void **state)
 }
 
 /* A child that hangs: it opens a pipe by name that nobody else opens. */
-static int add_hanging_op(struct niwa_plan *plan)
+static int add_hang(struct niwa_plan *plan)
 {
 	static char path[128];
 
 	(void)snprintf(path, sizeof(path), "%s/hang", world.dir);
 	(void)mkfifo(path, 0600); /* there from the second time on */
-	T_ADD(plan, .op = NIWA_OP_CLONE, .b = -1);
 	T_ADD(plan, .op = NIWA_OP_PUT, .s = path, .t = "x");
 	keep_test_plan_exec(plan, -1, "/bin/true");
 	return (int)plan->count - 2;
+}
+
+static int add_hanging_op(struct niwa_plan *plan)
+{
+	T_ADD(plan, .op = NIWA_OP_CLONE, .b = -1);
+	return add_hang(plan);
 }
 
 static pid_t wait_for_child(void)
@@ -198,6 +203,29 @@ static void a_child_killed_before_its_exec_is_a_failed_start(void **state)
 	assert_int_equal(reply.msg.error, ECHILD);
 	assert_int_equal(reply.msg.op, index);
 	keep_test_expect_held(&world, fds, 0);
+}
+
+static void what_fails_beside_a_killed_child_is_told_as_its_death(void **state)
+{
+	struct nlmsghdr any = {
+		.nlmsg_len = sizeof(any), .nlmsg_type = RTM_NEWLINK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK};
+	struct niwa_plan plan = {0};
+	struct keep_reply reply;
+	uint64_t id;
+	int index;
+
+	keep_test_start_keep(&world, "keep.after-clone:slow", NULL);
+	T_ADD(&plan, .op = NIWA_OP_CLONE, .b = -1);
+	T_ADD(&plan, .op = NIWA_OP_NETLINK, .b = 1, .bytes = &any,
+	      .bytes_len = sizeof(any)); /* no namespace to enter */
+	index = add_hang(&plan);
+	id = keep_test_start(&world, &plan, NULL, 0);
+	(void)usleep(500000); /* it hangs, and keep has not gone on */
+	assert_int_equal(kill(wait_for_child(), SIGKILL), 0);
+	keep_test_expect(&world, NIWA_KEEP_FAILED, id, &reply);
+	assert_string_equal(strerror(reply.msg.error), strerror(ECHILD));
+	assert_int_equal(reply.msg.op, index);
+	keep_test_stop_keep(&world);
 }
 
 static void a_hanging_child_neither_hinders_others_nor_lives_for_ever(void **state)
@@ -339,7 +367,7 @@ static void a_child_killed_at_any_moment_leaves_nothing(void **state)
 {
 	unsigned failed = 0, fds = keep_test_count_fds(&world);
 
-	for (unsigned i = 0; i < 60; i++) {
+	for (unsigned i = 0; i < 60 || (i < 600 && !failed); i++) {
 		struct niwa_plan plan = {0};
 		struct keep_reply r;
 		pid_t pid = -1;
@@ -349,12 +377,13 @@ static void a_child_killed_at_any_moment_leaves_nothing(void **state)
 		id = keep_test_start(&world, &plan, NULL, 0);
 		while (keep_test_count_children(&world, &pid) == 0)
 			;
-		(void)usleep(i * 40);
+		(void)usleep(i % 60 * 40);
 		assert_int_equal(kill(pid, SIGKILL), 0);
 		keep_test_receive(&world, &r);
 		assert_int_equal(r.msg.id, id);
 		keep_reply_close(&r);
 		if (r.msg.type == NIWA_KEEP_FAILED) {
+			assert_string_equal(strerror(r.msg.error), strerror(ECHILD));
 			failed++;
 			continue;
 		}
@@ -695,6 +724,7 @@ int main(void)
 		TEST(each_failing_operation_is_named_and_leaves_nothing),
 		TEST(what_is_not_a_sealed_plan_is_refused),
 		TEST(a_child_killed_before_its_exec_is_a_failed_start),
+		cmocka_unit_test(what_fails_beside_a_killed_child_is_told_as_its_death),
 		cmocka_unit_test(a_hanging_child_neither_hinders_others_nor_lives_for_ever),
 		cmocka_unit_test(an_injected_failure_at_any_point_is_a_failed_start),
 		cmocka_unit_test(when_keep_is_killed_during_a_start_the_child_goes_too),
