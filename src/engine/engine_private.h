@@ -84,6 +84,7 @@ struct niwa_tenant {
 	uint64_t memory_bytes, memory_turn; /* admit.c: what they cannot do without; when that was read */
 	bool limits_busy;                   /* that is under way: in engine.tenants_unwritten, or a job's */
 	TAILQ_ENTRY(niwa_tenant) unwritten_link;
+	struct niwa_tenant_watch *watch; /* limit_hit.c */
 	char name[];
 };
 

@@ -20,7 +20,7 @@ void niwa_limit_place(const struct niwa_host *host, uint64_t id, struct niwa_lim
 {
 	const char *cpu = host->cgroup_cpu, *memory = host->cgroup_memory;
 
-	*ret = (struct niwa_limit_place){.unified = host->cgroup_layout == NIWA_CGROUP_UNIFIED};
+	*ret = (struct niwa_limit_place){.unified = host->cgroup_layout == NIWA_CGROUP_UNIFIED, .whole = true};
 	if (ret->unified)
 		cpu = memory = host->cgroup_v2;
 	if (cpu)
@@ -84,7 +84,7 @@ static int memory_unified(const struct niwa_limit_place *place, uint64_t bytes, 
 	r = put(place->memory, "memory.max", bytes ? text : "max");
 	if (r >= 0) /* -ENOENT: swap is not counted. Less than what is there already is fine */
 		(void)put(place->memory, "memory.swap.max", bytes ? text : "max");
-	if (r >= 0 && bytes)
+	if (r >= 0 && bytes && place->whole)
 		r = put(place->memory, "memory.oom.group", "1"); /* as in its plan */
 	return judge(r, place->memory, "memory", err);
 }

@@ -9,9 +9,10 @@
 #include "container/instance.h"
 #include "spec/app.h"
 
-/* Where the limits of one instance are. */
+/* Where the limits of one instance are, or of a tenant. */
 struct niwa_limit_place {
 	bool unified;
+	bool whole;                 /* who is in it ends together when memory runs out: an instance, not a tenant */
 	char cpu[300], memory[300]; /* folders; "": this host has no such controller for us */
 };
 void niwa_limit_place(const struct niwa_host *host, uint64_t id, struct niwa_limit_place *ret);

@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@
 #include "engine/app.h"
 #include "engine/background.h"
 #include "engine/group.h"
+#include "engine/limit_hit.h"
 
 #define WRITING_MAX 4 /* tenants at a time */
 
@@ -303,6 +305,8 @@ void niwa_group_tenant_left(struct niwa_engine *e, struct niwa_instance *i)
 {
 	if (!i->group_tenant || (i->tenant && --i->tenant->grouped))
 		return;
+	if (i->tenant)
+		niwa_limit_unwatch_tenant(i->tenant);
 	niwa_group_tenant_drop(e, i->group_tenant);
 	if (i->tenant)
 		i->tenant->limits_written = false;
@@ -346,6 +350,17 @@ static uint64_t number(const char *folder, const char *file)
 
 	(void)snprintf(path, sizeof(path), "%s/%s", folder ? folder : "", file);
 	return niwa_file_read(path, text, sizeof(text)) < 0 ? 0 : strtoull(text, NULL, 10);
+}
+
+int niwa_group_tenant_watch_processes(const struct niwa_engine *e, const struct niwa_tenant *tenant)
+{
+	struct niwa_group_host buf;
+	char path[PATH_MAX];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/pids.events", host_of(e, tenant->id, &buf)->cgroup_v2);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }
 
 void niwa_group_tenant_usage(const struct niwa_engine *e, const struct niwa_tenant *tenant,

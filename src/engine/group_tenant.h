@@ -34,6 +34,10 @@ void niwa_group_tenant_drop(struct niwa_engine *e, uint32_t tenant);
 /* Groups of tenants that have no instance. */
 int niwa_group_tenant_collect(struct niwa_engine *e);
 
+/* v2, where the kernel says that a fork was refused by the limit of all of them: Linux 6.11. A descriptor that is
+ * ready (EPOLLPRI) then and holds "max COUNT". -errno. */
+int niwa_group_tenant_watch_processes(const struct niwa_engine *e, const struct niwa_tenant *tenant);
+
 /* What all its instances in the group use; 0 where it is not known. */
 struct niwa_group_usage {
 	uint64_t memory_bytes, processes;

@@ -4,6 +4,7 @@
  * memory.events when the limit is reached. Both are hints: what counts are the counters. Who is killed has no memory
  * any more when it is looked at, so under v2 a list is also taken when the limit is reached, and the one that shows
  * more is recorded. Of refused forks v1 tells nobody: some instances are looked at each second, and whoever is shown.
+ * One that a tenant's limit refused counts where it was tried, but in the tenant's group on v2 from Linux 6.11.
  */
 #include "engine/limit_hit.h"
 
@@ -24,6 +25,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "engine/group.h"
+#include "engine/group_tenant.h"
 #include "engine/limit_set.h"
 #include "engine/past.h"
 
@@ -36,6 +38,8 @@
 #define NEAR_US        (200 * NIWA_MS) /* between two lists of an instance near its limit */
 #define LOOKS_A_SECOND 16
 #define REFUSALS_US    (50 * NIWA_MS) /* between two lists for starts that are refused: one takes milliseconds */
+
+#define TENANT_PROCESSES_TEXT "its tenant's apps wanted more processes than limits.processes of the tenant"
 
 struct process {
 	pid_t pid;
@@ -67,6 +71,15 @@ struct niwa_limit_watch {
 	uint64_t killed, refused, near_us;
 	unsigned round;
 	struct list near; /* what was seen when memory was nearly used up */
+};
+
+/* v2. From Linux 6.11 a fork is counted where the limit is that refused it: a tenant's limit says nothing of whose. */
+struct niwa_tenant_watch {
+	struct niwa_engine *engine;
+	struct niwa_tenant *tenant;
+	int fd;
+	sd_event_source *source;
+	uint64_t refused;
 };
 
 static const char *const kinds[] = {
@@ -307,6 +320,18 @@ static void hear_again(struct niwa_engine *e)
 	}
 }
 
+/* From the start of its pids.events. */
+static int read_refused(int fd, char *text, size_t size, uint64_t *ret)
+{
+	ssize_t len = pread(fd, text, size - 1, 0);
+
+	if (len < 0)
+		return -errno;
+	text[len] = 0;
+	*ret = strncmp(text, "max ", 4) == 0 ? strtoull(text + 4, NULL, 10) : 0;
+	return 0;
+}
+
 static void look_processes(struct niwa_engine *e, struct niwa_instance *i)
 {
 	uint64_t refused = niwa_group_forks_refused(e, i->id), now = niwa_group_processes(e, i->id);
@@ -321,11 +346,55 @@ static void look_processes(struct niwa_engine *e, struct niwa_instance *i)
 	i->watch->refused = refused;
 	own = !limits->processes || (i->spec->limits.processes && now + 1 >= i->spec->limits.processes);
 	hit = record(e, i->app, own ? NIWA_HIT_PROCESSES : NIWA_HIT_TENANT_PROCESSES,
-		     own ? "it wanted more processes than limits.processes"
-			 : "its tenant's apps wanted more processes than limits.processes of the tenant",
-		     times);
+		     own ? "it wanted more processes than limits.processes" : TENANT_PROCESSES_TEXT, times);
 	if (hit)
 		add_instance(e, i, &hit->list);
+}
+
+/* Whose processes are the most, among some. */
+static struct niwa_instance *largest(struct niwa_engine *e, const struct niwa_tenant *tenant)
+{
+	struct niwa_instance *i, *r = NULL;
+	uint64_t most = 0;
+	unsigned n = 0;
+
+	LIST_FOREACH(i, &tenant->instance_list, tenant_link)
+	{
+		uint64_t has = i->app && i->group_tenant ? niwa_group_processes(e, i->id) : 0;
+
+		if (has > most) {
+			most = has;
+			r = i;
+		}
+		if (++n == INSTANCES_MAX)
+			break;
+	}
+	return r;
+}
+
+/* The kernel tells at most each 10 ms. */
+static int on_tenant(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+	struct niwa_tenant_watch *w = arg;
+	struct niwa_limit_hit *hit;
+	struct niwa_instance *i;
+	uint64_t refused, times;
+	char text[256];
+
+	(void)s, (void)revents;
+	if (read_refused(fd, text, sizeof(text), &refused) < 0) {
+		niwa_limit_unwatch_tenant(w->tenant); /* the group has gone */
+		return 0;
+	}
+	i = refused > w->refused ? largest(w->engine, w->tenant) : NULL;
+	if (!i)
+		return 0;
+	times = refused - w->refused;
+	w->refused = refused;
+	hit = record(w->engine, i->app, NIWA_HIT_TENANT_PROCESSES, TENANT_PROCESSES_TEXT, times);
+	if (hit)
+		add_instances(w->engine, w->tenant, &hit->list);
+	return 0;
 }
 
 static int on_memory(sd_event_source *s, int fd, uint32_t revents, void *arg)
@@ -358,6 +427,38 @@ static void watch_fd(struct niwa_engine *e, struct niwa_instance *i, int fd, uin
 		(void)sd_event_source_set_priority(*ret, SD_EVENT_PRIORITY_NORMAL - 5); /* before the end is told */
 }
 
+static void watch_tenant(struct niwa_engine *e, struct niwa_instance *i)
+{
+	struct niwa_tenant_watch *w;
+	char text[256];
+
+	if (i->tenant->watch || e->host.cgroup_layout != NIWA_CGROUP_UNIFIED)
+		return;
+	w = niwa_zalloc(sizeof(*w));
+	if (!w)
+		return;
+	i->tenant->watch = w;
+	w->engine = e;
+	w->tenant = i->tenant;
+	w->fd = niwa_group_tenant_watch_processes(e, i->tenant);
+	if (w->fd >= 0 && i->adopting)
+		(void)read_refused(w->fd, text, sizeof(text), &w->refused);
+	if (w->fd >= 0)
+		(void)sd_event_add_io(e->event, &w->source, w->fd, EPOLLPRI, on_tenant, w);
+}
+
+void niwa_limit_unwatch_tenant(struct niwa_tenant *tenant)
+{
+	struct niwa_tenant_watch *w = tenant->watch;
+
+	if (!w)
+		return;
+	tenant->watch = NULL;
+	(void)sd_event_source_disable_unref(w->source);
+	niwa_fd_close(&w->fd);
+	free(w);
+}
+
 void niwa_limit_watch(struct niwa_engine *e, struct niwa_instance *i)
 {
 	struct niwa_limit_watch *w;
@@ -376,7 +477,9 @@ void niwa_limit_watch(struct niwa_engine *e, struct niwa_instance *i)
 	}
 	if (own_memory(i) || tenant_limits(i)->memory_bytes)
 		w->memory_fd = niwa_group_watch_memory(e, i->id);
-	if (i->spec->limits.processes && e->host.cgroup_layout == NIWA_CGROUP_UNIFIED)
+	if (i->group_tenant && i->tenant)
+		watch_tenant(e, i);
+	if ((i->spec->limits.processes || tenant_limits(i)->processes) && e->host.cgroup_layout == NIWA_CGROUP_UNIFIED)
 		w->processes_fd = niwa_group_watch_processes(e, i->id);
 	watch_fd(e, i, w->memory_fd, e->host.cgroup_layout == NIWA_CGROUP_UNIFIED ? EPOLLPRI : EPOLLIN, &w->memory,
 		 on_memory);

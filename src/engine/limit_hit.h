@@ -23,6 +23,8 @@ void niwa_limit_watch(struct niwa_engine *e, struct niwa_instance *i);
 /* Once a second. */
 void niwa_limit_look_round(struct niwa_engine *e);
 void niwa_limit_unwatch(struct niwa_instance *i);
+/* Nobody is in its group any more. */
+void niwa_limit_unwatch_tenant(struct niwa_tenant *tenant);
 /* It has ended: what was hit just before is recorded. The kernel's kill for lack of memory, by whose limit: text for
  * people, "" when there was none. */
 const char *niwa_limit_ended(struct niwa_engine *e, struct niwa_instance *i);
