@@ -168,9 +168,9 @@ def test_apps_reach_those_of_their_tenant_and_what_others_allow_and_nothing_else
         if state == "stopped":
             garden.niwa("stop", "friend", "open", "stranger")
         mine, allowed, others = (f"{six(garden, name)}/80" for name in ("friend", "open", "stranger"))
-        private = PRIVATE + "a50:" + "%x" % int(garden.show("a")["instances"][0]["private_address"].split(".")[3])
+        private = garden.show("a")["instances"][0]["private_address6"]
         closed, far, host = f"{six(garden, 'friend')}/81", f"{CLIENTS[0]}/7777", f"{HOST6}/7778"
-        found = python(garden, "a", TRY, mine, allowed, others, closed, far, host, f"{GATEWAY}/7779", f"{PRIVATE}a50:2/80")
+        found = python(garden, "a", TRY, mine, allowed, others, closed, far, host, f"{GATEWAY}/7779")
         for to in (mine, allowed):
             assert found[to] == [private, private], found
         for to in (others, closed, far, host, f"{GATEWAY}/7779"):
@@ -183,7 +183,7 @@ def test_apps_reach_those_of_their_tenant_and_what_others_allow_and_nothing_else
 
 def test_undeclared_ports_are_refused_and_private_addresses_are_the_host_s(garden, outside):
     garden.niwa("wake", "a")
-    private = PRIVATE + "a50:" + "%x" % int(garden.show("a")["instances"][0]["private_address"].split(".")[3])
+    private = garden.show("a")["instances"][0]["private_address6"]
     for to, port in ((six(garden, "a"), 81), (private, 80), (GATEWAY, 80), (SERVICE + "a4f:1", 80)):
         with pytest.raises(OSError) as error:
             outside.connect(to, port)

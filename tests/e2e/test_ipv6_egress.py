@@ -3,6 +3,7 @@
 is a network namespace with public, private and tunnel addresses and a name server."""
 
 import contextlib
+import ipaddress
 import json
 import socket
 import struct
@@ -118,7 +119,9 @@ def test_egress_none_reaches_nothing_outside(host):
 
 
 def test_egress_internet_is_public_addresses_from_the_host_s_own(host):
-    out = python(host, "internet", TRY, PUBLIC, FAR, LAN, TUNNEL, TEREDO, f"{HOST6}/80", f"{GATEWAY}/80", f"{PRIVATE}a50:3/80")
+    host.niwa("wake", "none")
+    neighbour = host.show("none")["instances"][0]["private_address6"]
+    out = python(host, "internet", TRY, PUBLIC, FAR, LAN, TUNNEL, TEREDO, f"{HOST6}/80", f"{GATEWAY}/80", f"{neighbour}/80")
     assert out[PUBLIC] == out[FAR] == HOST6, out
     del out[PUBLIC], out[FAR]
     assert all(what in REFUSED for what in out.values()), out
@@ -227,8 +230,8 @@ def test_what_an_app_may_reach_is_the_same_after_a_restart_of_niwad_and_ends_wit
 def test_addresses_inside_are_told(host):
     host.niwa("wake", "none")
     instance = host.show("none")["instances"][0]
-    last = int(instance["private_address"].split(".")[3])
-    assert instance["private_address6"] == f"{PRIVATE}a50:{last:x}"
+    inside = int(ipaddress.IPv6Address(PRIVATE)) + int(ipaddress.IPv4Address(instance["private_address"]))
+    assert instance["private_address6"] == str(ipaddress.IPv6Address(inside))
     assert instance["private_address6"] in host.niwa("show", "none").stdout
 
 
