@@ -68,21 +68,24 @@ void keep_host_leave_net(void)
 	leave_net();
 }
 
-static int proc_open(pid_t pid, const char *file)
+/* One of its namespaces; they go before the process does: ENOENT is a process that ends. */
+static int namespace_open(pid_t pid, const char *file)
 {
 	char path[64];
 	int fd;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	return fd;
 }
 
 /* Configuring the child's network from here costs the child nothing of its own time. */
 static int enter_net(struct keep_start *s)
 {
 	if (s->net_ns < 0)
-		s->net_ns = proc_open(s->pid, "ns/net");
+		s->net_ns = namespace_open(s->pid, "ns/net");
 	if (s->net_ns < 0)
 		return s->net_ns;
 	return setns(s->net_ns, CLONE_NEWNET) < 0 ? -errno : 0;
@@ -235,7 +238,7 @@ static int throw_away_user_ns(const char *uid, const char *gid)
 	if (pid < 0)
 		return -errno;
 	r = map_ids(pid, uid, gid);
-	fd = r < 0 ? r : proc_open(pid, "ns/user");
+	fd = r < 0 ? r : namespace_open(pid, "ns/user");
 	(void)kill(pid, SIGKILL); /* our child, not yet reaped */
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
@@ -255,7 +258,7 @@ static int host_idmap(struct keep_start *s, const struct niwa_op_view *op, int *
 		if (own < 0)
 			return own;
 	} else if (!op->b && s->user_ns < 0) {
-		s->user_ns = proc_open(s->pid, "ns/user");
+		s->user_ns = namespace_open(s->pid, "ns/user");
 		if (s->user_ns < 0)
 			return s->user_ns;
 	}

@@ -250,14 +250,6 @@ static int beside(struct keep_start *s, struct niwa_op_view *op, int *message)
 	return r < 0 ? r : niwa_fault("keep.host-ops");
 }
 
-/* Killed, while we did something beside it, which fails in many ways then. */
-static bool has_ended(const struct keep_start *s)
-{
-	siginfo_t si = {0};
-
-	return s->alive && waitid(P_PIDFD, (id_t)s->pidfd, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid;
-}
-
 void keep_start_begin(unsigned index, int *fds, size_t nfds)
 {
 	struct keep_start *s = start_new(index);
@@ -277,10 +269,8 @@ void keep_start_begin(unsigned index, int *fds, size_t nfds)
 	}
 	if (r < 0 && s->progress->error) /* the child failed first; what failed here is that it has gone */
 		start_fail(s, s->progress->op, s->progress->error, s->progress->message);
-	else if (r < 0 && has_ended(s))
-		return; /* the end of its socket tells */
 	else if (r == -ESRCH && s->alive && pidfd_send_signal(s->pidfd, SIGKILL, NULL, 0) == 0)
-		return; /* it is about to be gone */
+		return; /* it is about to be gone: the end of its socket tells */
 	else if (r < 0)
 		start_fail(s, (int)op.index, -r, message);
 }
