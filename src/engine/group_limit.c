@@ -6,6 +6,7 @@
  */
 #include "engine/group_limit.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -23,6 +24,8 @@ void niwa_limit_place(const struct niwa_host *host, uint64_t id, struct niwa_lim
 	*ret = (struct niwa_limit_place){.unified = host->cgroup_layout == NIWA_CGROUP_UNIFIED, .whole = true};
 	if (ret->unified)
 		cpu = memory = host->cgroup_v2;
+	else
+		ret->cpu_max_centi = host->cpu_centi_max;
 	if (cpu)
 		(void)snprintf(ret->cpu, sizeof(ret->cpu), "%s/i%" PRIu64, cpu, id);
 	if (memory)
@@ -117,18 +120,39 @@ int niwa_limit_memory(const struct niwa_limit_place *place, uint64_t bytes, stru
 	return r == -EBUSY ? too_small(place, bytes, err) : judge(r, place->memory, "memory", err);
 }
 
-static int cpu_v1(const struct niwa_limit_place *place, uint64_t quota, uint64_t period)
+static int cpu_v1(const char *folder, uint64_t quota, uint64_t period)
 {
 	char text[24];
 	int r;
 
 	if (!quota)
-		return put(place->cpu, "cpu.cfs_quota_us", "-1");
-	(void)put(place->cpu, "cpu.cfs_quota_us", "-1"); /* else a new period has to suit the old quota */
+		return put(folder, "cpu.cfs_quota_us", "-1");
+	(void)put(folder, "cpu.cfs_quota_us", "-1"); /* else a new period has to suit the old quota */
 	(void)snprintf(text, sizeof(text), "%" PRIu64, period);
-	r = put(place->cpu, "cpu.cfs_period_us", text);
+	r = put(folder, "cpu.cfs_period_us", text);
 	(void)snprintf(text, sizeof(text), "%" PRIu64, quota);
-	return r < 0 ? r : put(place->cpu, "cpu.cfs_quota_us", text);
+	return r < 0 ? r : put(folder, "cpu.cfs_quota_us", text);
+}
+
+void niwa_limit_cpu_below(const char *folder, uint32_t centi)
+{
+	uint64_t id, quota, period, has, of;
+	char path[340];
+	struct dirent *entry;
+	DIR *dir = opendir(folder);
+
+	niwa_cpu_quota(centi, &quota, &period);
+	while (dir && (entry = readdir(dir))) {
+		if (entry->d_name[0] != 'i' || niwa_parse_u64(entry->d_name + 1, UINT64_MAX, &id) < 0)
+			continue;
+		(void)snprintf(path, sizeof(path), "%.300s/i%" PRIu64, folder, id);
+		has = number(path, "cpu.cfs_quota_us");
+		of = number(path, "cpu.cfs_period_us");
+		if (has <= INT64_MAX && has * period > quota * of) /* -1: as much as the group above */
+			(void)cpu_v1(path, quota, period);         /* else the kernel says what is wrong */
+	}
+	if (dir)
+		(void)closedir(dir);
 }
 
 int niwa_limit_cpu(const struct niwa_limit_place *place, uint32_t centi, struct niwa_error *err)
@@ -137,6 +161,8 @@ int niwa_limit_cpu(const struct niwa_limit_place *place, uint32_t centi, struct 
 	char text[64] = "max";
 	int r = -ENOENT;
 
+	if (place->cpu_max_centi && centi > place->cpu_max_centi)
+		centi = place->cpu_max_centi;
 	if (centi)
 		niwa_cpu_quota(centi, &quota, &period);
 	if (centi)
@@ -144,7 +170,7 @@ int niwa_limit_cpu(const struct niwa_limit_place *place, uint32_t centi, struct 
 	if (place->unified)
 		r = put(place->cpu, "cpu.max", text);
 	else if (*place->cpu)
-		r = cpu_v1(place, quota, period);
+		r = cpu_v1(place->cpu, quota, period);
 	return judge(r, place->cpu, "cpu", err);
 }
 

@@ -157,6 +157,8 @@ static int set(const struct setting *s, struct niwa_error *err)
 	if ((s->limits.memory_bytes || *s->place.memory) &&
 	    niwa_limit_memory(&s->place, s->limits.memory_bytes, err) < 0)
 		r = -EBUSY;
+	if (s->limits.cpu_centi && *s->place.cpu && !s->place.unified)
+		niwa_limit_cpu_below(s->place.cpu, s->limits.cpu_centi);
 	if ((s->limits.cpu_centi || *s->place.cpu) && niwa_limit_cpu(&s->place, s->limits.cpu_centi, err) < 0)
 		r = -EBUSY;
 	if (set_processes(s, err) < 0)

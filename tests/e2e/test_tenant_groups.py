@@ -11,6 +11,7 @@ from tenants import declare
 MIB = 1 << 20
 MEMORY = ("memory", "memory.limit_in_bytes", "memory.max")
 SWAP = ("memory", "memory.memsw.limit_in_bytes", "memory.swap.max")  # v1: together with the memory
+CPU = ("cpu", "cpu.cfs_quota_us", "cpu.max")
 PROCESSES = ("pids", "pids.max", "pids.max")
 
 
@@ -56,6 +57,14 @@ def swap(host, name, of_tenant=True):
     if both is None or "memsw" not in file.name:
         return both
     return both - (has(host, name, MEMORY, of_tenant) or 0)
+
+
+def share(host, name, of_tenant=True):
+    """Percent of a CPU; None: no bound."""
+    file = group_file(host, name, CPU, of_tenant)
+    quota, *period = file.read_text().split()
+    period = period or [(file.parent / "cpu.cfs_period_us").read_text()]
+    return None if quota in ("max", "-1") else round(100 * int(quota) / int(period[0]))
 
 
 def groups_of_tenants(host):
@@ -143,6 +152,28 @@ def test_what_may_be_in_swap_is_bounded_with_the_memory(host):
         wanted = wanted and wanted * MIB
         wait_for("it is written", lambda: (has(host, "one", MEMORY), swap(host, "one")) == (wanted, wanted))
     host.niwa("set", "one", "memory=")
+
+
+def test_less_cpu_for_a_tenant_than_one_of_its_apps_has_holds_at_once(host):
+    declare(host, echo("one", limits={"cpu": "150%"}), echo("free"), cpu="200%")
+    host.niwa("wake", "one", "free")
+    assert (share(host, "one", False), share(host, "one")) == (150, 200)
+    declare(host, cpu="50%")
+    wait_for("it is written", lambda: share(host, "one") == 50)
+    assert share(host, "free", False) is None
+    declare(host)
+    wait_for("and taken back", lambda: share(host, "one") is None)
+
+
+def test_more_cpu_may_be_set_for_an_app_than_its_tenant_has(host):
+    declare(host, echo("one", limits={"cpu": "10%"}), cpu="50%")
+    host.niwa("wake", "one")
+    assert host.niwa("set", "one", "cpu=200%").stdout == "one: cpu=200% memory=none (as in its record)\n"
+    assert share(host, "one", False) in (50, 200) and share(host, "one") == 50, "v1 lets nobody have more than the tenant"
+    host.niwa("restart", "one")
+    assert share(host, "one", False) in (50, 200)
+    host.niwa("set", "one", "cpu=")
+    assert share(host, "one", False) == 10
 
 
 def test_a_dry_run_says_what_of_the_tenants_would_change(host):
