@@ -376,13 +376,27 @@ int niwa_group_needs_in(const struct niwa_engine *e, const char *folder, uint64_
 	return 0;
 }
 
+/* What of it is in swap: 0 where that is not counted. */
+static uint64_t swapped_in(const struct niwa_engine *e, const char *folder)
+{
+	bool unified = e->host.cgroup_layout == NIWA_CGROUP_UNIFIED;
+	char path[PATH_MAX], text[8192];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", folder, unified ? "memory.swap.current" : "memory.stat");
+	return niwa_file_read(path, text, sizeof(text)) < 0 ? 0 : stat_line(text, unified ? "" : "total_swap ");
+}
+
 int niwa_group_needs(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes)
 {
 	bool unified = e->host.cgroup_layout == NIWA_CGROUP_UNIFIED;
 	char folder[PATH_MAX / 2];
+	int r;
 
 	folder_of(e, id, unified ? e->host.cgroup_v2 : e->host.cgroup_memory, folder, sizeof(folder));
-	return niwa_group_needs_in(e, folder, ret_bytes);
+	r = niwa_group_needs_in(e, folder, ret_bytes);
+	if (r == 0)
+		*ret_bytes += swapped_in(e, folder);
+	return r;
 }
 
 /* The number of `key` in a file of the instance. */

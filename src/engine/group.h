@@ -33,7 +33,8 @@ void niwa_group_procs(struct niwa_engine *e, uint64_t id, char *buf, size_t size
 int niwa_group_each_process(struct niwa_engine *e, uint64_t id, int (*fn)(pid_t pid, void *arg), void *arg);
 int niwa_group_cpu_us(struct niwa_engine *e, uint64_t id, uint64_t *ret);
 int niwa_group_memory(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes);
-/* What its processes could not do without: not the files that are cached for them. */
+/* What its processes could not do without: not the files that are cached for them, but what of them is in swap, where
+ * most of a paged app is. The second: of a folder, without what is in swap. */
 int niwa_group_needs(struct niwa_engine *e, uint64_t id, uint64_t *ret_bytes);
 int niwa_group_needs_in(const struct niwa_engine *e, const char *folder, uint64_t *ret_bytes);
 /* How many of its processes the kernel has killed for lack of memory; how many forks it has refused; how many there

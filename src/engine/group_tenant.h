@@ -44,7 +44,7 @@ struct niwa_group_usage {
 };
 void niwa_group_tenant_usage(const struct niwa_engine *e, const struct niwa_tenant *tenant,
 			     struct niwa_group_usage *ret);
-/* Of their memory what they cannot do without, as niwa_group_needs; 0 where it is not known. */
+/* Of their memory what they cannot do without, as niwa_group_needs_in; 0 where it is not known. */
 uint64_t niwa_group_tenant_needs(const struct niwa_engine *e, const struct niwa_tenant *tenant);
 /* So much more of the instance may go to swap, as far as its tenant is concerned. */
 bool niwa_group_tenant_has_swap(const struct niwa_engine *e, const struct niwa_instance *i, uint64_t bytes);
