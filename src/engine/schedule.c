@@ -351,6 +351,15 @@ static void drop(struct niwa_engine *e, struct niwa_app *app)
 	free(sch);
 }
 
+/* Up to when the times of a record that follows another one are dealt with: one that has come and waits for its turn
+ * is still to be. */
+static int64_t dealt_before(const struct niwa_engine *e, const struct niwa_schedule *old)
+{
+	int64_t now = e->schedules->dealt ? e->schedules->dealt : now_s();
+
+	return old && old->next.wake <= now ? old->next.wake - 1 : now;
+}
+
 int niwa_schedule_declare(struct niwa_engine *e, struct niwa_app *app, const struct niwa_app_spec *spec)
 {
 	struct niwa_log_ctx ctx = {.app = app->name, .doing = "schedule"};
@@ -358,6 +367,7 @@ int niwa_schedule_declare(struct niwa_engine *e, struct niwa_app *app, const str
 	struct niwa_agenda *agenda = NULL;
 	struct niwa_error err;
 	uint64_t busy_until_us = app->schedule ? app->schedule->busy_until_us : 0;
+	int64_t dealt = dealt_before(e, app->schedule);
 	int r = spec ? niwa_agenda_make(e->schedules->zones, spec, &agenda, &err) : 0;
 
 	drop(e, app);
@@ -373,7 +383,7 @@ int niwa_schedule_declare(struct niwa_engine *e, struct niwa_app *app, const str
 	sch->app = app;
 	sch->agenda = agenda;
 	sch->busy_until_us = busy_until_us;
-	sch->dealt = e->schedules->dealt ? e->schedules->dealt : now_s();
+	sch->dealt = dealt;
 	if (e->schedules->begun && TAILQ_EMPTY(&e->schedules->list))
 		mark(e); /* nobody has done so while there was none */
 	TAILQ_INSERT_TAIL(&e->schedules->list, sch, link);

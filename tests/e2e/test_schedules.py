@@ -5,10 +5,12 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from host import SLOW, Host, wait_for
-from inside import QUIET, app, apply
+from inside import QUIET, app, apply, echo
+from visitors import visit
 
 SLEEPS = {"freeze": "100ms", "page": "never", "save": "never"}
 
@@ -116,6 +118,35 @@ def test_a_time_that_comes_while_the_app_is_replaced_is_not_lost(garden, zones, 
     garden.wait_state(name, "running")
     time.sleep(0.3)
     assert garden.state(name) == "running"
+
+
+@pytest.fixture
+def narrow(garden):
+    """Starts one app at a time."""
+    def again(**settings):
+        garden.configure(**settings)
+        garden.kill_niwad(signal.SIGTERM)
+        garden.start_niwad()
+
+    again(concurrent_starts=1, start_hold="60s")
+    yield garden
+    garden.niwa("rm", "--yes", "slow", "behind")
+    again()
+
+
+def test_a_time_that_waits_for_its_turn_outlives_a_change_of_the_record(narrow, zones, name):
+    """While starts wait for their turn, those of schedules do too; an apply in between does not lose them."""
+    at = {"at": "0 12 * * *", "for": "30s", "zone": zones.before("12:00", 1)}
+    apply(narrow, echo("slow", "--late", str(int(3500 * SLOW))), echo("behind"), app(name, sleep=SLEEPS, wake=at))
+    due = narrow.show(name)["next_wake"] / 1e6
+    with ThreadPoolExecutor(2) as pool:
+        busy = [pool.submit(visit, narrow.address(other)) for other in ("slow", "behind")]
+        wait_for("its time has come", lambda: time.time() > due + 0.3)
+        assert narrow.state(name) == "stopped" and narrow.state("behind") == "starting"
+        declare(narrow, name, wake=at, labels={"a": "b"})
+        narrow.wait_state(name, "running", timeout=10)
+        assert narrow.show(name)["history"][0]["why"] == "its schedule"
+        assert [b.result()[0] for b in busy] == [200, 200]
 
 
 def test_a_niwad_that_is_killed_between_a_wake_and_its_note_of_it_loses_nothing(garden, zones, name):
