@@ -416,7 +416,7 @@ struct niwa_engine {
 	TAILQ_HEAD(, niwa_start) starts_beside;       /* of instances beside others, until some of them have begun */
 	unsigned held_count, short_count, full_count; /* full: in starts_short for their tenant's limit */
 	unsigned beside_waiting, beside_under_way;    /* in starts_beside; let out of it, and not begun yet */
-	unsigned residents_queued;                    /* starts of resident apps that wait for a place */
+	unsigned residents_queued;                    /* starts for no visitor that wait for a place */
 	uint64_t memory_available, memory_total, memory_read_us; /* admit.c */
 	LIST_HEAD(, niwa_instance) places;                       /* instances that hold one */
 	sd_event_source *start_source, *places_timer, *short_timer;

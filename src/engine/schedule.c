@@ -23,6 +23,8 @@
 #include "engine/due.h"
 #include "engine/resident.h"
 #include "engine/sleep.h"
+#include "engine/snapshot_host.h"
+#include "engine/start.h"
 #include "engine/wake.h"
 #include "engine/zones.h"
 
@@ -150,16 +152,25 @@ static void deal_with(struct niwa_engine *e, struct niwa_schedule *sch)
 	if (woken)
 		sch->dealt = now;
 	count_on(e, sch, now);
-	if (woken)
+	if (woken) {
 		wake(e, app, "its schedule", on_awake);
+		niwa_start_for_resident(e, app);
+	}
 	if (sch->next.hours_end && !was_on)
 		hours_begin(e, app);
 }
 
-/* Who visits goes first: while many starts wait for their turn, times wait too, for a minute. */
+/* Who visits goes first: while many starts wait for their turn, times wait too. For a minute; then, or where they were
+ * missed, some of them stand in the queue always, as resident apps do. It has a bound, and is not filled with
+ * thousands: a visitor would find no room. */
 static bool must_wait(const struct niwa_engine *e, const struct niwa_due *due)
 {
-	return e->starts.length >= e->starts.places && now_s() - due->at < LATE_S;
+	if (!niwa_snapshots_are_known(e)) /* all of them would begin at that moment */
+		return true;
+	if (e->starts.length < e->starts.places)
+		return false;
+	return now_s() - due->at < LATE_S || e->residents_queued >= e->starts.places ||
+	       e->starts.length >= e->starts.length_max / 2;
 }
 
 /* One app a turn: as many more as are due follow at once. */

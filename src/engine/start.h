@@ -28,7 +28,7 @@ bool niwa_start_is_beside(const struct niwa_app *app);
 
 /* It waits for nothing any more. True: it did. */
 bool niwa_start_drop(struct niwa_engine *e, struct niwa_app *app);
-/* Nobody waits for the start that was just pushed: its app is resident. */
+/* No visitor waits for the start that was just pushed: its app is resident, or it is its time. */
 void niwa_start_for_resident(struct niwa_engine *e, struct niwa_app *app);
 /* It was visitors who wanted this start. */
 void niwa_start_for_visitors(struct niwa_app *app);

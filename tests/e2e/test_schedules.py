@@ -120,18 +120,21 @@ def test_a_time_that_comes_while_the_app_is_replaced_is_not_lost(garden, zones, 
     assert garden.state(name) == "running"
 
 
+def again(host, **settings):
+    """Another niwad."""
+    host.configure(**settings)
+    host.kill_niwad(signal.SIGTERM)
+    host.start_niwad()
+
+
 @pytest.fixture
 def narrow(garden):
     """Starts one app at a time."""
-    def again(**settings):
-        garden.configure(**settings)
-        garden.kill_niwad(signal.SIGTERM)
-        garden.start_niwad()
-
-    again(concurrent_starts=1, start_hold="60s")
+    again(garden, concurrent_starts=1, start_hold="60s")
     yield garden
-    garden.niwa("rm", "--yes", "slow", "behind")
-    again()
+    for row in garden.rpc("app.list")["apps"]:
+        garden.niwa("rm", "--yes", row["name"])
+    again(garden)
 
 
 def test_a_time_that_waits_for_its_turn_outlives_a_change_of_the_record(narrow, zones, name):
@@ -140,13 +143,32 @@ def test_a_time_that_waits_for_its_turn_outlives_a_change_of_the_record(narrow, 
     apply(narrow, echo("slow", "--late", str(int(3500 * SLOW))), echo("behind"), app(name, sleep=SLEEPS, wake=at))
     due = narrow.show(name)["next_wake"] / 1e6
     with ThreadPoolExecutor(2) as pool:
-        busy = [pool.submit(visit, narrow.address(other)) for other in ("slow", "behind")]
+        busy = []
+        for other in ("slow", "behind"):
+            busy.append(pool.submit(visit, narrow.address(other)))
+            narrow.wait_state(other, "starting")
         wait_for("its time has come", lambda: time.time() > due + 0.3)
         assert narrow.state(name) == "stopped" and narrow.state("behind") == "starting"
         declare(narrow, name, wake=at, labels={"a": "b"})
         narrow.wait_state(name, "running", timeout=10)
         assert narrow.show(name)["history"][0]["why"] == "its schedule"
         assert [b.result()[0] for b in busy] == [200, 200]
+
+
+def test_times_of_more_apps_than_starts_may_wait_all_come_and_a_visitor_finds_room(narrow):
+    """Missed while niwad was down, they are all late: they fill no queue."""
+    names = [f"late{n}" for n in range(12)]
+    at = {"at": "*/5 * * * *", "for": "1m"}
+    apply(narrow, *(echo(n, "--late", "50", sleep=SLEEPS, wake=at) for n in names), echo("visited"))
+    mark = narrow.dir / "state/scheduled"
+    narrow.kill_niwad()
+    os.utime(mark, (time.time() - 3600, time.time() - 3600))
+    narrow.configure(concurrent_starts=1, start_hold="60s", wake_queue=4)
+    narrow.start_niwad()
+    wait_for("the first one", lambda: any(narrow.state(n) == "starting" for n in names))
+    assert visit(narrow.address("visited"))[0] == 200
+    wait_for("all were woken", lambda: all(narrow.state(n) == "running" for n in names), timeout=10)
+    assert not [n for n in names if "last_error" in narrow.show(n)]
 
 
 def test_a_niwad_that_is_killed_between_a_wake_and_its_note_of_it_loses_nothing(garden, zones, name):
