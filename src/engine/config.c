@@ -150,7 +150,7 @@ static const struct key keys[] = {
 	{"images_wait", DURATION, NUM(images_wait_us), "10s", 0,
 	 "How long a niwad that starts waits until it knows what images there are, before it starts an app whose "
 	 "memory may "
-	 "be kept, or one that nobody asked for (restart, resident)."},
+	 "be kept, or one that nobody asked for (restart, resident, awake, wake)."},
 	{"dump_deadline", DURATION, NUM(dump_us), "5s", 0, "How long the writing of an image may take."},
 	{"restore_deadline", DURATION, NUM(restore_us), "2s", 0,
 	 "How long a restore may take. Then the app is started instead, for the same connections; the second time in a "

@@ -62,11 +62,12 @@ static const struct row rows[] = {
 	{"niwa_instances_cpu_seconds_total", "", "counter",
 	 "CPU time of instances, read every few seconds; what one uses in its last seconds is missing.", SECONDS,
 	 AT(apps_cpu_us)},
-	{"niwa_starts_under_way", "", "gauge", "Instances being cloned.", PLAIN, AT(starts_under_way)},
+	{"niwa_starts_under_way", "", "gauge", "Starts at this moment: instances that are not ready yet.", PLAIN,
+	 AT(starts_under_way)},
 	{"niwa_starts_limit", "", "gauge", "How many may be (concurrent_starts).", PLAIN, AT(starts_limit)},
 	{"niwa_queue_length", "{queue=\"start\"}", "gauge",
-	 "What waits: starts for their turn, starts for a folder that another instance holds, connections for a wake, "
-	 "connections for their first byte.",
+	 "What waits: starts for their turn, for memory or a limit of their tenant, for a folder that another instance "
+	 "holds; instances beside others; connections for a wake, connections for their first byte.",
 	 PLAIN, AT(start_queue)},
 	{"niwa_queue_length", "{queue=\"memory\"}", NULL, NULL, PLAIN, AT(memory_queue)},
 	{"niwa_queue_length", "{queue=\"folder\"}", NULL, NULL, PLAIN, AT(folder_queue)},

@@ -79,6 +79,8 @@ def test_hours_connections_commands_and_bytes_are_named(garden, zones, name):
             awake={"times": "08:00-18:00", "zone": zones.before("12:00")})
     talk = Talk(garden.address(name))
     talk.say()
+    assert garden.state(name) == "running"
+    talk.say()  # the first bytes belong to the wake
     began = time.time()
     wait_for("the bytes were seen", lambda: "bytes" in reasons(garden, name), 5)
     found = reasons(garden, name)
